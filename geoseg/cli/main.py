@@ -1,0 +1,105 @@
+"""``geoseg``: parse, call, print. Exit 0, 2 for what the user can mend (one line), 1 for a bug."""
+
+import logging
+import sys
+from typing import Annotated
+
+import typer
+
+from geoseg.cli import doctor as doctor_command
+from geoseg.cli import models as models_commands
+from geoseg.cli.options import takes_recipe
+from geoseg.errors import GeosegError
+from geoseg.recipe import Recipe
+
+app = typer.Typer(
+    name="geoseg",
+    help="Land-cover maps you can trust, from an area and a STAC catalog or your own images.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(models_commands.app, name="models")
+app.command("doctor")(doctor_command.doctor)
+
+_UsageError = typer.BadParameter.__mro__[2]
+"""click's ClickException; newer typers carry their own copy of click, so it is reached through typer."""
+
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the report as JSON on standard output.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Print items, grid, tiles, bytes, memory and time; make no map.")
+]
+
+
+def run() -> None:
+    """The console script: turns errors into one line and an exit code."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    try:
+        code = app(standalone_mode=False)
+    except GeosegError as error:
+        _fail(str(error))
+    except _UsageError as error:
+        _fail(error.format_message())
+    except (KeyboardInterrupt, typer.Abort):
+        _fail("Stopped. Nothing was written.", code=130)
+    except BrokenPipeError:
+        sys.exit(0)
+    else:
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(message: str, *, code: int = 2) -> None:
+    print(f"geoseg: {' '.join(message.split())}", file=sys.stderr)  # noqa: T201
+    sys.exit(code)
+
+
+@app.command()
+@takes_recipe
+def predict(recipe: Recipe, dry_run: DryRun = False, quiet: Quiet = False, json: Json = False) -> None:
+    """Make a land-cover map of an area: rasters, polygons, a report.
+
+    [bold]geoseg predict --aoi area.geojson[/bold] alone takes Sentinel-2 L2A of Earth Search, the last 12 months,
+    per place the 8 least cloudy items, their median, and the default model. What was assumed is printed first.
+    """
+    from geoseg.cli import show
+
+    if dry_run:
+        show.dry_run(recipe, quiet=quiet, as_json=json)
+    else:
+        show.run(recipe, quiet=quiet, as_json=json)
+
+
+@app.command()
+@takes_recipe
+def check(recipe: Recipe, quiet: Quiet = False, json: Json = False) -> None:
+    """Does the imagery fit the model? Bands, pixel size, values, offset, CRS and coverage, without making a map."""
+    from geoseg.cli import show
+
+    show.check(recipe, quiet=quiet, as_json=json)
+
+
+@app.command()
+def catalogs(json: Json = False) -> None:
+    """List the catalogs that --catalog knows by name, and their collections."""
+    from geoseg.cli import show
+
+    show.catalogs(as_json=json)
+
+
+def _version(value: bool) -> None:
+    if value:
+        from importlib.metadata import version
+
+        typer.echo(f"geoseg {version('geoseg')}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Land-cover maps you can trust, from an area and a STAC catalog or your own images."""

@@ -1,0 +1,40 @@
+"""``geoseg models``: which there are, and what one expects."""
+
+import json as json_
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="Models: which there are, what they need and give.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_models(json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
+    """List the built-in models and the families that model folders can use."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from geoseg.models.zoo import DEFAULT_MODEL, FAMILIES, card_of, model_names
+
+    cards = [card_of(name) for name in model_names()]
+    if json:
+        typer.echo(json_.dumps([c.model_dump(mode="json") for c in cards], indent=2))
+        return
+    table = Table("model", "bands", "GSD", "classes", "title", title="Models", title_justify="left")
+    for card in cards:
+        name = f"{card.name} (default)" if card.name == DEFAULT_MODEL else card.name
+        low, high = card.gsd_range_m
+        classes = ", ".join(c.name for c in card.legend.classes)
+        table.add_row(name, ", ".join(card.bands), f"{low:g}..{high:g} m", classes, card.title)
+    console = Console()
+    console.print(table)
+    console.print(f"Families for model folders: {', '.join(FAMILIES)}. A folder holds item.json and weights.safetensors.")
+
+
+@app.command("show")
+def show_model(model: Annotated[str, typer.Argument(help="Name of a built-in model, or a folder.")]) -> None:
+    """Print a model's card as a STAC MLM item."""
+    from geoseg.models.card import to_item
+    from geoseg.models.zoo import card_of
+
+    typer.echo(json_.dumps(to_item(card_of(model)), indent=2))

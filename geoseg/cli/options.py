@@ -1,0 +1,86 @@
+"""Command-line options made from the fields of a recipe: one name, one meaning, one help text."""
+
+import inspect
+import types
+from collections.abc import Callable
+from typing import Annotated, Any, Union, get_args, get_origin
+
+import typer
+from pydantic.fields import FieldInfo
+
+from geoseg.recipe import Recipe
+
+_PANELS = {
+    "Area": ("aoi", "aoi_crs", "max_area_km2"),
+    "Imagery from a catalog": (
+        "catalog", "collection", "datetime", "max_cloud_cover", "max_items", "min_coverage", "composite",
+        "date", "keep_clouds",
+    ),
+    "Imagery from files": ("image", "bands", "scale", "offset"),
+    "Model and grid": ("model", "gsd", "crs", "tile_size", "halo", "batch_size", "device"),
+    "Where it runs": ("block_size", "workers", "scheduler"),
+    "Output": ("out", "overwrite", "min_area_ha", "simplify_m"),
+}  # fmt: skip
+_BBOX = "Area as west,south,east,north in degrees; west > east crosses the antimeridian."
+
+
+def takes_recipe(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command that takes a :class:`Recipe` first an option for each of its keys.
+
+    ``--recipe FILE`` is read first; options that were typed win over its keys.
+    """
+
+    def wrapper(recipe: str | None, bbox: str | None, **values: Any) -> None:
+        own = {k: values.pop(k) for k in list(values) if k in extra}
+        given = {k: _as_given(k, v) for k, v in values.items() if v is not None}
+        if bbox is not None:
+            given["aoi"] = bbox
+        command(Recipe.resolve(recipe, **given), **own)
+
+    own_parameters = list(inspect.signature(command).parameters.values())[1:]
+    parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own_parameters]
+    extra = {p.name for p in parameters}
+    file = typer.Option("--recipe", help="TOML file with these keys, or the name of a shipped one.")
+    box = typer.Option("--bbox", help=_BBOX, rich_help_panel="Area")
+    first = [_parameter("recipe", str | None, file), _parameter("bbox", str | None, box)]
+    fields = [
+        _parameter(name, _plain(name), _option(name, Recipe.model_fields[name], panel))
+        for panel, names in _PANELS.items()
+        for name in names
+    ]
+    wrapper.__signature__ = inspect.Signature(first + fields + parameters)  # type: ignore[attr-defined]
+    wrapper.__doc__ = command.__doc__
+    wrapper.__name__ = command.__name__
+    return wrapper
+
+
+def _parameter(name: str, kind: Any, option: Any) -> inspect.Parameter:
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind, option]
+    )
+
+
+def _option(name: str, field: FieldInfo, panel: str) -> Any:
+    flag = f"--{name.replace('_', '-')}"
+    text = " ".join((field.description or "").replace("``", "").split())
+    default = field.default
+    shown = default if default not in (None, False, ()) else False
+    return typer.Option(flag, help=text, rich_help_panel=panel, show_default=str(shown) if shown else False)
+
+
+def _plain(name: str) -> Any:
+    """The type typer understands for a field: its first plain member, a list for tuples, always optional."""
+    if name == "image":
+        return list[str] | None
+    if name == "bands":
+        return str | None
+    annotation = Recipe.model_fields[name].annotation
+    if get_origin(annotation) in (Union, types.UnionType):
+        annotation = next(a for a in get_args(annotation) if a is not type(None))
+    if get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
+    return annotation | None
+
+
+def _as_given(name: str, value: Any) -> Any:
+    return tuple(part.strip() for part in value.split(",")) if name == "bands" else value

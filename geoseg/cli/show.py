@@ -1,0 +1,162 @@
+"""What a person sees: assumptions, progress, tables. Messages go to standard error, results to standard output."""
+
+import json
+import threading
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from geoseg.jobs import run as job
+from geoseg.jobs.estimate import Estimate, estimate
+from geoseg.jobs.plan import Plan, plan_run
+from geoseg.recipe import Recipe
+from geoseg.report.summary import Report
+from geoseg.stac.catalog import list_catalogs
+
+_messages = Console(stderr=True, highlight=False, soft_wrap=True)
+_results = Console(highlight=False)
+
+
+class Display:
+    """A listener that prints lines and draws a progress bar on standard error."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._task: TaskID | None = None
+        self._lock = threading.Lock()
+
+    def say(self, text: str) -> None:
+        """Print a line above the bar."""
+        style = "yellow" if text.startswith("warning:") else "dim"
+        self._progress.console.print(text, style=style, markup=False)
+
+    def start(self, stage: str, total: int) -> None:
+        """Begin a new bar; the one before is complete."""
+        with self._lock:
+            if self._task is not None:
+                self._progress.update(self._task, completed=self._progress.tasks[self._task].total)
+            self._task = self._progress.add_task(stage, total=total)
+
+    def advance(self, amount: int) -> None:
+        """Move the bar."""
+        if self._task is not None:
+            self._progress.advance(self._task, amount)
+
+
+def run(recipe: Recipe, *, quiet: bool, as_json: bool) -> None:
+    """Make the map, show how it goes, then the table of classes."""
+    if quiet:
+        result = job.run(recipe)
+    else:
+        columns = (
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f} %"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=_messages, transient=True) as progress:
+            result = job.run(recipe, listener=Display(progress))
+    if as_json:
+        print(result.report.to_json())  # noqa: T201
+    elif not quiet:
+        _print_classes(result.report)
+        _messages.print(f"Map, polygons and report are in {result.out}/ (open report.html, or class.tif in QGIS).")
+
+
+def _print_classes(report: Report) -> None:
+    table = Table("class", title=report.title, title_justify="left")
+    for heading in ("hectares", "share", "pixels"):
+        table.add_column(heading, justify="right")
+    for c in report.classes:
+        name = f"[#{c.color}]■[/] {c.class_name}"
+        table.add_row(name, f"{c.area_ha:,.1f}", f"{c.share:.1%}", f"{c.pixels:,}")
+    _results.print(table)
+
+
+def dry_run(recipe: Recipe, *, quiet: bool, as_json: bool) -> None:
+    """Show what a run would do and cost."""
+    plan = plan_run(recipe, say=_say(quiet))
+    cost = estimate(plan)
+    if as_json:
+        print(json.dumps(_as_dict(plan, cost), indent=2))  # noqa: T201
+        return
+    table = _plan_table(plan, "What this run would do")
+    table.add_row("tiles", f"{cost.n_tiles} of {plan.tiles.size} px with a halo of {plan.tiles.halo} px")
+    table.add_row("to read", f"{cost.read_mb:,.0f} MB of pixels, about half of that from compressed files")
+    table.add_row("memory", f"about {cost.memory_mb + 600:,.0f} MB at most")
+    table.add_row("time", f"about {_duration(cost.predict_s + cost.read_s)} (prediction {_duration(cost.predict_s)}, timed on one tile here)")
+    _results.print(table)
+
+
+def check(recipe: Recipe, *, quiet: bool, as_json: bool) -> None:
+    """Show what the preflight found."""
+    plan = plan_run(recipe, say=_say(quiet))
+    if as_json:
+        print(json.dumps(_as_dict(plan, None), indent=2))  # noqa: T201
+        return
+    table = _plan_table(plan, f"The imagery fits model {plan.card.name}")
+    for item_id, text in plan.inputs.calibrations.items():
+        table.add_row("calibration", f"{item_id}: {text}")
+    for text in plan.inputs.adapted or ("nothing had to be adapted",):
+        table.add_row("adapted", text)
+    _results.print(table)
+
+
+def catalogs(*, as_json: bool) -> None:
+    """List the shipped catalogs."""
+    found = list_catalogs()
+    if as_json:
+        rows = [{"name": c.name, "title": c.title, "url": c.url, "collections": list(c.collections)} for c in found]
+        print(json.dumps(rows, indent=2))  # noqa: T201
+        return
+    table = Table("catalog", "title", "collections (first: default)", title="Catalogs", title_justify="left")
+    for c in found:
+        names = sorted(c.collections, key=lambda n: (n != c.default_collection, n))
+        table.add_row(c.name, c.title, ", ".join(names))
+    _results.print(table)
+
+
+def _say(quiet: bool):  # type: ignore[no-untyped-def]
+    return (lambda text: None) if quiet else (lambda text: _messages.print(text, style="dim", markup=False))
+
+
+def _plan_table(plan: Plan, title: str) -> Table:
+    shape, selection = plan.geobox.shape, plan.selection
+    table = Table(show_header=False, title=title, title_justify="left")
+    table.add_row("area", f"{selection.aoi_km2:,.2f} km², {selection.share:.1%} covered by items")
+    table.add_row("grid", f"{plan.geobox.crs}, {shape.x} x {shape.y} pixels of {plan.inputs.gsd_m:g} m")
+    table.add_row("bands", ", ".join(plan.inputs.bands))
+    table.add_row("model", f"{plan.card.name}: {plan.card.title}")
+    table.add_row("blocks", f"{len(plan.blocks)} of up to {plan.recipe.block_size} px")
+    for item in selection.items:
+        clouds = item.properties.get("eo:cloud_cover")
+        day = item.datetime.date() if item.datetime and item.properties.get("geoseg:datetime_known", True) else "undated"
+        table.add_row("item", f"{item.id} {day}" + (f" {clouds:.0f} % clouds" if clouds is not None else ""))
+    return table
+
+
+def _as_dict(plan: Plan, cost: Estimate | None) -> dict[str, object]:
+    facts: dict[str, object] = {
+        "aoi_km2": plan.selection.aoi_km2,
+        "covered_share": plan.selection.share,
+        "crs": str(plan.geobox.crs),
+        "gsd_m": plan.inputs.gsd_m,
+        "shape": list(plan.geobox.shape),
+        "bands": list(plan.inputs.bands),
+        "model": plan.card.name,
+        "items": [i.id for i in plan.selection.items],
+        "n_blocks": len(plan.blocks),
+        "calibrations": plan.inputs.calibrations,
+        "adapted": list(plan.inputs.adapted),
+        "assumed": list(plan.assumed),
+    }
+    return facts if cost is None else {**facts, "estimate": vars(cost)}
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{max(seconds, 1):.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

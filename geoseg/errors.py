@@ -1,0 +1,60 @@
+"""Every error and warning that geoseg raises on purpose.
+
+GeosegError
+├── AoiError         the area asked for cannot be used
+├── CatalogError     a catalog file or address cannot be used, or does not answer
+│   └── CatalogUnreachable
+├── CoverageError    no items, or items that leave too much of the area uncovered
+├── ImageryError     pixels cannot be read
+├── PreflightError   the imagery does not fit the model
+├── ModelError       a model folder, its card or its weights cannot be used
+├── RecipeError      an option or a recipe key cannot be used
+└── OutputError      an output cannot be written
+
+Each message is one line that says what was got, what was expected and what to do next. The command
+line prints it without a traceback and exits 2; any other exception is a bug and exits 1.
+"""
+
+
+class GeosegError(Exception):
+    """Something the user can mend; ``str(error)`` is the whole message, on one line."""
+
+
+class AoiError(GeosegError):
+    """The area asked for is empty, broken, without CRS, not a polygon, or too large."""
+
+
+class CatalogError(GeosegError):
+    """A catalog is unknown, malformed or answers with something that is not STAC."""
+
+
+class CatalogUnreachable(CatalogError):
+    """A catalog did not answer at its address."""
+
+
+class CoverageError(GeosegError):
+    """The items found leave more of the area uncovered than ``min_coverage`` allows."""
+
+
+class ImageryError(GeosegError):
+    """An asset or a local file cannot be read as pixels."""
+
+
+class PreflightError(GeosegError):
+    """Bands, scaling, CRS or coverage of the imagery do not fit the model's card."""
+
+
+class ModelError(GeosegError):
+    """A model is unknown, or its folder, card or weights cannot be used."""
+
+
+class RecipeError(GeosegError):
+    """A recipe file, one of its keys, or a command-line option has no usable value."""
+
+
+class OutputError(GeosegError):
+    """An output exists already, or cannot be written."""
+
+
+class GeosegWarning(UserWarning):
+    """Something was repaired or adapted; the run goes on and the report repeats the text."""

@@ -1,0 +1,1 @@
+"""Items or files to pixels."""

@@ -1,0 +1,64 @@
+"""Overlapping tiles to one row of probabilities after another, with memory for a single row."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+from rasterio.windows import Window
+
+from geoseg.grid.taper import taper2d
+from geoseg.grid.tiling import Tile
+
+
+class RowBlender:
+    """Sums of weighted probabilities for a strip of rows that moves down the window.
+
+    Feed rows of tiles from top to bottom; after each, the rows on which no later tile has a say come out. Sums
+    are made in the same order for every window, so that a pixel's sum does not depend on the window.
+    """
+
+    def __init__(self, window: Window, *, n_classes: int, size: int, halo: int) -> None:
+        self._window = window
+        self._weights = taper2d(size, halo)
+        self._halo = halo
+        self._top = window.row_off
+        self._sums = np.zeros((n_classes, 0, window.width), np.float32)  # (class, y, x)
+
+    def feed(
+        self, tiles: list[Tile], probs: Iterator[NDArray[np.float32] | None]
+    ) -> tuple[int, NDArray[np.float32]]:
+        """Add one row of tiles; returns the first row (of the geobox) and the probabilities that are final.
+
+        Args:
+            tiles: neighbours from left to right.
+            probs: for each tile (class, size, size), or None where nothing was predicted.
+        """
+        window = self._window
+        end = min(tiles[0].window.row_off + tiles[0].window.height, window.row_off + window.height)
+        grow = end - self._top - self._sums.shape[1]
+        if grow > 0:
+            room = np.zeros((self._sums.shape[0], grow, window.width), np.float32)
+            self._sums = np.concatenate([self._sums, room], axis=1)
+        for tile, values in zip(tiles, probs, strict=True):
+            if values is not None:
+                self._add(tile.window, values)
+        # The next row of tiles reads from halo above its core, where this row's cores end.
+        final = min(tiles[0].core.row_off + tiles[0].core.height - self._halo, end)
+        n_rows = max(final - self._top, 0)
+        done, self._sums = self._sums[:, :n_rows], self._sums[:, n_rows:]
+        first, self._top = self._top, self._top + n_rows
+        return first, done
+
+    def _add(self, window: Window, values: NDArray[np.float32]) -> None:
+        top = max(window.row_off, self._top)
+        bottom = min(window.row_off + window.height, self._top + self._sums.shape[1])
+        left = max(window.col_off, self._window.col_off)
+        right = min(window.col_off + window.width, self._window.col_off + self._window.width)
+        if top >= bottom or left >= right:
+            return
+        rows = slice(top - window.row_off, bottom - window.row_off)
+        cols = slice(left - window.col_off, right - window.col_off)
+        strip = self._sums[
+            :, top - self._top : bottom - self._top, left - self._window.col_off : right - self._window.col_off
+        ]
+        strip += values[:, rows, cols] * self._weights[rows, cols]

@@ -1,0 +1,1 @@
+"""The straight path, block by block, on a Dask scheduler."""

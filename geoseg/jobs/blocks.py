@@ -1,0 +1,196 @@
+"""One block from items to a part file: what a Dask worker runs."""
+
+import os
+import resource
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pystac
+import rasterio
+import shapely
+import torch
+import xarray as xr
+from affine import Affine
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+from rasterio.features import rasterize
+from rasterio.windows import Window
+from shapely.geometry.base import BaseGeometry
+
+from geoseg.grid.geobox import snap_out, window_geobox
+from geoseg.grid.tiling import Block, TilePlan
+from geoseg.imagery.clouds import mask_clouds
+from geoseg.imagery.composite import composite
+from geoseg.imagery.loader import CELL, load, load_clouds
+from geoseg.imagery.reading import with_retries
+from geoseg.inference.predictor import predict
+from geoseg.legend import CLASS_NODATA, CONFIDENCE_NODATA
+from geoseg.models.zoo import Model, create_model
+from geoseg.stac.catalog import Catalog
+from geoseg.stac.signing import read_environment, signer
+
+ROW_LISTENERS: dict[str, Callable[[int], None]] = {}
+"""Who in this process wants to hear of pixels done, by part folder; a worker elsewhere finds none."""
+
+
+@dataclass(frozen=True)
+class BlockTask:
+    """All that a worker needs for one block; small, and free of secrets and signed addresses."""
+
+    block: Block
+    items: list[dict[str, object]]
+    """Prepared items that may have pixels here, in order of preference."""
+    plan: TilePlan
+    aoi_px: BaseGeometry | None
+    """The area in pixels (col, row) of the plan's geobox; None: all of it."""
+    bands: tuple[str, ...]
+    composite: str
+    has_clouds: bool
+    catalog: Catalog
+    model: str
+    batch_size: int
+    device: str
+    parts: Path
+    """Folder that the workers and the client see alike."""
+
+
+@dataclass(frozen=True)
+class BlockDone:
+    """What a worker says of a block."""
+
+    index: int
+    part: str
+    n_pixels: int
+    """Pixels of the area in it."""
+    n_valid: int
+    """Those that have a class."""
+    read_s: float
+    predict_s: float
+    peak_memory_mb: float
+
+
+def run_block(task: BlockTask) -> BlockDone:
+    """Load, mask clouds, composite, predict, and write the part: under a temporary name, moved when whole.
+
+    Raises:
+        ImageryError: pixels cannot be read.
+        ModelError: the model cannot be run.
+    """
+    window = task.block.window
+    mask = aoi_mask(task.aoi_px, window)
+    started = time.perf_counter()
+    classes, read_s = _predict(task, mask) if mask.any() else (_nothing(window), 0.0)
+    total_s = time.perf_counter() - started
+    path = task.parts / f"{task.block.index:06d}.tif"
+    _write_part(path, classes, window_geobox(task.plan.geobox, window))
+    return BlockDone(
+        index=task.block.index,
+        part=path.name,
+        n_pixels=int(mask.sum()),
+        n_valid=int((classes[0] != CLASS_NODATA).sum()),
+        read_s=read_s,
+        predict_s=total_s - read_s,
+        peak_memory_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    )
+
+
+def aoi_mask(aoi_px: BaseGeometry | None, window: Window) -> NDArray[np.bool_]:
+    """(y, x) True where a pixel's centre lies in the area.
+
+    The shift by whole pixels is exact in floating point, so a centre on the border falls on the same side
+    in every window.
+    """
+    shape = (window.height, window.width)
+    if aoi_px is None:
+        return np.ones(shape, bool)
+    if not shapely.box(*_bounds(window)).intersects(aoi_px):
+        return np.zeros(shape, bool)
+    moved = Affine.translation(window.col_off, window.row_off)
+    return rasterize([(aoi_px, 1)], out_shape=shape, transform=moved, dtype="uint8").astype(bool)
+
+
+def _bounds(window: Window) -> tuple[float, float, float, float]:
+    left, top = window.col_off, window.row_off
+    return left, top, left + window.width, top + window.height
+
+
+def _predict(task: BlockTask, mask: NDArray[np.bool_]) -> tuple[NDArray[np.uint8], float]:
+    items = pystac.ItemCollection([pystac.Item.from_dict(i) for i in task.items])
+    if not items.items:
+        return _nothing(task.block.window), 0.0
+    window = task.block.window
+    needed = snap_out(task.plan.geobox, task.plan.hull(window), CELL)
+
+    def go() -> xr.Dataset:
+        image = read_composite(task, items, window_geobox(task.plan.geobox, needed))
+        return predict(
+            image,
+            model=_model(task.model),
+            plan=task.plan,
+            window=window,
+            mask=mask,
+            batch_size=task.batch_size,
+            device=_device(task.device),
+            on_rows=_row_listener(task),
+        )
+
+    done = with_retries(go, items=items, options=read_environment(task.catalog))
+    return np.stack([done.class_id.to_numpy(), done.confidence.to_numpy()]), float(done.attrs["read_s"])
+
+
+def read_composite(task: BlockTask, items: pystac.ItemCollection, geobox: GeoBox) -> xr.DataArray:
+    """The lazy image of a block: signed here, in the worker, when its pixels are about to be read."""
+    sign = signer(task.catalog.signing)
+    data = load(items, geobox=geobox, bands=task.bands, sign=sign)
+    clouds = load_clouds(items, geobox=geobox, sign=sign) if task.has_clouds else None
+    return composite(mask_clouds(data, clouds), task.composite)
+
+
+def _row_listener(task: BlockTask) -> Callable[[int], None] | None:
+    listener = ROW_LISTENERS.get(str(task.parts))
+    if listener is None:
+        return None
+    return lambda n_rows: listener(n_rows * task.block.window.width)
+
+
+def _device(wanted: str) -> str:
+    if wanted != "auto":
+        return wanted
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+@lru_cache(maxsize=2)
+def _model(name: str) -> Model:
+    return create_model(name)
+
+
+def _nothing(window: Window) -> NDArray[np.uint8]:
+    layer = np.full((window.height, window.width), CLASS_NODATA, np.uint8)
+    return np.stack([layer, np.full_like(layer, CONFIDENCE_NODATA)])
+
+
+def _write_part(path: Path, layers: NDArray[np.uint8], geobox: GeoBox) -> None:
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    with rasterio.open(
+        temporary,
+        "w",
+        driver="GTiff",
+        count=2,
+        dtype="uint8",
+        height=geobox.shape.y,
+        width=geobox.shape.x,
+        crs=str(geobox.crs),
+        transform=geobox.affine,
+        nodata=CLASS_NODATA,
+        tiled=True,
+        blockxsize=512,
+        blockysize=512,
+        compress="deflate",
+        zlevel=1,
+    ) as part:
+        part.write(layers)
+    temporary.replace(path)

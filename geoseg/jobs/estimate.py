@@ -1,0 +1,88 @@
+"""What a run will cost: said by ``--dry-run``, before it is paid."""
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from geoseg.grid.tiling import Tile
+from geoseg.imagery.loader import CELL, band_metadata
+from geoseg.jobs.blocks import aoi_mask
+from geoseg.jobs.plan import Plan, items_near
+from geoseg.models.zoo import create_model, normalise
+
+NETWORK_MB_PER_S = 10.0
+"""Assumed for remote assets; local ones are not counted."""
+_BYTES = {"uint8": 1, "int16": 2, "uint16": 2, "float32": 4}
+_TILES_IN_ALL = 4096
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Rough figures, each with what it stands on."""
+
+    n_tiles: int
+    """Tiles that touch the area, counted once per block that needs them."""
+    read_mb: float
+    """Uncompressed size of the pixels to be read; compressed COGs are about half."""
+    memory_mb: float
+    """Peak of this process, without imports (about 600 MB)."""
+    predict_s: float
+    """Tiles times the time one tile took just now on this machine."""
+    read_s: float
+    """``read_mb`` at 10 MB/s for remote assets."""
+
+
+def estimate(plan: Plan) -> Estimate:
+    """Count tiles and pixels, time the model on one tile of zeros."""
+    aoi_px = plan.aoi_px
+    n_tiles, read_mb, deepest = 0, 0.0, 0
+    for block in plan.blocks:
+        if not aoi_mask(aoi_px, block.window).any():
+            continue
+        n_tiles += _count(plan, list(plan.tiles.tiles(block.window)))
+        near = items_near(plan, block)
+        deepest = max(deepest, len(near))
+        hull = plan.tiles.hull(block.window)
+        per_item = [sum(_BYTES.get(str(m.get("data_type")), 2) for m in band_metadata(i).values()) for i in near]
+        read_mb += sum(per_item) * hull.width * hull.height / 1e6
+    is_remote = any(a.href.startswith("http") for i in plan.inputs.items for a in i.assets.values())
+    seconds = _seconds_per_tile(plan)
+    return Estimate(
+        n_tiles=n_tiles,
+        read_mb=read_mb,
+        memory_mb=_memory_mb(plan, deepest),
+        predict_s=n_tiles * seconds,
+        read_s=read_mb / 2 / NETWORK_MB_PER_S if is_remote else 0.0,
+    )
+
+
+def _count(plan: Plan, tiles: list[Tile]) -> int:
+    aoi_px = plan.aoi_px
+    if aoi_px is None or len(tiles) > _TILES_IN_ALL:
+        return len(tiles)
+    return sum(bool(aoi_mask(aoi_px, t.window).any()) for t in tiles)
+
+
+def _memory_mb(plan: Plan, n_items: int) -> float:
+    n_bands, n_classes = len(plan.inputs.bands), len(plan.card.legend.classes)
+    width = min(plan.recipe.block_size, plan.geobox.shape.x) + 2 * plan.tiles.size
+    strip = width * (plan.tiles.size + CELL) * n_bands * 4
+    sums = width * plan.tiles.size * n_classes * 4 * 2
+    cells = 4 * CELL * CELL * n_bands * n_items * 4 * 3
+    block = 6 * plan.recipe.block_size**2
+    return plan.recipe.workers * (strip + sums + cells + block) / 1e6
+
+
+def _seconds_per_tile(plan: Plan) -> float:
+    model = create_model(plan.recipe.model)
+    size = plan.tiles.size
+    zeros = torch.zeros(1, len(plan.card.bands), size, size)
+    times = []
+    with torch.inference_mode():
+        for _ in range(2):
+            started = time.perf_counter()
+            model.module(normalise(zeros, plan.card)).softmax(1)
+            times.append(time.perf_counter() - started)
+    return float(np.min(times))

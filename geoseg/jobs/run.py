@@ -1,0 +1,173 @@
+"""The whole path: a recipe becomes a folder with a map."""
+
+import resource
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Protocol
+
+from geoseg.errors import GeosegWarning, PreflightError
+from geoseg.jobs import publish
+from geoseg.jobs.blocks import ROW_LISTENERS, BlockDone, BlockTask, aoi_mask
+from geoseg.jobs.cluster import run_here, run_on
+from geoseg.jobs.plan import Plan, items_near, plan_run
+from geoseg.recipe import Recipe
+from geoseg.report.summary import Report, RunFacts
+
+
+class Listener(Protocol):
+    """Who is told how a run goes. All methods may be called from several threads."""
+
+    def say(self, text: str) -> None:
+        """A line about what was assumed, adapted or found."""
+
+    def start(self, stage: str, total: int) -> None:
+        """A stage begins; ``total`` is its amount of work, in pixels or files."""
+
+    def advance(self, amount: int) -> None:
+        """Some of the stage's work is done."""
+
+
+class Silence:
+    """A listener that does not listen."""
+
+    def say(self, text: str) -> None:
+        """Ignored."""
+
+    def start(self, stage: str, total: int) -> None:
+        """Ignored."""
+
+    def advance(self, amount: int) -> None:
+        """Ignored."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """Where the map is, and what there is to say of it."""
+
+    out: Path
+    report: Report
+
+
+def run(recipe: Recipe, *, listener: Listener | None = None) -> Result:
+    """Make the map that ``recipe`` asks for.
+
+    Outputs appear in the output folder all at once when everything is written; a run that fails leaves nothing.
+    Memory depends on the block size and the number of items over a place, not on the area.
+
+    Raises:
+        GeosegError: one line that says what is wrong and what to do.
+
+    Example:
+        >>> from geoseg import Recipe, run
+        >>> result = run(Recipe(aoi="catalogs/sample/area.geojson", catalog="sample"))  # doctest: +SKIP
+        >>> result.report.classes[0].class_name  # doctest: +SKIP
+        'water'
+    """
+    listener = listener or Silence()
+    started = time.perf_counter()
+    with _collected(listener) as warned:
+        plan = plan_run(recipe, say=listener.say)
+        for line in plan.inputs.adapted:
+            listener.say(line)
+        with publish.workspace(plan.out, overwrite=recipe.overwrite) as folder:
+            report = _make(plan, folder, listener, warned, started)
+    return Result(plan.out, report)
+
+
+def tasks_of(plan: Plan, parts: Path) -> list[BlockTask]:
+    """A task for each block that holds some of the area."""
+    aoi_px = plan.aoi_px
+    return [
+        BlockTask(
+            block=block,
+            items=[item.to_dict(include_self_link=False) for item in items_near(plan, block)],
+            plan=plan.tiles,
+            aoi_px=aoi_px,
+            bands=plan.inputs.bands,
+            composite=plan.recipe.composite,
+            has_clouds=plan.inputs.has_clouds,
+            catalog=plan.catalog,
+            model=plan.recipe.model,
+            batch_size=plan.recipe.batch_size,
+            device=plan.recipe.device,
+            parts=parts,
+        )
+        for block in plan.blocks
+        if aoi_mask(aoi_px, block.window).any()
+    ]
+
+
+def _make(plan: Plan, folder: Path, listener: Listener, warned: list[str], started: float) -> Report:
+    created = datetime.now(UTC).replace(microsecond=0)
+    title = f"Land cover of {plan.out.name}"
+    timings = dict(plan.timings_s)
+    done = _compute(plan, folder / "parts", listener)
+    timings |= {"read": sum(d.read_s for d in done), "predict": sum(d.predict_s for d in done)}
+    if not any(d.n_valid for d in done):
+        raise PreflightError(
+            "Not one pixel of the area has a value on any date: all is cloud or nodata. "
+            "Widen --datetime, raise --max-items, or give --keep-clouds to see what is there."
+        )
+    clock = time.perf_counter()
+    listener.start("writing rasters", 1)
+    publish.write_rasters(plan, folder, [folder / "parts" / d.part for d in done])
+    timings["rasters"], clock = time.perf_counter() - clock, time.perf_counter()
+    listener.start("tracing polygons", 1)
+    publish.write_polygons(plan, folder, title=title, created=created)
+    timings["polygons"] = time.perf_counter() - clock
+    publish.remove_parts(folder)
+    listener.start("writing the report", 1)
+    peak_mb = max([resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, *(d.peak_memory_mb for d in done)])
+    facts = RunFacts(
+        assumptions=plan.assumed,
+        adapted=plan.inputs.adapted,
+        warnings=tuple(dict.fromkeys(warned)),
+        attribution=plan.catalog.attribution,
+        timings_s={stage: round(seconds, 3) for stage, seconds in timings.items()},
+        elapsed_s=round(time.perf_counter() - started, 3),
+        peak_memory_mb=round(peak_mb, 1),
+        created=created,
+        geoseg_version=version("geoseg"),
+    )
+    return publish.write_reports(plan, folder, title=title, run=facts)
+
+
+def _compute(plan: Plan, parts: Path, listener: Listener) -> list[BlockDone]:
+    parts.mkdir()
+    tasks = tasks_of(plan, parts)
+    listener.start("reading and predicting", sum(t.block.window.width * t.block.window.height for t in tasks))
+    if plan.recipe.scheduler is None:
+        ROW_LISTENERS[str(parts)] = listener.advance
+        try:
+            done = run_here(tasks, workers=plan.recipe.workers, on_done=lambda d: None)
+        finally:
+            del ROW_LISTENERS[str(parts)]
+    else:
+        sizes = {t.block.index: t.block.window.width * t.block.window.height for t in tasks}
+        done = run_on(plan.recipe.scheduler, tasks, on_done=lambda d: listener.advance(sizes[d.index]))
+    return sorted(done, key=lambda d: d.index)
+
+
+@contextmanager
+def _collected(listener: Listener) -> Iterator[list[str]]:
+    """Warnings that geoseg gives on purpose, said at once and kept for the report."""
+    texts: list[str] = []
+    show = warnings.showwarning
+
+    def note(message, category, *rest) -> None:  # type: ignore[no-untyped-def]
+        if issubclass(category, GeosegWarning):
+            texts.append(str(message))
+            listener.say(f"warning: {message}")
+        else:
+            show(message, category, *rest)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", GeosegWarning)
+        warnings.showwarning = note
+        yield texts

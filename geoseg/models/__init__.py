@@ -1,0 +1,1 @@
+"""The zoo: card, weights, one file per family."""

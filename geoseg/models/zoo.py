@@ -1,0 +1,131 @@
+"""Where models come from: built-in cards, families that build networks, and model folders."""
+
+import hashlib
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from geoseg import models
+from geoseg.errors import ModelError
+from geoseg.models.card import CARD_NAME, WEIGHTS_NAME, ModelCard, read_card, write_card
+from geoseg.registry import Registry, did_you_mean
+
+DEFAULT_MODEL = "spectral-rules"
+
+Builder = Callable[[ModelCard], nn.Module]
+FAMILIES: Registry[Builder] = Registry("model family", ModelError)
+"""Architectures: each builds an untrained network for the bands and classes of a card."""
+CARDS: Registry[ModelCard] = Registry("model", ModelError)
+"""Models that need no folder."""
+
+register_family = FAMILIES.register
+
+
+def register_model(card: ModelCard) -> ModelCard:
+    """File a built-in model under its card's name; its family must be registered too."""
+    return CARDS.register(card.name)(card)
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network ready for inference, with its card."""
+
+    module: nn.Module
+    """Maps normalised reflectance (n, band, size, size) float32 to logits (n, class, size, size)."""
+    card: ModelCard
+
+
+def create_model(name: str) -> Model:
+    """The model called ``name``: a built-in one, or a folder with ``item.json`` and ``weights.safetensors``.
+
+    Weights are read as safetensors only (no pickle is ever loaded) after their sha256 has been compared with
+    the card's. The network is in evaluation mode, on the CPU.
+
+    Raises:
+        ModelError: unknown name, broken card, wrong checksum, weights that do not fit.
+
+    Example:
+        >>> create_model("spectral-rules").card.bands
+        ('green', 'red', 'nir', 'swir16')
+    """
+    card = card_of(name)
+    module = FAMILIES[card.family](card)
+    if Path(name).is_dir():
+        _load_weights(module, Path(name), card)
+    return Model(module.eval().requires_grad_(False), card)
+
+
+def card_of(name: str) -> ModelCard:
+    """The card of the model called ``name``, without building it."""
+    _import_families()
+    if Path(name).is_dir():
+        return read_card(Path(name))
+    if name not in CARDS:
+        raise ModelError(
+            f"No model named {name!r}: {did_you_mean(name, list(CARDS))} "
+            f"A model of your own is a folder with {CARD_NAME} and {WEIGHTS_NAME}."
+        )
+    return CARDS[name]
+
+
+def model_names() -> list[str]:
+    """The built-in models, the default first."""
+    _import_families()
+    return sorted(CARDS, key=lambda name: (name != DEFAULT_MODEL, name))
+
+
+def save_model(model: Model, folder: Path) -> ModelCard:
+    """Write the model folder that :func:`create_model` reads; returns the card with the weights' sha256."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / WEIGHTS_NAME
+    save_file({k: v.contiguous() for k, v in model.module.state_dict().items()}, path)
+    card = model.card.model_copy(update={"sha256": _sha256(path)})
+    write_card(card, folder)
+    return card
+
+
+def _load_weights(module: nn.Module, folder: Path, card: ModelCard) -> None:
+    path = folder / WEIGHTS_NAME
+    if not path.is_file():
+        if module.state_dict():
+            raise ModelError(f"{folder} has no {WEIGHTS_NAME}. Put the weights beside {CARD_NAME}.")
+        return
+    found = _sha256(path)
+    if card.sha256 and found != card.sha256:
+        raise ModelError(
+            f"{path} has sha256 {found[:12]}…, its card says {card.sha256[:12]}…: "
+            "the file is not the one that was published. Fetch the folder again."
+        )
+    try:
+        module.load_state_dict(load_file(path))
+    except SafetensorError as error:
+        raise ModelError(f"{path} is not a safetensors file: {error}.") from None
+    except RuntimeError as error:
+        detail = " ".join(str(error).split())[:300]
+        raise ModelError(f"{path} does not fit the {card.family} of its card: {detail}") from None
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _import_families() -> None:
+    for module in pkgutil.iter_modules(models.__path__):
+        import_module(f"geoseg.models.{module.name}")
+
+
+def normalise(pixels: torch.Tensor, card: ModelCard) -> torch.Tensor:
+    """Reflectance (n, band, y, x) as the network wants it: (x - mean) / std per band."""
+    if card.mean is not None:
+        pixels = pixels - pixels.new_tensor(card.mean)[:, None, None]
+    if card.std is not None:
+        pixels = pixels / pixels.new_tensor(card.std)[:, None, None]
+    return pixels

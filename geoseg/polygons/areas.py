@@ -1,0 +1,82 @@
+"""How large a region is on the ground."""
+
+from typing import cast
+
+import numpy as np
+import numpy.typing as npt
+import pyproj
+from odc.geo.geobox import GeoBox
+
+from geoseg.errors import OutputError
+from geoseg.polygons.rings import Edges
+from geoseg.polygons.stitch import Nodes, Regions
+
+Floats = npt.NDArray[np.float64]
+M2_PER_HA = 10_000.0
+
+
+def areas_ha(regions: Regions, nodes: Nodes, edges: Edges, geobox: GeoBox) -> Floats:
+    """(region,) hectares.
+
+    In a projected CRS: pixels times the area of a pixel of the grid. In a CRS of degrees: the area on the
+    ellipsoid, where a pixel is the smaller the nearer it lies to a pole.
+
+    Raises:
+        OutputError: the grid is in degrees and not north-up.
+    """
+    crs = crs_of(geobox)
+    if not crs.is_geographic:
+        unit_m = crs.axis_info[0].unit_conversion_factor
+        pixel_m2 = float(abs(geobox.transform.determinant) * unit_m**2)
+        return regions.pixels.astype(np.float64) * pixel_m2 / M2_PER_HA
+    # Green's theorem: the integral of x over the cumulated area of parallels, along each outline.
+    strip = _cumulated_strip_m2(geobox)
+    start, end = edges.node, edges.ends()
+    part = nodes.col[start] * (strip[nodes.row[start]] - strip[nodes.row[end]])
+    return np.bincount(edges.left, part, len(regions.pixels)) / M2_PER_HA
+
+
+def pixel_aspect(geobox: GeoBox) -> float:
+    """Height over width of a pixel on the ground, in the middle of the grid."""
+    a, b, _, d, e, f = geobox.transform[:6]
+    aspect = float(np.hypot(b, e) / np.hypot(a, d))
+    crs = crs_of(geobox)
+    if crs.is_geographic:
+        y = f + d * geobox.shape[1] / 2 + e * geobox.shape[0] / 2
+        aspect /= max(float(np.cos(y * crs.axis_info[0].unit_conversion_factor)), 1e-9)
+    return aspect
+
+
+def crs_of(geobox: GeoBox) -> pyproj.CRS:
+    """The CRS of a grid.
+
+    Raises:
+        OutputError: it has none.
+    """
+    if geobox.crs is None:
+        raise OutputError("The class map has no CRS, expected one. Assign it: gdal_edit -a_srs EPSG:...")
+    return geobox.crs.proj
+
+
+def _cumulated_strip_m2(geobox: GeoBox) -> Floats:
+    """(height + 1,) m² of one column of pixels from its top to each lattice row.
+
+    The area between the equator and a parallel is Snyder 1987 (USGS 1395), equation 3-12.
+    """
+    transform, crs = geobox.transform, crs_of(geobox)
+    if transform.b or transform.d:
+        raise OutputError(
+            "The class map lies rotated on a grid in degrees, expected north up. Warp it: gdalwarp -t_srs"
+        )
+    radian = crs.axis_info[0].unit_conversion_factor
+    geod = cast(pyproj.Geod, crs.get_geod())  # a CRS of degrees has an ellipsoid
+    major, minor = geod.a, geod.b
+    e = np.sqrt(1 - (minor / major) ** 2)
+    latitude = np.clip(
+        (transform.f + transform.e * np.arange(geobox.shape[0] + 1)) * radian, -np.pi / 2, np.pi / 2
+    )
+    s = np.sin(latitude)
+    zone = s / (1 - (e * s) ** 2) + (np.arctanh(e * s) / e if e else s)
+    per_radian = minor**2 / 2 * zone
+    strip: Floats = np.abs(per_radian - per_radian[0]) * abs(transform.a) * radian
+    return strip

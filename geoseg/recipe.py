@@ -1,0 +1,138 @@
+"""A run in one value: what a TOML file or the command line asks for."""
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from geoseg.errors import RecipeError
+from geoseg.registry import did_you_mean
+from geoseg.resources import find_resource, resource_folder
+
+MAX_AREA_KM2 = 25_000.0
+
+
+class Recipe(BaseModel):
+    """Everything a run depends on. Keys are the same in TOML, here and as ``--flags``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    aoi: str | None = None
+    """Area: vector file, ``-`` for GeoJSON on standard input, or west,south,east,north. With ``image``: may be left out."""
+    aoi_crs: str | None = None
+    """CRS of an area that does not say its own."""
+    max_area_km2: Annotated[float, Field(gt=0)] = MAX_AREA_KM2
+    """A larger area is refused."""
+
+    catalog: str = "earth-search"
+    """Name of a shipped catalog, or the URL, file or folder of any STAC API, catalog, item collection or geoparquet."""
+    collection: str | None = None
+    """Collection id; None for the catalog's default."""
+    datetime: str | None = None
+    """Dates as ``2024-06/2024-08``; None for the last 12 months of a remote catalog, all of a local one."""
+    max_cloud_cover: Annotated[float, Field(ge=0, le=100)] | None = None
+    """Percent; cloudier items are left out. None for the collection's default."""
+    max_items: Annotated[int, Field(ge=1)] = 8
+    """Per place, the least cloudy items are taken up to this many."""
+    min_coverage: Annotated[float, Field(ge=0, le=1)] = 0.95
+    """Share of the area that items must cover."""
+    composite: str = "median"
+    """How dates become one: ``median``, ``least-cloudy``, ``first``, ``nearest-date``."""
+    date: str | None = None
+    """For ``nearest-date``: ``2024-07-01``."""
+    keep_clouds: bool = False
+    """Do not mask clouds."""
+
+    image: tuple[str, ...] = ()
+    """Files that take the place of a catalog."""
+    bands: tuple[str, ...] | None = None
+    """Common names of the image's bands in order, ``-`` to leave one out."""
+    scale: float | None = None
+    """Of the images: reflectance = digital number * scale + offset, whatever their metadata say."""
+    offset: float | None = None
+    """See ``scale``."""
+
+    model: str = "spectral-rules"
+    """Name of a built-in model, or a model folder."""
+    gsd: Annotated[float, Field(gt=0)] | None = None
+    """Pixel size of the map, metres; None for the finest of the bands used."""
+    crs: str | None = None
+    """CRS of the map; None for the items' own where they share one, else UTM."""
+    tile_size: Annotated[int, Field(ge=1)] | None = None
+    """Side of what the model sees at once, pixels; None for what its card says."""
+    halo: Annotated[int, Field(ge=0)] | None = None
+    """Margin that tiles share, pixels; None for what the model's card says."""
+    batch_size: Annotated[int, Field(ge=1)] = 4
+    """Tiles at a time on a GPU; does not change the map."""
+    device: str = "auto"
+    """``cpu``, ``cuda``, or ``auto``: a GPU where there is one."""
+
+    block_size: Annotated[int, Field(ge=64)] = 4096
+    """Side of the unit of work, pixels; does not change the map."""
+    workers: Annotated[int, Field(ge=1)] = 1
+    """Blocks at a time on this machine."""
+    scheduler: str | None = None
+    """Address of a Dask scheduler, ``tcp://host:8786``; None for this machine."""
+
+    out: str | None = None
+    """Output folder; None for ``geoseg-out/`` and the name of the area."""
+    overwrite: bool = False
+    """Replace the map that lies in the output folder."""
+    min_area_ha: Annotated[float, Field(ge=0)] = 0.0
+    """Polygons smaller than this go to the neighbour with the longest common border."""
+    simplify_m: Annotated[float, Field(ge=0)] = 0.0
+    """Smooth polygon borders by about this much; neighbours keep their common borders."""
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        if self.aoi is None and not self.image:
+            raise ValueError("no area: give --aoi FILE, --bbox west,south,east,north, or --image FILE")
+        if self.composite == "nearest-date" and self.date is None:
+            raise ValueError("nearest-date needs the date: give --date 2024-07-01")
+        if (self.bands or self.scale is not None or self.offset is not None) and not self.image:
+            raise ValueError("--bands, --scale and --offset describe an --image; a catalog describes its own")
+        return self
+
+    @classmethod
+    def resolve(cls, path: str | None, **given: Any) -> Self:
+        """The recipe of a TOML file (or none) with the keys that were ``given``, those not None winning.
+
+        Raises:
+            RecipeError: unknown file, not TOML, an unknown key or a value out of range.
+        """
+        data = {**(_read(path) if path else {}), **{k: v for k, v in given.items() if v is not None}}
+        try:
+            return cls(**data)
+        except ValidationError as error:
+            raise RecipeError(_explain(error, list(cls.model_fields))) from None
+
+    def changed(self) -> dict[str, Any]:
+        """The keys whose value is not the default."""
+        return self.model_dump(exclude_defaults=True, mode="json")
+
+
+def _read(name: str) -> dict[str, Any]:
+    path = find_resource("pipelines", name, ".toml")
+    if path is None:
+        known = sorted(p.stem for p in resource_folder("pipelines").glob("*.toml"))
+        raise RecipeError(f"No recipe {name!r}: {did_you_mean(name, known)} Or give a TOML file.")
+    try:
+        data = tomllib.loads(path.read_text("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, IsADirectoryError) as error:
+        raise RecipeError(f"{path} is not TOML: {error}.") from None
+    for key in ("aoi", "out", "model"):
+        value = data.get(key)
+        if isinstance(value, str) and (path.parent / value).exists():
+            data[key] = str(path.parent / value)
+    return data
+
+
+def _explain(error: ValidationError, known: list[str]) -> str:
+    first = error.errors()[0]
+    key = str(first["loc"][0]) if first["loc"] else ""
+    if first["type"] == "extra_forbidden":
+        return f"Unknown key {key!r}: {did_you_mean(key, known)}"
+    message = first["msg"].removeprefix("Value error, ")
+    flag = f"--{key.replace('_', '-')}"
+    return f"{flag} {first['input']}: {message}." if key else f"{message[0].upper()}{message[1:]}."

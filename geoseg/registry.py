@@ -1,0 +1,77 @@
+"""One table for every extension point: models, composites, and whatever comes next."""
+
+from collections.abc import Callable, Iterator
+from difflib import get_close_matches
+from importlib.metadata import entry_points
+from typing import Generic, TypeVar
+
+from geoseg.errors import GeosegError
+
+T = TypeVar("T")
+
+
+def did_you_mean(name: str, known: list[str]) -> str:
+    """The half-sentence that ends a "not found" message: the nearest names, or all of them.
+
+    Example:
+        >>> did_you_mean("medain", ["first", "median"])
+        'did you mean median?'
+    """
+    near = get_close_matches(name, known, n=3, cutoff=0.6)
+    return f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known) or 'none'}."
+
+
+class Registry(Generic[T]):
+    """Names to things, with lookups that help.
+
+    Other distributions add to it through the entry point group ``geoseg.<plural>``.
+
+    Example:
+        >>> composites = Registry[str]("composite", GeosegError)
+        >>> composites.register("median")("the middle value")
+        'the middle value'
+        >>> composites["median"]
+        'the middle value'
+    """
+
+    def __init__(self, kind: str, error: type[GeosegError]) -> None:
+        self._kind = kind
+        self._error = error
+        self._things: dict[str, T] = {}
+        self._has_plugins = False
+
+    def register(self, name: str) -> Callable[[T], T]:
+        """A decorator that files its subject under ``name``.
+
+        Raises:
+            ValueError: when the name is taken (a mistake of the programmer's).
+        """
+
+        def add(thing: T) -> T:
+            if name in self._things:
+                raise ValueError(f"The {self._kind} {name!r} is registered twice.")
+            self._things[name] = thing
+            return thing
+
+        return add
+
+    def __getitem__(self, name: str) -> T:
+        self._load_plugins()
+        if name not in self._things:
+            raise self._error(f"No {self._kind} named {name!r}: {did_you_mean(name, list(self))}")
+        return self._things[name]
+
+    def __contains__(self, name: str) -> bool:
+        self._load_plugins()
+        return name in self._things
+
+    def __iter__(self) -> Iterator[str]:
+        self._load_plugins()
+        return iter(sorted(self._things))
+
+    def _load_plugins(self) -> None:
+        if self._has_plugins:
+            return
+        self._has_plugins = True
+        for point in entry_points(group=f"geoseg.{self._kind}s"):
+            self._things.setdefault(point.name, point.load())

@@ -1,0 +1,157 @@
+"""The facts of a finished map, counted from the map itself."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import rasterio
+from pyproj import CRS, Geod
+from rasterio.errors import RasterioError
+from rasterio.io import DatasetReader
+
+from geoseg.errors import OutputError
+from geoseg.legend import CLASS_NODATA, Legend
+from geoseg.report.facts import (
+    AreaAsked,
+    ClassArea,
+    Coverage,
+    GridFacts,
+    ItemFacts,
+    ModelFacts,
+    Report,
+    RunFacts,
+)
+
+_M2_PER_HA = 10_000.0
+_HA_PER_KM2 = 100.0
+
+
+def summarize(
+    class_tif: Path,
+    legend: Legend,
+    *,
+    title: str,
+    aoi: AreaAsked,
+    covered_km2: float,
+    items: tuple[ItemFacts, ...],
+    model: ModelFacts,
+    run: RunFacts,
+) -> Report:
+    """The report of a class map. Reads the map block by block; memory does not grow with it.
+
+    Args:
+        class_tif: uint8 class ids, 255 where nothing is known.
+        legend: Every value of the map but 255 must be in it.
+        title: Heading for people.
+        aoi: The area asked for.
+        covered_km2: The part of it under an item's footprint.
+        items: The source images.
+        model: What made the classes.
+        run: What happened on the way.
+
+    Raises:
+        OutputError: when the map cannot be read or holds a value that the legend does not know.
+    """
+    try:
+        with rasterio.open(class_tif) as dataset:
+            pixels, area_ha = _count(dataset)
+            grid = _grid(dataset, float(area_ha.sum()))
+    except RasterioError as error:
+        raise OutputError(
+            f"Cannot read {class_tif}: {' '.join(str(error).split())}. Run the job again."
+        ) from error
+    unknown = sorted(set(np.flatnonzero(pixels)) - {*legend.values, CLASS_NODATA})
+    if unknown:
+        raise OutputError(
+            f"{class_tif.name} holds the values {', '.join(map(str, unknown))}, which its legend "
+            f"({', '.join(map(str, legend.values))}) does not know. Give the legend of that map."
+        )
+    valid = list(legend.values)
+    valid_km2 = float(area_ha[valid].sum()) / _HA_PER_KM2
+    total_s = run.elapsed_s or sum(run.timings_s.values())
+    return Report(
+        title=title,
+        aoi=aoi,
+        assumptions=run.assumptions,
+        grid=grid,
+        classes=_classes(legend, pixels, area_ha),
+        nodata_pixels=int(pixels[CLASS_NODATA]),
+        coverage=Coverage(
+            aoi_km2=aoi.area_km2,
+            covered_km2=covered_km2,
+            share=min(covered_km2 / aoi.area_km2, 1.0),
+            valid_share=min(valid_km2 / aoi.area_km2, 1.0),
+        ),
+        items=items,
+        adapted=run.adapted,
+        model=model,
+        attribution=run.attribution,
+        timings_s={**run.timings_s, "total": total_s},
+        km2_per_s=valid_km2 / total_s if total_s else 0.0,
+        peak_memory_mb=run.peak_memory_mb,
+        warnings=run.warnings,
+        geoseg_version=run.geoseg_version,
+        created=run.created,
+    )
+
+
+def _classes(legend: Legend, pixels: npt.NDArray[Any], area_ha: npt.NDArray[Any]) -> tuple[ClassArea, ...]:
+    n_valid = int(pixels[list(legend.values)].sum())
+    return tuple(
+        ClassArea(
+            class_id=c.value,
+            class_name=c.name,
+            color=c.color_hint,
+            pixels=int(pixels[c.value]),
+            area_ha=float(area_ha[c.value]),
+            share=float(pixels[c.value] / n_valid) if n_valid else 0.0,
+        )
+        for c in legend.classes
+    )
+
+
+def _count(dataset: DatasetReader) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """Pixels and hectares of each value, both (256,)."""
+    pixels, area_ha = np.zeros(256, np.int64), np.zeros(256)
+    row_ha = _pixel_ha(dataset)
+    for _, window in dataset.block_windows(1):
+        values = dataset.read(1, window=window)  # (y, x)
+        counted = np.bincount(values.ravel(), minlength=256)
+        pixels += counted
+        if row_ha is not None:
+            rows = row_ha[window.row_off : window.row_off + window.height]
+            area_ha += np.bincount(values.ravel(), np.repeat(rows, window.width), minlength=256)
+    if row_ha is None:
+        unit_m = (
+            CRS.from_wkt(dataset.crs.to_wkt()).axis_info[0].unit_conversion_factor if dataset.crs else 1.0
+        )
+        area_ha = pixels * (abs(dataset.transform.determinant) * unit_m**2 / _M2_PER_HA)
+    return pixels, area_ha
+
+
+def _pixel_ha(dataset: DatasetReader) -> npt.NDArray[np.float64] | None:
+    """(y,) hectares of a pixel in each row of a map in degrees; None where all pixels are alike.
+
+    Area between parallels of the ellipsoid: Snyder 1987 (USGS 1395), equation 3-12.
+    """
+    if dataset.crs is None or not dataset.crs.is_geographic:
+        return None
+    transform = dataset.transform
+    ellipsoid = Geod(ellps="WGS84")
+    e = math.sqrt(ellipsoid.es)
+    sines = np.sin(np.radians(transform.f + transform.e * np.arange(dataset.height + 1)))
+    to_equator = ellipsoid.b**2 / 2 * (sines / (1 - (e * sines) ** 2) + np.arctanh(e * sines) / e)
+    ha: npt.NDArray[np.float64] = np.abs(np.diff(to_equator)) * math.radians(abs(transform.a)) / _M2_PER_HA
+    return ha
+
+
+def _grid(dataset: DatasetReader, total_ha: float) -> GridFacts:
+    return GridFacts(
+        crs=dataset.crs.to_string() if dataset.crs else "",
+        gsd_m=round(math.sqrt(total_ha * _M2_PER_HA / (dataset.width * dataset.height)), 6),
+        width=dataset.width,
+        height=dataset.height,
+        bounds=tuple(dataset.bounds),
+    )

@@ -1,0 +1,122 @@
+"""Authorised reading: URLs are signed in the worker at read time, keys come from the environment here only.
+
+Nothing of this is stored in items, logged or written to outputs; :func:`redact` cleans what is shown.
+"""
+
+import os
+import re
+import warnings
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+
+from geoseg.errors import CatalogError, GeosegWarning
+from geoseg.stac.catalog import Catalog
+
+# scheme://user:password@host/path?query#fragment, also inside a sentence or behind /vsicurl/
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)(?:[^/\s@?#'\"]*@)?([^\s?#'\"]*)(?:[?#][^\s'\"]*)?")
+
+
+def signer(name: str | None) -> Callable[[str], str] | None:
+    """The function that signs a URL, for ``odc.stac.load(patch_url=...)``; None where URLs need none.
+
+    It is called in the worker just before a read, so a signature never outlives the job (odc-stac#289),
+    and it pickles.
+
+    Raises:
+        CatalogError: when the package that signs is not installed.
+    """
+    if name != "planetary-computer":
+        return None
+    if find_spec("planetary_computer") is None:
+        raise CatalogError(
+            "Reading from Planetary Computer needs the package planetary-computer: "
+            "pip install 'geoseg[planetary-computer]'."
+        )
+    return sign_planetary_computer
+
+
+def sign_planetary_computer(url: str) -> str:
+    """``url`` with a short-lived read token; the package keeps tokens until shortly before they expire."""
+    import planetary_computer
+
+    signed: str = planetary_computer.sign_url(url)
+    return signed
+
+
+def read_environment(catalog: Catalog, collection: str | None = None) -> dict[str, str]:
+    """GDAL options for reading the catalog's assets, the authorisation among them: do not log or store.
+
+    S3 keys are not among them: rasterio refuses them as options; GDAL takes them from the process's own
+    environment, so on a cluster ``AWS_*`` must be set where the workers run.
+
+    Args:
+        catalog: where the items come from.
+        collection: which of its collections is read; None: the options of all of them.
+
+    Raises:
+        CatalogError: when the catalog needs a token or key that the environment does not hold.
+
+    Warns:
+        GeosegWarning: when a collection lies in a requester-pays bucket and no AWS key is in sight.
+    """
+    named = [catalog.collections[collection]] if collection in catalog.collections else []
+    options: dict[str, str] = {}
+    for config in named or catalog.collections.values():
+        options |= config.read_options
+    if named and options.get("AWS_REQUEST_PAYER") and not _has_aws_keys():
+        warnings.warn(
+            f"{named[0].title} of {catalog.title} lies in a requester-pays bucket: set AWS_ACCESS_KEY_ID and "
+            "AWS_SECRET_ACCESS_KEY (you pay the transfer), or take --catalog planetary-computer.",
+            GeosegWarning,
+            stacklevel=2,
+        )
+    if catalog.signing == "earthdata":
+        options |= {"GDAL_HTTP_HEADERS": f"Authorization: Bearer {_earthdata_token(catalog)}"}
+    if catalog.signing == "cdse":
+        options |= _cdse_options(catalog)
+    return options
+
+
+def redact(text: str) -> str:
+    """``text`` with the user names, passwords, queries and fragments of its URLs left out.
+
+    Example:
+        >>> redact("https://me:secret@host/a/b.tif?sig=abc")
+        'https://host/a/b.tif'
+    """
+    return _URL.sub(r"\1\2", text)
+
+
+def _earthdata_token(catalog: Catalog) -> str:
+    token = os.environ.get("EARTHDATA_TOKEN", "").strip()
+    if not token:
+        raise CatalogError(
+            f"{catalog.title} is read with a NASA Earthdata token: set EARTHDATA_TOKEN "
+            "(free, 'Generate Token' at https://urs.earthdata.nasa.gov)."
+        )
+    if not re.fullmatch(r"[\x21-\x7e]+", token):
+        raise CatalogError("EARTHDATA_TOKEN holds blanks or line breaks: set it to the token alone.")
+    return token
+
+
+def _cdse_options(catalog: Catalog) -> dict[str, str]:
+    if not _has_aws_keys():
+        raise CatalogError(
+            f"{catalog.title} is read with S3 keys: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY "
+            "(free, at https://eodata-s3keysmanager.dataspace.copernicus.eu)."
+        )
+    # https://documentation.dataspace.copernicus.eu/APIs/S3.html
+    return {
+        "AWS_S3_ENDPOINT": "eodata.dataspace.copernicus.eu",
+        "AWS_HTTPS": "YES",
+        "AWS_VIRTUAL_HOSTING": "FALSE",
+    }
+
+
+def _has_aws_keys() -> bool:
+    keys = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+    if all(os.environ.get(key) for key in keys) or os.environ.get("AWS_PROFILE"):
+        return True
+    file = os.environ.get("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials")
+    return Path(file).expanduser().is_file()
