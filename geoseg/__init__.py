@@ -41,7 +41,7 @@ _HOME = {
     "write_gpkg": "geoseg.writers.gpkg",
 }
 
-__all__ = sorted(_HOME)  # noqa: PLE0605
+__all__ = sorted(_HOME)
 
 
 def __getattr__(name: str) -> Any:

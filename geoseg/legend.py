@@ -36,6 +36,28 @@ class LegendClass(BaseModel):
             raise ValueError(f"a colour is six hexadecimal digits such as 1F78B4, got {value!r}")
         return value.upper()
 
+    def to_stac(self) -> dict[str, Any]:
+        """The class as one entry of ``classification:classes``."""
+        return {
+            "value": self.value,
+            "name": re.sub(r"[^A-Za-z0-9-]+", "_", self.name),
+            "title": self.name,
+            "description": self.description or self.name,
+            "color_hint": self.color_hint,
+        }
+
+    @classmethod
+    def from_stac(cls, entry: dict[str, Any]) -> "LegendClass":
+        """The class that an entry of ``classification:classes`` describes."""
+        name = entry.get("title") or entry["name"]
+        description = entry.get("description", "")
+        return cls(
+            value=entry["value"],
+            name=name,
+            color_hint=entry.get("color_hint", "808080"),
+            description="" if description == name else description,
+        )
+
     @property
     def rgb(self) -> tuple[int, int, int]:
         """Red, green, blue, each 0..255."""
@@ -80,6 +102,9 @@ class Legend(BaseModel):
         return tuple(c.value for c in self.classes)
 
     def to_stac(self) -> list[dict[str, Any]]:
-        """The classes as ``classification:classes`` of a STAC asset, nodata included."""
-        nodata = {"value": CLASS_NODATA, "name": "nodata", "description": "no value here", "nodata": True}
-        return [c.model_dump() for c in self.classes] + [nodata]
+        """The classes as ``classification:classes`` of a STAC asset, nodata included.
+
+        The extension (v2.0) takes only letters, digits, ``-`` and ``_`` in names; ``title`` has the name as it is.
+        """
+        nodata = {"value": CLASS_NODATA, "name": "nodata", "description": "No value here.", "nodata": True}
+        return [c.to_stac() for c in self.classes] + [nodata]

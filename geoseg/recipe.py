@@ -1,7 +1,6 @@
 """A run in one value: what a TOML file or the command line asks for."""
 
 import tomllib
-from pathlib import Path
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -48,9 +47,9 @@ class Recipe(BaseModel):
     """Files that take the place of a catalog."""
     bands: tuple[str, ...] | None = None
     """Common names of the image's bands in order, ``-`` to leave one out."""
-    scale: float | None = None
-    """Of the images: reflectance = digital number * scale + offset, whatever their metadata say."""
-    offset: float | None = None
+    scale: tuple[float, ...] | None = None
+    """Reflectance = digital number * scale + offset, whatever the images say: one value, or one per band in order."""
+    offset: tuple[float, ...] | None = None
     """See ``scale``."""
 
     model: str = "spectral-rules"

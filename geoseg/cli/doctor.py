@@ -7,7 +7,16 @@ from typing import Annotated
 
 import typer
 
-_PACKAGES = ("geoseg", "torch", "rasterio", "odc-stac", "dask", "geopandas", "pystac-client", "segmentation-models-pytorch")
+_PACKAGES = (
+    "geoseg",
+    "torch",
+    "rasterio",
+    "odc-stac",
+    "dask",
+    "geopandas",
+    "pystac-client",
+    "segmentation-models-pytorch",
+)
 _RASTER_DRIVERS = ("COG", "GTiff", "VRT", "JP2OpenJPEG", "netCDF")
 _VECTOR_DRIVERS = ("GPKG", "GeoJSON", "ESRI Shapefile", "KML", "LIBKML")
 _TIMEOUT_S = 5
@@ -56,7 +65,11 @@ def _gdal() -> dict[str, str]:
     has = {d: d in raster or d in raster_driver_extensions().values() for d in _RASTER_DRIVERS}
     has |= {d: d in vector for d in _VECTOR_DRIVERS}
     words = {d: "yes" if found else "missing" for d, found in has.items()}
-    return {"rasterio's": str(GDALVersion.runtime()), "pyogrio's": ".".join(map(str, pyogrio.__gdal_version__)), **words}
+    return {
+        "rasterio's": str(GDALVersion.runtime()),
+        "pyogrio's": ".".join(map(str, pyogrio.__gdal_version__)),
+        **words,
+    }
 
 
 def _devices() -> dict[str, str]:
@@ -73,7 +86,9 @@ def _catalogs() -> dict[str, str]:
 
     catalogs = list_catalogs()
     with ThreadPoolExecutor(len(catalogs)) as pool:
-        return dict(zip([c.name for c in catalogs], pool.map(_answers, [c.url for c in catalogs]), strict=True))
+        return dict(
+            zip([c.name for c in catalogs], pool.map(_answers, [c.url for c in catalogs]), strict=True)
+        )
 
 
 def _answers(url: str) -> str:

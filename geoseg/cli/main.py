@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import warnings
 from typing import Annotated
 
 import typer
@@ -36,6 +37,10 @@ DryRun = Annotated[
 def run() -> None:
     """The console script: turns errors into one line and an exit code."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    # Both repeat on every read what the run reports once, if it matters.
+    for noisy in ("urllib3", "rasterio"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", message="Dataset has no geotransform")
     try:
         code = app(standalone_mode=False)
     except GeosegError as error:

@@ -21,6 +21,8 @@ _PANELS = {
     "Where it runs": ("block_size", "workers", "scheduler"),
     "Output": ("out", "overwrite", "min_area_ha", "simplify_m"),
 }  # fmt: skip
+_LISTS = ("bands", "scale", "offset")
+"""Given as one value with commas."""
 _BBOX = "Area as west,south,east,north in degrees; west > east crosses the antimeridian."
 
 
@@ -72,7 +74,7 @@ def _plain(name: str) -> Any:
     """The type typer understands for a field: its first plain member, a list for tuples, always optional."""
     if name == "image":
         return list[str] | None
-    if name == "bands":
+    if name in _LISTS:
         return str | None
     annotation = Recipe.model_fields[name].annotation
     if get_origin(annotation) in (Union, types.UnionType):
@@ -83,4 +85,4 @@ def _plain(name: str) -> Any:
 
 
 def _as_given(name: str, value: Any) -> Any:
-    return tuple(part.strip() for part in value.split(",")) if name == "bands" else value
+    return tuple(part.strip() for part in value.split(",")) if name in _LISTS else value

@@ -4,7 +4,15 @@ import json
 import threading
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from geoseg.jobs import run as job
@@ -63,7 +71,9 @@ def run(recipe: Recipe, *, quiet: bool, as_json: bool) -> None:
         print(result.report.to_json())  # noqa: T201
     elif not quiet:
         _print_classes(result.report)
-        _messages.print(f"Map, polygons and report are in {result.out}/ (open report.html, or class.tif in QGIS).")
+        _messages.print(
+            f"Map, polygons and report are in {result.out}/ (open report.html, or class.tif in QGIS)."
+        )
 
 
 def _print_classes(report: Report) -> None:
@@ -87,7 +97,10 @@ def dry_run(recipe: Recipe, *, quiet: bool, as_json: bool) -> None:
     table.add_row("tiles", f"{cost.n_tiles} of {plan.tiles.size} px with a halo of {plan.tiles.halo} px")
     table.add_row("to read", f"{cost.read_mb:,.0f} MB of pixels, about half of that from compressed files")
     table.add_row("memory", f"about {cost.memory_mb + 600:,.0f} MB at most")
-    table.add_row("time", f"about {_duration(cost.predict_s + cost.read_s)} (prediction {_duration(cost.predict_s)}, timed on one tile here)")
+    table.add_row(
+        "time",
+        f"about {_duration(cost.predict_s + cost.read_s)} (prediction {_duration(cost.predict_s)}, timed on one tile here)",
+    )
     _results.print(table)
 
 
@@ -109,7 +122,10 @@ def catalogs(*, as_json: bool) -> None:
     """List the shipped catalogs."""
     found = list_catalogs()
     if as_json:
-        rows = [{"name": c.name, "title": c.title, "url": c.url, "collections": list(c.collections)} for c in found]
+        rows = [
+            {"name": c.name, "title": c.title, "url": c.url, "collections": list(c.collections)}
+            for c in found
+        ]
         print(json.dumps(rows, indent=2))  # noqa: T201
         return
     table = Table("catalog", "title", "collections (first: default)", title="Catalogs", title_justify="left")
@@ -133,7 +149,11 @@ def _plan_table(plan: Plan, title: str) -> Table:
     table.add_row("blocks", f"{len(plan.blocks)} of up to {plan.recipe.block_size} px")
     for item in selection.items:
         clouds = item.properties.get("eo:cloud_cover")
-        day = item.datetime.date() if item.datetime and item.properties.get("geoseg:datetime_known", True) else "undated"
+        day = (
+            item.datetime.date()
+            if item.datetime and item.properties.get("geoseg:datetime_known", True)
+            else "undated"
+        )
         table.add_row("item", f"{item.id} {day}" + (f" {clouds:.0f} % clouds" if clouds is not None else ""))
     return table
 

@@ -50,7 +50,11 @@ def prepare(
     for key, named in by_asset.items():
         small.assets[key] = _small_asset(item.assets[key], named)
     if has_clouds and config.clouds and config.clouds.asset in item.assets:
-        rule = {"values": list(config.clouds.values)} if config.clouds.values else {"bits": list(config.clouds.bits)}
+        rule = (
+            {"values": list(config.clouds.values)}
+            if config.clouds.values
+            else {"bits": list(config.clouds.bits)}
+        )
         source = item.assets[config.clouds.asset]
         values = {"nodata": config.clouds.nodata} if config.clouds.nodata is not None else {}
         small.assets[CLOUDS] = _small_asset(source, {1: (CLOUDS, values)})
@@ -80,7 +84,9 @@ def _small_asset(source: pystac.Asset, named: dict[int, tuple[str, dict[str, Any
     raster: list[dict[str, Any]] = []
     for index in range(1, max(named) + 1):
         name, values = named.get(index, (f"unused{index}", {}))
-        eo.append({"name": name} if name == CLOUDS or index not in named else {"name": name, "common_name": name})
+        eo.append(
+            {"name": name} if name == CLOUDS or index not in named else {"name": name, "common_name": name}
+        )
         raster.append(values)
     proj = {k: v for k, v in source.extra_fields.items() if k.startswith("proj:") and v is not None}
     return pystac.Asset(

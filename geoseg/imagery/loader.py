@@ -81,7 +81,9 @@ def load_clouds(
         return None
     layers = [_load_item(item, geobox, (CLOUDS,), "nearest", sign).isel(band=0, drop=True) for item in items]
     stacked = xr.concat(layers, dim="time", combine_attrs="drop")
-    rules = [item.assets[CLOUDS].extra_fields["geoseg:clouds"] if CLOUDS in item.assets else {} for item in items]
+    rules = [
+        item.assets[CLOUDS].extra_fields["geoseg:clouds"] if CLOUDS in item.assets else {} for item in items
+    ]
     return stacked.assign_attrs(rules=rules)
 
 

@@ -1,8 +1,9 @@
 """Local or remote files as STAC items, so that they take the same path as a catalog's."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pystac
 import rasterio
@@ -15,11 +16,18 @@ from geoseg.imagery.bands import common_name, common_names
 from geoseg.stac.metadata import COMMON_NAMES
 from geoseg.stac.signing import redact
 
+T = TypeVar("T")
 COLLECTION = "images"
 SKIP = "-"
 
 
-def items_from_images(images: list[str], *, bands: list[str] | None = None) -> pystac.ItemCollection:
+def items_from_images(
+    images: list[str],
+    *,
+    bands: Sequence[str] | None = None,
+    scale: Sequence[float] | None = None,
+    offset: Sequence[float] | None = None,
+) -> pystac.ItemCollection:
     """One item per date and place from GeoTIFFs or anything else that GDAL reads.
 
     Files that add bands to the one before are put into the same item (a file per band, or a file per
@@ -31,12 +39,22 @@ def items_from_images(images: list[str], *, bands: list[str] | None = None) -> p
             one file has (then they hold for each file), or as many as all files have together. None takes
             the files' band descriptions, then Sentinel-2 band numbers in file names.
 
+        scale: reflectance = digital number * ``scale`` + ``offset``, whatever the files say: one value for
+            all bands, or one for each in the order of ``bands``.
+        offset: see ``scale``.
+
     Raises:
         ImageryError: a file cannot be opened, has no CRS, or its bands have no names.
-        RecipeError: ``bands`` has the wrong length or an unknown name.
+        RecipeError: ``bands``, ``scale`` or ``offset`` has the wrong length, or a name is unknown.
     """
     items: list[pystac.Item] = []
     opened = [_describe(image) for image in images]
+    if scale is not None or offset is not None:
+        counts = [len(info["names"]) for info in opened]
+        scales = _spread(list(scale or [1.0]), counts, "scale")
+        offsets = _spread(list(offset or [0.0]), counts, "offset")
+        for info, s, o in zip(opened, scales, offsets, strict=True):
+            info.update(scales=s, offsets=o, is_stated=True)
     names = _names_for(opened, bands)
     for number, (image, info, band_names) in enumerate(zip(images, opened, names, strict=True)):
         new = {n for n in band_names if n}
@@ -72,7 +90,9 @@ def _info(source: DatasetReader, image: str) -> dict[str, Any]:
             f"gdal_edit.py -a_srs EPSG:... {label}"
         )
     if source.transform.is_identity:
-        raise ImageryError(f"{label} has no geotransform. Georeference it first (gdalwarp, QGIS Georeferencer).")
+        raise ImageryError(
+            f"{label} has no geotransform. Georeference it first (gdalwarp, QGIS Georeferencer)."
+        )
     geobox = GeoBox((source.height, source.width), source.transform, str(source.crs))
     stem = Path(label).stem
     descriptions = [d or (stem if source.count == 1 else "") for d in source.descriptions]
@@ -84,11 +104,12 @@ def _info(source: DatasetReader, image: str) -> dict[str, Any]:
         "dtypes": source.dtypes,
         "scales": source.scales,
         "offsets": source.offsets,
+        "is_stated": any(s != 1 for s in source.scales) or any(o != 0 for o in source.offsets),
         "tags": source.tags(),
     }
 
 
-def _names_for(opened: list[dict[str, Any]], bands: list[str] | None) -> list[list[str | None]]:
+def _names_for(opened: list[dict[str, Any]], bands: Sequence[str] | None) -> list[list[str | None]]:
     counts = [len(info["names"]) for info in opened]
     if bands is None:
         for info in opened:
@@ -99,26 +120,36 @@ def _names_for(opened: list[dict[str, Any]], bands: list[str] | None) -> list[li
                     "('-' leaves one out)."
                 )
         return [info["names"] for info in opened]
-    named = [None if b == SKIP else _known(b) for b in bands]
-    if all(count == len(named) for count in counts):
-        return [named] * len(opened)
-    if sum(counts) != len(named):
+    return _spread([None if b == SKIP else _known(b) for b in bands], counts, "bands")
+
+
+def _spread(values: list[T], counts: list[int], flag: str) -> list[list[T]]:
+    """A value for each band of each file, from one per band of any file, one per band of all, or (numbers) just one."""
+    if flag != "bands" and len(values) == 1:
+        return [values * count for count in counts]
+    if all(count == len(values) for count in counts):
+        return [values] * len(counts)
+    if sum(counts) != len(values):
         raise RecipeError(
-            f"--bands names {len(named)} bands; the images have {' + '.join(map(str, counts))}. "
-            "Give a name for each, '-' for those to leave out."
+            f"--{flag} has {len(values)} values; the images have {' + '.join(map(str, counts))} bands. "
+            "Give one for each band ('-' among --bands leaves one out)."
         )
-    return [named[sum(counts[:i]) : sum(counts[: i + 1])] for i in range(len(counts))]
+    return [values[sum(counts[:i]) : sum(counts[: i + 1])] for i in range(len(counts))]
 
 
 def _known(band: str) -> str:
     name = common_name(band)
     if name is None:
-        raise RecipeError(f"--bands {band} is not a STAC common name. Known: {', '.join(sorted(COMMON_NAMES))}.")
+        raise RecipeError(
+            f"--bands {band} is not a STAC common name. Known: {', '.join(sorted(COMMON_NAMES))}."
+        )
     return name
 
 
 def _item(image: str, info: dict[str, Any], number: int) -> pystac.Item:
-    footprint = info["geobox"].extent.to_crs("EPSG:4326", resolution=0.01 if info["geobox"].crs.geographic else 1000)
+    footprint = info["geobox"].extent.to_crs(
+        "EPSG:4326", resolution=0.01 if info["geobox"].crs.geographic else 1000
+    )
     when = _acquired(info["tags"])
     return pystac.Item(
         id=f"{Path(redact(image)).stem or 'image'}-{number}",
@@ -146,11 +177,10 @@ def _asset(image: str, info: dict[str, Any], names: list[str | None]) -> pystac.
             info["dtypes"], info["nodata"], info["scales"], info["offsets"], strict=True
         )
     ]
-    has_scale = any(s != 1 for s in info["scales"]) or any(o != 0 for o in info["offsets"])
     for band in raster:
         if band["nodata"] is None:
             del band["nodata"]
-        if not has_scale:
+        if not info["is_stated"]:
             del band["scale"], band["offset"]
     eo = [{"name": n, "common_name": n} if n else {"name": f"band{i}"} for i, n in enumerate(names, 1)]
     return pystac.Asset(

@@ -61,7 +61,13 @@ def _grids(item: pystac.Item) -> list[tuple[float, str, tuple[float, float]]]:
         if key == CLOUDS or transform is None or code is None:
             continue
         size = abs(transform[0])
-        grids.append((size if _is_metric(code) else _round(size * _METRES_PER_DEGREE), code, (transform[2], transform[5])))
+        grids.append(
+            (
+                size if _is_metric(code) else _round(size * _METRES_PER_DEGREE),
+                code,
+                (transform[2], transform[5]),
+            )
+        )
     if not grids and item.properties.get("gsd"):
         grids.append((float(item.properties["gsd"]), _code(item.properties) or "unknown CRS", (0.0, 0.0)))
     return grids

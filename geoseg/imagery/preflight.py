@@ -90,8 +90,6 @@ def check_inputs(
     catalog: Catalog,
     gsd_m: float | None = None,
     crs: str | None = None,
-    scale: float | None = None,
-    offset_: float | None = None,
 ) -> Preflight:
     """Compare bands, GSD, CRS, scaling, offset and values of ``items`` with what ``card`` expects.
 
@@ -104,8 +102,6 @@ def check_inputs(
         catalog: says how the collections' assets are named and scaled.
         gsd_m: pixel size of the map; None for the finest that the needed bands have.
         crs: of the map; None for the items' own where they share a metric one, else UTM.
-        scale: with ``offset_`` overrides all metadata: reflectance = digital number * scale + offset.
-        offset_: see ``scale``.
 
     Raises:
         PreflightError: a reason why the model's map would be wrong, and what to change.
@@ -116,7 +112,7 @@ def check_inputs(
     grid = native.grid_of(prepared, aoi, gsd_m=gsd_m, crs=crs)
     adapted += grid.adapted + _check_gsd(grid.gsd_m, card)
     samples = _sample(prepared, bands, aoi, grid, catalog)
-    decided = _calibrate(items, prepared, samples, catalog, scale, offset_)
+    decided = _calibrate(items, prepared, samples, catalog)
     calibrated = pystac.ItemCollection([_apply(p, decided[p.id]) for p in prepared])
     adapted += _check_values(calibrated, samples, bands, card)
     return Preflight(
@@ -139,7 +135,7 @@ def _prepare_all(
         config = collection_config(catalog, item)
         available = available_bands(item, config)
         chosen, _ = choose_bands(card.bands, set(available))
-        adapted += [f"{used} is read as {wanted}" for wanted, used in chosen.items() if used != wanted]
+        adapted += [f"{used} is used as {wanted}" for wanted, used in chosen.items() if used != wanted]
         # A substitute goes by the name of the band it stands in for, so that all items have the same names.
         bands = {wanted: available[used] for wanted, used in chosen.items()}
         prepared.append(prepare(item, config=config, bands=bands, has_clouds=True))
@@ -180,7 +176,8 @@ def _sample(
 
     pixels = with_retries(read, items=chosen, options=read_environment(catalog))
     return {
-        item.id: [layer[np.isfinite(layer)] for layer in one] for item, one in zip(chosen, pixels, strict=True)
+        item.id: [layer[np.isfinite(layer)] for layer in one]
+        for item, one in zip(chosen, pixels, strict=True)
     }
 
 
@@ -198,8 +195,6 @@ def _calibrate(
     prepared: pystac.ItemCollection,
     samples: dict[str, list[NDArray[np.float32]]],
     catalog: Catalog,
-    scale: float | None,
-    offset_: float | None,
 ) -> dict[str, Calibration]:
     decided: dict[str, Calibration] = {}
     for item, small in zip(items, prepared, strict=True):
@@ -207,11 +202,7 @@ def _calibrate(
         config = collection_config(catalog, item)
         declared = [v for k, v in band_metadata(small).items() if k != CLOUDS]
         is_bare = item.collection_id == local.COLLECTION and not _states_scale(item)
-        if scale is not None or offset_ is not None:
-            decided[item.id] = Calibration(
-                1.0 if scale is None else scale, offset_ or 0.0, "as --scale and --offset say"
-            )
-        elif config.boa_offset:
+        if config.boa_offset:
             decided[item.id] = _sentinel2(item, declared, sample)
         elif is_bare:
             decided[item.id] = _from_values(sample, declared)
@@ -240,7 +231,9 @@ def _sentinel2(
     choice = offset.decide_offset(item.properties, stated, sample)
     if choice.is_conflict:
         warnings.warn(f"{item.id}: {choice.reason}.", GeosegWarning, stacklevel=2)
-    return Calibration(offset.SCALE, choice.offset_dn * offset.SCALE, f"offset {choice.offset_dn}: {choice.reason}")
+    return Calibration(
+        offset.SCALE, choice.offset_dn * offset.SCALE, f"offset {choice.offset_dn}: {choice.reason}"
+    )
 
 
 def _from_values(sample: list[NDArray[np.float32]], declared: list[dict[str, object]]) -> Calibration:
@@ -248,13 +241,13 @@ def _from_values(sample: list[NDArray[np.float32]], declared: list[dict[str, obj
     values = np.concatenate(sample) if sample else np.empty(0, np.float32)
     if values.size == 0:
         raise PreflightError(
-            "The imagery has no valid pixel in the area: all is nodata. Check the area, and the file's nodata value."
+            "The imagery has no valid pixel in the area: all is nodata. Check the area, and the files' nodata value."
         )
     high = float(np.percentile(values, 99))
     if all(v.get("data_type") == "uint8" for v in declared):
         raise PreflightError(
             f"The image holds 8-bit digital numbers (99 % are below {high:.0f}) and says no scale, but the model "
-            "expects reflectance. Calibrate it with --scale and --offset; --scale 0.004 takes 0..250 as 0..1, roughly."
+            "expects reflectance. Calibrate it with --scale and --offset, one value or one per band; --scale 0.004 takes 0..250 as 0..1, roughly."
         )
     if high <= 2:
         return Calibration(1.0, 0.0, f"values up to {high:.2g} were taken as reflectance")
@@ -264,7 +257,11 @@ def _from_values(sample: list[NDArray[np.float32]], declared: list[dict[str, obj
             "Say what they mean with --scale and --offset."
         )
     choice = offset.decide_offset({}, None, sample)
-    text = "the darkest pixels lie near 1000 (Sentinel-2 baseline 04.00)" if choice.offset_dn else "no offset seen"
+    text = (
+        "the darkest pixels lie near 1000 (Sentinel-2 baseline 04.00)"
+        if choice.offset_dn
+        else "no offset seen"
+    )
     return Calibration(
         offset.SCALE,
         choice.offset_dn * offset.SCALE,
@@ -306,4 +303,3 @@ def _check_values(
                 f"{low:g} to {high:g}. Give --scale and --offset so that values become reflectance."
             )
     return []
-

@@ -59,6 +59,8 @@ class RowBlender:
         rows = slice(top - window.row_off, bottom - window.row_off)
         cols = slice(left - window.col_off, right - window.col_off)
         strip = self._sums[
-            :, top - self._top : bottom - self._top, left - self._window.col_off : right - self._window.col_off
+            :,
+            top - self._top : bottom - self._top,
+            left - self._window.col_off : right - self._window.col_off,
         ]
         strip += values[:, rows, cols] * self._weights[rows, cols]

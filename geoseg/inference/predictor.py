@@ -106,7 +106,9 @@ def _decide(probs: Pixels, values: NDArray[np.uint8]) -> tuple[NDArray[np.uint8]
 def _is_wanted(tile: Tile, window: Window, wanted: Mask) -> bool:
     top, left = tile.window.row_off - window.row_off, tile.window.col_off - window.col_off
     return bool(
-        wanted[max(top, 0) : max(top + tile.window.height, 0), max(left, 0) : max(left + tile.window.width, 0)].any()
+        wanted[
+            max(top, 0) : max(top + tile.window.height, 0), max(left, 0) : max(left + tile.window.width, 0)
+        ].any()
     )
 
 

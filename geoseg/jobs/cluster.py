@@ -57,7 +57,9 @@ def run_on(address: str, tasks: list[BlockTask], *, on_done: Callable[[BlockDone
         n_slots = sum(client.nthreads().values()) * _IN_FLIGHT_PER_WORKER
         waiting: Iterator[BlockTask] = iter(tasks)
         # Tasks are submitted as others finish: a scheduler chokes on very large graphs.
-        futures = [client.submit(run_block, t, pure=False) for t, _ in zip(waiting, range(n_slots), strict=False)]
+        futures = [
+            client.submit(run_block, t, pure=False) for t, _ in zip(waiting, range(n_slots), strict=False)
+        ]
         queue = as_completed(futures)
         finished: list[BlockDone] = []
         for future in queue:
@@ -73,7 +75,9 @@ def run_on(address: str, tasks: list[BlockTask], *, on_done: Callable[[BlockDone
 
 def _check_workers(client, address: str, folder: Path) -> None:  # type: ignore[no-untyped-def]
     if not client.nthreads():
-        raise RecipeError(f"The Dask scheduler at {address} has no workers. Start some: dask worker {address}.")
+        raise RecipeError(
+            f"The Dask scheduler at {address} has no workers. Start some: dask worker {address}."
+        )
     token = folder / f".{uuid4().hex}"
     token.touch()
     try:

@@ -45,7 +45,9 @@ def estimate(plan: Plan) -> Estimate:
         near = items_near(plan, block)
         deepest = max(deepest, len(near))
         hull = plan.tiles.hull(block.window)
-        per_item = [sum(_BYTES.get(str(m.get("data_type")), 2) for m in band_metadata(i).values()) for i in near]
+        per_item = [
+            sum(_BYTES.get(str(m.get("data_type")), 2) for m in band_metadata(i).values()) for i in near
+        ]
         read_mb += sum(per_item) * hull.width * hull.height / 1e6
     is_remote = any(a.href.startswith("http") for i in plan.inputs.items for a in i.assets.values())
     seconds = _seconds_per_tile(plan)

@@ -96,8 +96,6 @@ def plan_run(recipe: Recipe, *, say: Say) -> Plan:
         catalog=catalog,
         gsd_m=recipe.gsd,
         crs=recipe.crs,
-        scale=recipe.scale,
-        offset_=recipe.offset,
     )
     watch.lap("check")
     if recipe.keep_clouds:
@@ -194,8 +192,9 @@ def _name_of(recipe: Recipe) -> str:
 
 def _find(recipe: Recipe, catalog: Catalog) -> tuple[pystac.ItemCollection, Geometry]:
     if recipe.image:
-        bands = list(recipe.bands) if recipe.bands else None
-        items = items_from_images(list(recipe.image), bands=bands)
+        items = items_from_images(
+            list(recipe.image), bands=recipe.bands, scale=recipe.scale, offset=recipe.offset
+        )
         return items, _aoi_of(recipe, items)
     aoi = _read(recipe, str(recipe.aoi))
     try:

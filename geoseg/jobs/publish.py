@@ -46,7 +46,9 @@ def workspace(out: Path, *, overwrite: bool) -> Iterator[Path]:
     if out.is_dir() and any(out.iterdir()) and not overwrite:
         raise OutputError(f"{out} exists already. Give --overwrite to replace it, or another --out.")
     if out.is_dir() and any(out.iterdir()) and not (out / "manifest.json").exists():
-        raise OutputError(f"{out} holds files that are not a geoseg map: it is not replaced. Give another --out.")
+        raise OutputError(
+            f"{out} holds files that are not a geoseg map: it is not replaced. Give another --out."
+        )
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent.resolve()))
@@ -187,7 +189,11 @@ def _write_manifest(plan: Plan, folder: Path, run: RunFacts) -> None:
         "grid": _grid(plan.geobox),
         "tiles": {"size": plan.tiles.size, "halo": plan.tiles.halo},
         "versions": {"python": platform.python_version(), **{name: version(name) for name in _STAMPED}},
-        "files": {p.name: {"sha256": _sha256(p), "bytes": p.stat().st_size} for p in sorted(folder.iterdir()) if p.is_file()},
+        "files": {
+            p.name: {"sha256": _sha256(p), "bytes": p.stat().st_size}
+            for p in sorted(folder.iterdir())
+            if p.is_file()
+        },
     }
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", "utf-8")
 

@@ -123,7 +123,9 @@ def _make(plan: Plan, folder: Path, listener: Listener, warned: list[str], start
     timings["polygons"] = time.perf_counter() - clock
     publish.remove_parts(folder)
     listener.start("writing the report", 1)
-    peak_mb = max([resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, *(d.peak_memory_mb for d in done)])
+    peak_mb = max(
+        [resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, *(d.peak_memory_mb for d in done)]
+    )
     facts = RunFacts(
         assumptions=plan.assumed,
         adapted=plan.inputs.adapted,

@@ -11,11 +11,12 @@ from geoseg.legend import Legend, LegendClass
 
 CARD_NAME = "item.json"
 WEIGHTS_NAME = "weights.safetensors"
-MLM_SCHEMA = "https://stac-extensions.github.io/mlm/v1.5.1/schema.json"
+MLM_SCHEMA = "https://stac-extensions.github.io/mlm/v1.5.0/schema.json"
 _SCHEMAS = [
     MLM_SCHEMA,
     "https://stac-extensions.github.io/classification/v2.0.0/schema.json",
     "https://stac-extensions.github.io/file/v2.1.0/schema.json",
+    "https://stac-extensions.github.io/raster/v1.1.0/schema.json",
 ]
 _SHA256_MULTIHASH = "1220"
 
@@ -144,9 +145,7 @@ def _input(card: ModelCard) -> dict[str, Any]:
     value_scaling = None
     if card.mean is not None or card.std is not None:
         mean, std = card.mean or (0.0,) * len(card.bands), card.std or (1.0,) * len(card.bands)
-        value_scaling = [
-            {"type": "z-score", "mean": m, "stddev": s} for m, s in zip(mean, std, strict=True)
-        ]
+        value_scaling = [{"type": "z-score", "mean": m, "stddev": s} for m, s in zip(mean, std, strict=True)]
     return {
         "name": "reflectance",
         "bands": list(card.bands),
@@ -169,7 +168,7 @@ def _output(card: ModelCard) -> dict[str, Any]:
             "dim_order": ["batch", "class", "height", "width"],
             "data_type": "float32",
         },
-        "classification:classes": [c.model_dump() for c in card.legend.classes],
+        "classification:classes": [c.to_stac() for c in card.legend.classes],
     }
 
 
@@ -180,7 +179,7 @@ def _weights_asset(card: ModelCard) -> dict[str, Any]:
         "title": "Weights",
         "roles": ["mlm:model", "mlm:weights"],
         "mlm:artifact_type": "safetensors",
-        "bands": [{"name": band, "eo:common_name": band} for band in card.bands],
+        "raster:bands": [{"name": band} for band in card.bands],
     }
     if card.sha256:
         asset["file:checksum"] = _SHA256_MULTIHASH + card.sha256
@@ -207,7 +206,7 @@ def _from_item(item: dict[str, Any]) -> ModelCard:
         tile_size=given["input"]["shape"][-1],
         tile_multiple=properties["geoseg:tile_multiple"],
         halo=properties["geoseg:halo"],
-        legend=Legend(classes=tuple(LegendClass(**c) for c in result["classification:classes"])),
+        legend=Legend(classes=tuple(LegendClass.from_stac(c) for c in result["classification:classes"])),
         license=properties["license"],
         sha256=checksum.removeprefix(_SHA256_MULTIHASH) if checksum else None,
     )

@@ -18,9 +18,11 @@ _SHARPNESS = 20.0
 """Logits per unit of index: a lead of 0.1 over the next class gives a confidence of about 0.88."""
 _WATER_NDWI = 0.12
 """Haze over a city reaches 0.1; open water starts higher."""
-_GREEN_NDVI = 0.30
-_BUILT_NDBI = 0.15
-"""Zha et al. take 0; bare soil lies between 0 and 0.15, dense settlement above, with much overlap."""
+_GREEN_NDVI = 0.36
+_BARE_NDVI, _BARE_NDBI = 0.13, 0.16
+"""Ground without any green, or brighter in the short-wave infrared than settlements are, counts as bare. Towns
+mix roofs with gardens: NDVI 0.13 to 0.36, NDBI -0.1 to 0.16 over Olinda; Patagonian steppe has NDVI 0.04 to 0.12
+with the same NDBI."""
 _DARK = 1e-3
 """Sums of two reflectances below this say nothing about colour; they are taken as this."""
 
@@ -45,8 +47,8 @@ class SpectralRules(nn.Module):
         water = ndwi - _WATER_NDWI
         vegetation = ndvi - _GREEN_NDVI
         dry = torch.minimum(_GREEN_NDVI - ndvi, _WATER_NDWI - ndwi)
-        bare = torch.minimum(dry, _BUILT_NDBI - ndbi)
-        built = torch.minimum(dry, ndbi - _BUILT_NDBI)
+        barren = torch.maximum(_BARE_NDVI - ndvi, ndbi - _BARE_NDBI)
+        bare, built = torch.minimum(dry, barren), torch.minimum(dry, -barren)
         return _SHARPNESS * torch.stack([water, vegetation, bare, built], 1)  # (n, class, y, x)
 
 
@@ -93,8 +95,12 @@ register_model(
             classes=(
                 _WATER,
                 _VEGETATION,
-                LegendClass(value=2, name="bare", color_hint="E6C27A", description="Soil, sand, rock, dry grass."),
-                LegendClass(value=3, name="built", color_hint="D7191C", description="Roofs, roads, dense settlement."),
+                LegendClass(
+                    value=2, name="bare", color_hint="E6C27A", description="Soil, sand, rock, dry grass."
+                ),
+                LegendClass(
+                    value=3, name="built", color_hint="D7191C", description="Roofs, roads, dense settlement."
+                ),
             )
         ),
         license="Apache-2.0",
@@ -116,7 +122,9 @@ register_model(
             classes=(
                 _WATER,
                 _VEGETATION,
-                LegendClass(value=2, name="other", color_hint="C9B79C", description="Soil, rock, roofs, roads."),
+                LegendClass(
+                    value=2, name="other", color_hint="C9B79C", description="Soil, rock, roofs, roads."
+                ),
             )
         ),
         license="Apache-2.0",

@@ -12,14 +12,13 @@ from geoseg.polygons.rings import Edges
 from geoseg.polygons.stitch import Nodes, Regions
 
 Floats = npt.NDArray[np.float64]
-M2_PER_HA = 10_000.0
 
 
-def areas_ha(regions: Regions, nodes: Nodes, edges: Edges, geobox: GeoBox) -> Floats:
-    """(region,) hectares.
+def sizes(regions: Regions, nodes: Nodes, edges: Edges, geobox: GeoBox) -> tuple[Floats, float]:
+    """(region,) the sizes of regions, and the m² of a unit of them.
 
-    In a projected CRS: pixels times the area of a pixel of the grid. In a CRS of degrees: the area on the
-    ellipsoid, where a pixel is the smaller the nearer it lies to a pole.
+    In a projected CRS the unit is a pixel of the grid, so sizes are whole and add up exactly. In a CRS of
+    degrees it is a m² on the ellipsoid, where a pixel is the smaller the nearer it lies to a pole.
 
     Raises:
         OutputError: the grid is in degrees and not north-up.
@@ -27,13 +26,14 @@ def areas_ha(regions: Regions, nodes: Nodes, edges: Edges, geobox: GeoBox) -> Fl
     crs = crs_of(geobox)
     if not crs.is_geographic:
         unit_m = crs.axis_info[0].unit_conversion_factor
-        pixel_m2 = float(abs(geobox.transform.determinant) * unit_m**2)
-        return regions.pixels.astype(np.float64) * pixel_m2 / M2_PER_HA
+        return regions.pixels.astype(np.float64), abs(geobox.transform.determinant) * unit_m**2
     # Green's theorem: the integral of x over the cumulated area of parallels, along each outline.
     strip = _cumulated_strip_m2(geobox)
     start, end = edges.node, edges.ends()
     part = nodes.col[start] * (strip[nodes.row[start]] - strip[nodes.row[end]])
-    return np.bincount(edges.left, part, len(regions.pixels)) / M2_PER_HA
+    m2 = np.zeros(len(regions.pixels))
+    np.add.at(m2, edges.left, part)
+    return m2, 1.0
 
 
 def pixel_aspect(geobox: GeoBox) -> float:

@@ -6,7 +6,7 @@ direction ``d`` is column ``d`` of ``Nodes.label``, the one to its right is colu
 """
 
 from array import array
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -24,8 +24,6 @@ class Edges:
 
     node: Ints
     """(edge,) the node it leaves."""
-    direction: Ints
-    """(edge,) of travel, 0..3."""
     left: Ints
     """(edge,) the region whose outline it is."""
     right: Ints
@@ -42,8 +40,11 @@ def find_edges(nodes: Nodes) -> Edges:
     """All edges, linked to outlines.
 
     The edges along one lattice line with their regions on the same side are disjoint: in the order of the
-    line, the k-th that leaves a node is the k-th that arrives at one. Outlines keep to their pixel where a
-    region meets itself diagonally.
+    line, the k-th that leaves a node is the k-th that arrives at one.
+
+    Where a region meets itself diagonally, its outline comes twice to the node. A ring must not touch itself,
+    but two rings of a polygon may touch in a point (OGC 06-103r4, 6.1.11), so there the outline turns
+    right, from one of the pixels to the other. This closes a loop before the node is reached again.
     """
     owner = nodes.label  # (node, direction)
     right = np.roll(owner, 1, axis=1)
@@ -52,37 +53,14 @@ def find_edges(nodes: Nodes) -> Edges:
     left, right = owner.ravel()[found], right.ravel()[found]
     second = owner[node, (direction + 1) & 3]
     third = owner[node, (direction + 2) & 3]
-    # The region's wedge at the node spans one pixel, two, or three: a left turn, none, or a right turn.
-    turn = np.where(left != second, -1, np.where(second != third, 0, 1))
+    turn = np.where(left == third, 1, np.where(left == second, 0, -1))  # right, straight on, left
     arrival = (direction + turn) & 3
     by_row = np.arange(len(found))
     by_col = np.argsort(nodes.col[node], kind="stable")
     follower = np.empty(len(found), np.int64)
     for heading, order in enumerate((by_row, by_col, by_row, by_col)):
         follower[order[direction[order] == heading]] = order[arrival[order] == heading]
-    edges = Edges(node, direction, left.astype(np.int64), right.astype(np.int64), follower)
-    return _without_self_touches(edges, is_diagonal=(left == third) & (turn == -1))
-
-
-def _without_self_touches(edges: Edges, *, is_diagonal: npt.NDArray[np.bool_]) -> Edges:
-    """Cut every outline that comes twice to a node in two, for a ring must not touch itself.
-
-    At such a node the region's pixels meet diagonally. Two different outlines that meet at one stay as they
-    are: the rings of a polygon may touch each other in a point (OGC 06-103r4, 6.1.11).
-    """
-    ring = np.empty(len(edges.node), np.int64)
-    order, offset = walk(edges.follower)
-    ring[order] = np.repeat(np.arange(len(offset) - 1), np.diff(offset))
-    code = edges.node * 4 + edges.direction
-    one = np.flatnonzero(is_diagonal & (edges.direction < 2))
-    other = np.searchsorted(code, code[one] + 2)
-    is_same = ring[one] == ring[other]
-    one, other = one[is_same], other[is_same]
-    leader = np.empty_like(edges.follower)
-    leader[edges.follower] = np.arange(len(leader))
-    follower = edges.follower.copy()
-    follower[leader[one]], follower[leader[other]] = other, one
-    return replace(edges, follower=follower)
+    return Edges(node, left.astype(np.int64), right.astype(np.int64), follower)
 
 
 def walk(follower: Ints) -> tuple[Ints, Ints]:
@@ -126,18 +104,16 @@ def build_polygons(nodes: Nodes, edges: Edges, transform: Affine, n_regions: int
     """
     order, offset = walk(edges.follower)
     begin, length = offset[:-1], np.diff(offset)
-    row, col = nodes.row[edges.node[order]].astype(np.int64), nodes.col[edges.node[order]].astype(np.int64)
-    end_row = nodes.row[edges.ends()[order]]
-    is_hole = np.add.reduceat(col * (row - end_row), begin) < 0 if len(begin) else begin < 0
+    node = edges.node[order]
     region = edges.left[order[begin]]
-    rank = np.lexsort((begin, is_hole, region))
+    rank = np.lexsort((begin, region))  # the first node of a region is its shell's
     begin, length = begin[rank], length[rank]
     ring_offset = np.append(0, np.cumsum(length + 1))
     step = np.arange(ring_offset[-1]) - np.repeat(ring_offset[:-1], length + 1)
     size = np.repeat(length, length + 1)
     step = step % size if transform.determinant < 0 else (size - step) % size
     at = np.repeat(begin, length + 1) + step
-    x, y = to_map(transform, col[at], row[at])
+    x, y = to_map(transform, nodes.col[node[at]], nodes.row[node[at]])
     polygon_offset = np.append(0, np.cumsum(np.bincount(region, minlength=n_regions)))
     offsets = (ring_offset, polygon_offset)
     polygons: npt.NDArray[np.object_] = shapely.from_ragged_array(

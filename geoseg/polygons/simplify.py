@@ -10,7 +10,7 @@ import shapely
 
 from geoseg.errors import OutputError
 from geoseg.polygons.rings import Edges
-from geoseg.polygons.stitch import NO_REGION, Ints, Nodes, Partition
+from geoseg.polygons.stitch import NO_REGION, Ints, Nodes, Partition, Regions
 
 Floats = npt.NDArray[np.float64]
 
@@ -57,28 +57,24 @@ def check_tolerance(tolerance_m: float, crs: pyproj.CRS | None) -> None:
         )
 
 
-def merge_small(
-    partition: Partition, edges: Edges, *, area_ha: Floats, min_area_ha: float, aspect: float
-) -> Ints:
-    """The region that each region ends up in, (region,), when those below ``min_area_ha`` are merged away.
+def merge_small(partition: Partition, edges: Edges, *, size: Floats, min_size: float, aspect: float) -> Ints:
+    """The region that each region ends up in, (region,), when those below ``min_size`` are merged away.
 
-    The smallest region goes first, into the neighbour with which it shares the longest border (of equals
-    the larger one, then the earlier one), whose class it takes; what has grown to the minimum stays. Regions
-    of one class that come to share an edge become one, so the outcome is again what ``polygonize`` makes of
-    a class map. A region without neighbours, an island in nodata, stays however small.
+    The smallest region goes first, into the neighbour with which it shares the longest border, whose class
+    it takes; of equals the larger neighbour, and of equals everywhere the one whose first pixel comes first.
+    What has grown to the minimum stays. Regions of one class that come to share an edge become one, so the
+    outcome is again what ``polygonize`` makes of a class map. A region without neighbours, an island in
+    nodata, stays however small.
 
     Args:
         partition: the regions and the nodes of their outlines.
         edges: the edges between the nodes.
-        area_ha: (region,) areas.
-        min_area_ha: in hectares, > 0. An area equal to it is not small.
+        size: (region,) sizes, in any unit; in whole numbers ties are exact.
+        min_size: in the same unit, > 0. A size equal to it is not small.
         aspect: height of a pixel over its width, on the ground.
     """
-    least = min_area_ha * (
-        1 - 1e-9
-    )  # 7 pixels of 0.01 ha are not below 0.07 ha, whatever binary fractions say
-    pairs = _borders(partition.nodes, edges, is_small=area_ha < least, aspect=aspect)
-    return _Merger(partition.regions.class_id, area_ha, least, pairs).run()
+    pairs = _borders(partition.nodes, edges, is_small=size < min_size, aspect=aspect)
+    return _Merger(partition.regions, size, min_size, pairs).run()
 
 
 def _borders(
@@ -101,24 +97,25 @@ class _Merger:
     """The state of ``merge_small``: which region went where, and the borders of those that are left."""
 
     def __init__(
-        self, class_id: npt.NDArray[np.uint8], area: Floats, least: float, pairs: tuple[Ints, Ints, Floats]
+        self, regions: Regions, size: Floats, min_size: float, pairs: tuple[Ints, Ints, Floats]
     ) -> None:
-        self._class: list[int] = class_id.tolist()
-        self._area: list[float] = area.tolist()
-        self._least = least
-        self._root = np.arange(len(area))
+        self._class: list[int] = regions.class_id.tolist()
+        self._first: list[int] = regions.first.tolist()
+        self._size: list[float] = size.tolist()
+        self._min_size = min_size
+        self._root = np.arange(len(size))
         self._borders: dict[int, dict[int, float]] = {}
         for a, b, length in zip(*(p.tolist() for p in pairs), strict=True):
             self._borders.setdefault(a, {})[b] = length
-        self._queue = [(size, i) for i, size in enumerate(self._area) if size < least]
+        self._queue = [(self._size[i], self._first[i], i) for i in np.flatnonzero(size < min_size).tolist()]
         heapify(self._queue)
 
     def run(self) -> Ints:
         while self._queue:
-            size, small = heappop(self._queue)
-            is_current = self._root[small] == small and self._area[small] == size
+            size, _, small = heappop(self._queue)
+            is_current = self._root[small] == small and self._size[small] == size
             if is_current and (around := self._borders.get(small)):
-                self._merge(small, max(around, key=lambda i: (around[i], self._area[i], -i)))
+                self._merge(small, max(around, key=lambda i: (around[i], self._size[i], -self._first[i])))
         while not np.array_equal(above := self._root[self._root], self._root):
             self._root = above
         return self._root
@@ -130,16 +127,17 @@ class _Merger:
             if len(self._borders.get(other, ())) > len(self._borders.get(receiver, ())):
                 other, receiver = receiver, other
             self._absorb(other, receiver)
-        if self._area[receiver] < self._least:
-            heappush(self._queue, (self._area[receiver], receiver))
+        if self._size[receiver] < self._min_size:
+            heappush(self._queue, (self._size[receiver], self._first[receiver], receiver))
 
     def _absorb(self, gone: int, receiver: int) -> None:
-        """Give the area and borders of ``gone`` to ``receiver``, less those that only large regions share."""
+        """Give the ground and borders of ``gone`` to ``receiver``, but for those among large regions."""
         self._root[gone] = receiver
-        self._area[receiver] += self._area[gone]
+        self._size[receiver] += self._size[gone]
+        self._first[receiver] = min(self._first[receiver], self._first[gone])
         own = self._borders.setdefault(receiver, {})
         for other, length in self._borders.pop(gone, {}).items():
             theirs = self._borders[other]
             theirs.pop(gone)
-            if other != receiver and min(self._area[other], self._area[receiver]) < self._least:
+            if other != receiver and min(self._size[other], self._size[receiver]) < self._min_size:
                 own[other] = theirs[receiver] = own.get(other, 0.0) + length

@@ -1,10 +1,12 @@
 """The report for people: one HTML file that needs nothing but itself."""
 
 import base64
+import io
 from datetime import UTC, datetime
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from PIL import Image
 
 from geoseg.report.facts import Report, crs_name, ground_width_m
 from geoseg.report.preview import date_range, percent, scale_bar
@@ -44,6 +46,7 @@ def render_html(report: Report, map_png: bytes) -> str:
         longest_s=max(stages.values(), default=0) or 1,
         stages=stages,
         dates=date_range(report),
+        aspect=_aspect(map_png),
         crs=crs_name(report.grid),
         bar=scale_bar(ground_width_m(report.grid)),
     )
@@ -90,3 +93,9 @@ def moment(value: datetime) -> str:
         '2024-06-01 10:05 UTC'
     """
     return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def _aspect(map_png: bytes) -> float:
+    """Width over height."""
+    with Image.open(io.BytesIO(map_png)) as image:
+        return image.width / image.height

@@ -148,9 +148,8 @@ def _draw_legend(
         _text(draw, (x, y), line, 22, _INK)
         y += 28
     valid_ha = sum(c.area_ha for c in report.classes)
-    area = (
-        f"{valid_ha:,.3g} ha" if valid_ha < 100 else f"{valid_ha / 100:,.{1 if valid_ha < 1e5 else 0}f} sq km"
-    )
+    decimals = 1 if valid_ha < 1e5 else 0
+    area = f"{valid_ha:.3g} ha" if valid_ha < 100 else f"{valid_ha / 100:,.{decimals}f} sq km"
     _text(draw, (x, y + 2), f"{area} mapped", 15, _QUIET)
     y += 44
     for entry in shown:

@@ -38,12 +38,25 @@ def from_api(source: Source, query: Query) -> Iterator[Document]:
                 max_items=query.max_results,
                 **_conditions(source, query),
             )
-            for item in search.items_as_dicts():
+            for item in _until_stale(search.items_as_dicts()):
                 yield with_absolute_hrefs(item, own_address(item, source.href))
     except NotImplementedError as error:
         raise not_stac(source.catalog, source.href, "it has no item search") from error
     except (APIError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise as_catalog_error(error, source.catalog, source.href) from error
+
+
+def _until_stale(items: Iterator[Document]) -> Iterator[Document]:
+    """The items, ended when a page's worth of them came before: some servers forget the page they were at."""
+    seen: set[tuple[str, str]] = set()
+    n_stale = 0
+    for item in items:
+        key = (str(item.get("collection")), str(item["id"]))
+        n_stale = n_stale + 1 if key in seen else 0
+        if n_stale >= PAGE_SIZE:
+            return
+        seen.add(key)
+        yield item
 
 
 def speaks(source: Source, language: str) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pystac
 import shapely
+from numpy.typing import NDArray
 from odc.geo.geom import Geometry
 from shapely.geometry.base import BaseGeometry
 
@@ -142,15 +143,17 @@ def select_items(
     unique = {(item.collection_id, item.id): item for item in sorted(items, key=_rank, reverse=True)}
     ranked = sorted(unique.values(), key=_rank)
     prints = [footprint(item) for item in ranked]
-    chosen, depth = _fill_places(prints, places(area), per_place)
+    points = places(area)
+    chosen = _fill_places(prints, points, per_place)
     covered = polygons_of(shapely.unary_union([prints[k] for k in chosen]).intersection(area))
     chosen, covered = _fill_gaps(prints, area, chosen, covered)
     kept = [ranked[k] for k in sorted(chosen)]
+    depth = sum((_is_over(prints[k], points) for k in chosen), np.zeros(len(points), dtype=np.int64))
     selection = Selection(
         items=pystac.ItemCollection(kept, extra_fields=dict(items.extra_fields), clone_items=False),
         aoi_km2=area_km2(area),
         covered_km2=area_km2(covered),
-        depth_min=int(depth.min(initial=per_place)) if depth.size else 0,
+        depth_min=int(depth.min(initial=len(ranked))),
         depth_max=int(depth.max(initial=0)),
     )
     if selection.share < min_coverage:
@@ -235,20 +238,23 @@ def _rank(item: pystac.Item) -> tuple[float, float, str, str]:
     return (clouds if clouds is not None else 101.0, age, item.collection_id or "", item.id)
 
 
-def _fill_places(
-    prints: list[BaseGeometry], points: np.ndarray[Any, Any], per_place: int
-) -> tuple[list[int], np.ndarray[Any, Any]]:
+def _fill_places(prints: list[BaseGeometry], points: NDArray[np.float64], per_place: int) -> list[int]:
     depth = np.zeros(len(points), dtype=np.int64)
     chosen: list[int] = []
     for k, ground in enumerate(prints):
         wants = depth < per_place
         if not wants.any():
             break
-        shapely.prepare(ground)
-        if shapely.intersects_xy(ground, points[wants]).any():
+        if _is_over(ground, points[wants]).any():
             chosen.append(k)
-            depth += shapely.intersects_xy(ground, points)
-    return chosen, depth
+            depth += _is_over(ground, points)
+    return chosen
+
+
+def _is_over(ground: BaseGeometry, points: NDArray[np.float64]) -> NDArray[np.int64]:
+    shapely.prepare(ground)
+    over: NDArray[np.int64] = shapely.intersects_xy(ground, points).astype(np.int64)
+    return over
 
 
 def _fill_gaps(
