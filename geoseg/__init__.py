@@ -21,7 +21,7 @@ _HOME = {
     "Legend": "geoseg.legend",
     "ModelCard": "geoseg.models.card",
     "Recipe": "geoseg.recipe",
-    "Report": "geoseg.report.summary",
+    "Report": "geoseg.report.facts",
     "TilePlan": "geoseg.grid.tiling",
     "check_inputs": "geoseg.imagery.preflight",
     "composite": "geoseg.imagery.composite",

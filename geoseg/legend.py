@@ -104,7 +104,7 @@ class Legend(BaseModel):
     def to_stac(self) -> list[dict[str, Any]]:
         """The classes as ``classification:classes`` of a STAC asset, nodata included.
 
-        The extension (v2.0) takes only letters, digits, ``-`` and ``_`` in names; ``title`` has the name as it is.
+        The extension (v2.0) takes only letters, digits, ``-`` and ``_`` in names; ``title`` has it as it is.
         """
         nodata = {"value": CLASS_NODATA, "name": "nodata", "description": "No value here.", "nodata": True}
         return [c.to_stac() for c in self.classes] + [nodata]

@@ -18,14 +18,16 @@ class Recipe(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     aoi: str | None = None
-    """Area: vector file, ``-`` for GeoJSON on standard input, or west,south,east,north. With ``image``: may be left out."""
+    """Area: vector file, ``-`` for GeoJSON on standard input, or west,south,east,north. Without one, all of
+    the ``image``."""
     aoi_crs: str | None = None
     """CRS of an area that does not say its own."""
     max_area_km2: Annotated[float, Field(gt=0)] = MAX_AREA_KM2
     """A larger area is refused."""
 
     catalog: str = "earth-search"
-    """Name of a shipped catalog, or the URL, file or folder of any STAC API, catalog, item collection or geoparquet."""
+    """Name of a shipped catalog, or the URL, file or folder of any STAC API, static catalog, item collection
+    or stac-geoparquet."""
     collection: str | None = None
     """Collection id; None for the catalog's default."""
     datetime: str | None = None
@@ -48,7 +50,8 @@ class Recipe(BaseModel):
     bands: tuple[str, ...] | None = None
     """Common names of the image's bands in order, ``-`` to leave one out."""
     scale: tuple[float, ...] | None = None
-    """Reflectance = digital number * scale + offset, whatever the images say: one value, or one per band in order."""
+    """Reflectance = digital number * scale + offset, whatever the images say: one value, or one per band in
+    order."""
     offset: tuple[float, ...] | None = None
     """See ``scale``."""
 

@@ -24,7 +24,7 @@ app = typer.Typer(
 app.add_typer(models_commands.app, name="models")
 app.command("doctor")(doctor_command.doctor)
 
-_UsageError = typer.BadParameter.__mro__[2]
+_UsageError: type[Exception] = typer.BadParameter.__mro__[2]
 """click's ClickException; newer typers carry their own copy of click, so it is reached through typer."""
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
@@ -46,7 +46,7 @@ def run() -> None:
     except GeosegError as error:
         _fail(str(error))
     except _UsageError as error:
-        _fail(error.format_message())
+        _fail(error.format_message())  # type: ignore[attr-defined]
     except (KeyboardInterrupt, typer.Abort):
         _fail("Stopped. Nothing was written.", code=130)
     except BrokenPipeError:
@@ -65,8 +65,9 @@ def _fail(message: str, *, code: int = 2) -> None:
 def predict(recipe: Recipe, dry_run: DryRun = False, quiet: Quiet = False, json: Json = False) -> None:
     """Make a land-cover map of an area: rasters, polygons, a report.
 
-    [bold]geoseg predict --aoi area.geojson[/bold] alone takes Sentinel-2 L2A of Earth Search, the last 12 months,
-    per place the 8 least cloudy items, their median, and the default model. What was assumed is printed first.
+    [bold]geoseg predict --aoi area.geojson[/bold] alone takes Sentinel-2 L2A of Earth Search, the last 12
+    months, per place the 8 least cloudy items, their median, and the default model. What was assumed is
+    printed first.
     """
     from geoseg.cli import show
 
@@ -79,7 +80,7 @@ def predict(recipe: Recipe, dry_run: DryRun = False, quiet: Quiet = False, json:
 @app.command()
 @takes_recipe
 def check(recipe: Recipe, quiet: Quiet = False, json: Json = False) -> None:
-    """Does the imagery fit the model? Bands, pixel size, values, offset, CRS and coverage, without making a map."""
+    """Does the imagery fit the model? Bands, pixel size, values, offset, CRS and coverage; makes no map."""
     from geoseg.cli import show
 
     show.check(recipe, quiet=quiet, as_json=json)

@@ -28,9 +28,8 @@ def list_models(json: Annotated[bool, typer.Option("--json", help="As JSON.")] =
         table.add_row(name, ", ".join(card.bands), f"{low:g}..{high:g} m", classes, card.title)
     console = Console()
     console.print(table)
-    console.print(
-        f"Families for model folders: {', '.join(FAMILIES)}. A folder holds item.json and weights.safetensors."
-    )
+    console.print(f"Families for model folders: {', '.join(FAMILIES)}.")
+    console.print("A model folder holds item.json and weights.safetensors.")
 
 
 @app.command("show")

@@ -81,7 +81,7 @@ def _plain(name: str) -> Any:
         annotation = next(a for a in get_args(annotation) if a is not type(None))
     if get_origin(annotation) is Annotated:
         annotation = get_args(annotation)[0]
-    return annotation | None
+    return annotation | None  # type: ignore[operator]
 
 
 def _as_given(name: str, value: Any) -> Any:

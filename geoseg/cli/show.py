@@ -1,4 +1,4 @@
-"""What a person sees: assumptions, progress, tables. Messages go to standard error, results to standard output."""
+"""What a person sees: assumptions, progress, tables. Messages go to stderr, results to stdout."""
 
 import json
 import threading
@@ -19,7 +19,7 @@ from geoseg.jobs import run as job
 from geoseg.jobs.estimate import Estimate, estimate
 from geoseg.jobs.plan import Plan, plan_run
 from geoseg.recipe import Recipe
-from geoseg.report.summary import Report
+from geoseg.report.facts import Report
 from geoseg.stac.catalog import list_catalogs
 
 _messages = Console(stderr=True, highlight=False, soft_wrap=True)

@@ -13,8 +13,8 @@ from geoseg.grid.tiling import Tile
 class RowBlender:
     """Sums of weighted probabilities for a strip of rows that moves down the window.
 
-    Feed rows of tiles from top to bottom; after each, the rows on which no later tile has a say come out. Sums
-    are made in the same order for every window, so that a pixel's sum does not depend on the window.
+    Feed rows of tiles from top to bottom; after each, the rows on which no later tile has a say come out.
+    Sums are made in the same order for every window, so that a pixel's sum does not depend on the window.
     """
 
     def __init__(self, window: Window, *, n_classes: int, size: int, halo: int) -> None:

@@ -37,8 +37,8 @@ def predict(
 ) -> xr.Dataset:
     """The class of every pixel, and how sure the model is.
 
-    Tiles overlap by two halos; there their probabilities are blended by tapers that sum to 1, then the largest
-    wins. On the CPU tiles are run one at a time whatever ``batch_size`` says: it is as fast, and results are
+    Tiles overlap by two halos; there their probabilities are blended by tapers that sum to 1, then the
+    largest wins. On the CPU tiles are run one at a time whatever ``batch_size`` says: it is as fast, and results are
     then the same to the byte.
 
     Args:
@@ -66,7 +66,8 @@ def predict(
     card = model.card
     if list(image.band.values) != list(card.bands):
         raise ModelError(
-            f"Model {card.name} takes bands {', '.join(card.bands)}; the image has {', '.join(map(str, image.band.values))}."
+            f"Model {card.name} takes bands {', '.join(card.bands)}; "
+            f"the image has {', '.join(map(str, image.band.values))}."
         )
     plan = plan or TilePlan(image.odc.geobox, card.tile_size, card.halo)
     window = window or Window(0, 0, plan.geobox.shape.x, plan.geobox.shape.y)
@@ -117,7 +118,7 @@ class _Runner:
 
     def __init__(self, model: Model, device: torch.device, batch_size: int) -> None:
         self._model = model
-        self._module = model.module.to(device, memory_format=torch.channels_last)
+        self._module = model.module.to(device).to(memory_format=torch.channels_last)
         self._device = device
         self._batch_size = batch_size
 

@@ -110,7 +110,8 @@ def aoi_mask(aoi_px: BaseGeometry | None, window: Window) -> NDArray[np.bool_]:
     if not shapely.box(*_bounds(window)).intersects(aoi_px):
         return np.zeros(shape, bool)
     moved = Affine.translation(window.col_off, window.row_off)
-    return rasterize([(aoi_px, 1)], out_shape=shape, transform=moved, dtype="uint8").astype(bool)
+    burned = rasterize([(aoi_px, 1)], out_shape=shape, transform=moved, dtype="uint8")
+    return np.asarray(burned, bool)
 
 
 def _bounds(window: Window) -> tuple[float, float, float, float]:

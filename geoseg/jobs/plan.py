@@ -29,7 +29,7 @@ from geoseg.stac.items import Selection, search, select_items
 Say = Callable[[str], None]
 _EVERYTHING = "../.."
 _FAR_PX = 64
-"""Items whose footprint is nearer than this to a block are handed to it; footprints are only roughly drawn."""
+"""Items whose footprint is nearer than this to a block are handed to it: footprints are drawn roughly."""
 
 
 @dataclass(frozen=True)
@@ -242,7 +242,7 @@ def _aoi_of(recipe: Recipe, items: pystac.ItemCollection) -> Geometry:
     same = [e for size, e in extents if math.isclose(size, finest, rel_tol=1e-6)]
     aoi = same[0]
     for extent in same[1:]:
-        aoi = aoi | extent.to_crs(aoi.crs)
+        aoi = aoi | extent.to_crs(str(aoi.crs))
     if area_km2(aoi) > recipe.max_area_km2:
         raise RecipeError(
             f"The images cover {area_km2(aoi):,.0f} km², more than --max-area-km2 {recipe.max_area_km2:,.0f}. "
@@ -270,11 +270,16 @@ def _in_order(
         except ValueError:
             raise RecipeError(f"--date {recipe.date} is not a date. Give it as 2024-07-01.") from None
         return pystac.ItemCollection(
-            sorted(items, key=lambda i: (abs((_day(i) - wanted).days), -_day(i).toordinal(), i.id))
+            sorted(items.items, key=lambda i: _nearness(i, wanted))
         )
     if recipe.composite == ORDER_BY_CLOUDS:
         return items
     return pystac.ItemCollection(sorted(items, key=lambda i: (_day(i), i.id)))
+
+
+def _nearness(item: pystac.Item, wanted: date) -> tuple[int, int, str]:
+    day = _day(item)
+    return abs((day - wanted).days), -day.toordinal(), item.id
 
 
 def _day(item: pystac.Item) -> date:

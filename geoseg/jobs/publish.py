@@ -24,7 +24,8 @@ from geoseg.legend import CONFIDENCE_SCALE
 from geoseg.polygons.trace import polygonize_files
 from geoseg.report.html import render_html
 from geoseg.report.preview import map_png_bytes, write_preview
-from geoseg.report.summary import AreaAsked, ItemFacts, ModelFacts, Report, RunFacts, summarize
+from geoseg.report.facts import AreaAsked, ItemFacts, ModelFacts, Report, RunFacts
+from geoseg.report.summary import summarize
 from geoseg.stac.signing import redact
 from geoseg.writers.cog import mosaic_cog
 from geoseg.writers.gpkg import write_gpkg

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from geoseg.errors import GeosegWarning, PreflightError
 from geoseg.jobs import publish
@@ -17,7 +17,7 @@ from geoseg.jobs.blocks import ROW_LISTENERS, BlockDone, BlockTask, aoi_mask
 from geoseg.jobs.cluster import run_here, run_on
 from geoseg.jobs.plan import Plan, items_near, plan_run
 from geoseg.recipe import Recipe
-from geoseg.report.summary import Report, RunFacts
+from geoseg.report.facts import Report, RunFacts
 
 
 class Listener(Protocol):
@@ -57,7 +57,8 @@ class Result:
 def run(recipe: Recipe, *, listener: Listener | None = None) -> Result:
     """Make the map that ``recipe`` asks for.
 
-    Outputs appear in the output folder all at once when everything is written; a run that fails leaves nothing.
+    Outputs appear in the output folder all at once, when everything is written; a run that fails leaves
+    nothing.
     Memory depends on the block size and the number of items over a place, not on the area.
 
     Raises:
@@ -162,12 +163,12 @@ def _collected(listener: Listener) -> Iterator[list[str]]:
     texts: list[str] = []
     show = warnings.showwarning
 
-    def note(message, category, *rest) -> None:  # type: ignore[no-untyped-def]
+    def note(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
         if issubclass(category, GeosegWarning):
             texts.append(str(message))
             listener.say(f"warning: {message}")
         else:
-            show(message, category, *rest)
+            show(message, category, *rest, **more)
 
     with warnings.catch_warnings():
         warnings.simplefilter("always", GeosegWarning)

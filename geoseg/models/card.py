@@ -107,7 +107,7 @@ def to_item(card: ModelCard) -> dict[str, Any]:
     properties = {
         "datetime": "1970-01-01T00:00:00Z",
         "title": card.title,
-        "description": card.description or card.title,
+        "description": card.description,
         "license": card.license,
         "mlm:name": card.name,
         "mlm:architecture": card.family,
@@ -123,8 +123,9 @@ def to_item(card: ModelCard) -> dict[str, Any]:
         "geoseg:tile_multiple": card.tile_multiple,
         "geoseg:halo": card.halo,
     }
-    if not card.hyperparameters:
-        del properties["mlm:hyperparameters"]
+    for key in ("description", "mlm:hyperparameters"):
+        if not properties[key]:
+            del properties[key]
     return {
         "type": "Feature",
         "stac_version": "1.1.0",

@@ -29,10 +29,11 @@ def _build(arch: str, card: ModelCard) -> nn.Module:
     if encoder not in smp.encoders.encoders and not encoder.startswith("tu-"):
         known = list(smp.encoders.get_encoder_names())
         raise ModelError(f"{card.name}: no encoder named {encoder!r}: {did_you_mean(encoder, known)}")
-    return smp.create_model(
+    module: nn.Module = smp.create_model(
         arch,
         **options,
         encoder_weights=None,
         in_channels=len(card.bands),
         classes=len(card.legend.classes),
     )
+    return module

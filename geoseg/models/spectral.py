@@ -20,9 +20,9 @@ _WATER_NDWI = 0.12
 """Haze over a city reaches 0.1; open water starts higher."""
 _GREEN_NDVI = 0.36
 _BARE_NDVI, _BARE_NDBI = 0.13, 0.16
-"""Ground without any green, or brighter in the short-wave infrared than settlements are, counts as bare. Towns
-mix roofs with gardens: NDVI 0.13 to 0.36, NDBI -0.1 to 0.16 over Olinda; Patagonian steppe has NDVI 0.04 to 0.12
-with the same NDBI."""
+"""Ground without any green, or brighter in the short-wave infrared than settlements are, counts as bare.
+Towns mix roofs with gardens: NDVI 0.13 to 0.36, NDBI -0.1 to 0.16 over Olinda; Patagonian steppe has NDVI
+0.04 to 0.12 with the same NDBI."""
 _DARK = 1e-3
 """Sums of two reflectances below this say nothing about colour; they are taken as this."""
 
@@ -111,7 +111,10 @@ register_model(
     ModelCard(
         name="spectral-rules-vnir",
         title="Water, vegetation and other land by spectral indices, without short-wave infrared",
-        description="As spectral-rules, but bare and built-up land are one class: four-band imagery cannot tell them apart.",
+        description=(
+            "As spectral-rules, but bare and built-up land are one class: without short-wave infrared they "
+            "cannot be told apart."
+        ),
         family="spectral-rules-vnir",
         bands=("green", "red", "nir"),
         gsd_m=10,

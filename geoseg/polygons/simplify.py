@@ -21,8 +21,9 @@ def simplify_coverage(polygons: gpd.GeoDataFrame, *, tolerance_m: float) -> gpd.
     Vertices go in the order of the area of the triangle they make with their two neighbours, while that area
     is below ``tolerance_m`` squared (Visvalingam and Whyatt 1993). So the tolerance is not a distance that
     outlines keep to. The stair of a diagonal outline has triangles of half a square pixel: below 0.71
-    pixels nothing happens to it. Points where three polygons meet stay, and no polygon vanishes. Outlines
-    along nodata are simplified too.
+    pixels nothing happens to it. Points where three polygons meet stay, and no polygon vanishes: what is
+    smaller than the tolerance is drawn as a triangle, so merge the small ones first. Outlines along nodata
+    are simplified too.
 
     Args:
         polygons: a coverage whose neighbours have the vertices of their common border in common, as

@@ -214,7 +214,9 @@ def _open(path: Path, stack: ExitStack) -> rasterio.DatasetReader:
     try:
         return stack.enter_context(rasterio.open(path))
     except RasterioError as error:
-        raise ImageryError(f"{path} cannot be read as a raster: {error}. Expected a GeoTIFF.") from error
+        raise ImageryError(
+            f"{path.name} cannot be read as a raster ({error}), expected a GeoTIFF. Check the path."
+        ) from error
 
 
 def _read_window(source: rasterio.DatasetReader, rows: slice, cols: slice, nodata: float) -> npt.NDArray[Any]:
@@ -272,7 +274,7 @@ def _check_same_grid(classes: GeoBox, confidence: GeoBox) -> None:
 def _grid_text(geobox: GeoBox) -> str:
     a, _, c, _, e, f = geobox.transform[:6]
     size = f"{geobox.shape[1]} x {geobox.shape[0]} pixels of {a:g} x {e:g}"
-    return f"{size} from ({c:.10g}, {f:.10g}) in {geobox.crs}"
+    return f"{size} from ({c:.10g}, {f:.10g}) in {crs_of(geobox).name}"
 
 
 def _check_options(block_size: int, min_area_ha: float, simplify_m: float, geobox: GeoBox) -> None:

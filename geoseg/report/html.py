@@ -77,7 +77,7 @@ def seconds(duration_s: float) -> str:
 
     Example:
         >>> seconds(0.123), seconds(6.4), seconds(75), seconds(4000)
-        ('0.12 s', '6.4 s', '1 min 15 s', '1 h 7 min')
+        ('0.12 s', '6.4 s', '1 min 15 s', '1 h 6 min')
     """
     if duration_s < 60:
         return f"{duration_s:.2f} s" if duration_s < 1 else f"{duration_s:.1f} s"

@@ -7,8 +7,7 @@ from geoseg.errors import OutputError
 from geoseg.legend import Legend
 
 _DOCTYPE = "<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>"
-_OUTLINE_RGB = (64, 64, 64)
-_OUTLINE_MM = 0.1
+_OUTLINE_MM = 0.1  # in the colour of the class: dark lines drown small polygons, none leave white hairlines
 _MM_TO_PX = 1 / 0.28  # the pixel of OGC SLD 1.0 is 0.28 mm
 
 
@@ -103,7 +102,7 @@ def sld_for_polygons(legend: Legend, *, layer: str) -> str:
         f"<ogc:PropertyName>class_id</ogc:PropertyName><ogc:Literal>{c.value}</ogc:Literal>"
         f"</ogc:PropertyIsEqualTo></ogc:Filter><PolygonSymbolizer>"
         f'<Fill><CssParameter name="fill">{_hex(c.rgb)}</CssParameter></Fill>'
-        f'<Stroke><CssParameter name="stroke">{_hex(_OUTLINE_RGB)}</CssParameter>'
+        f'<Stroke><CssParameter name="stroke">{_hex(c.rgb)}</CssParameter>'
         f'<CssParameter name="stroke-width">{_OUTLINE_MM * _MM_TO_PX:.2f}</CssParameter></Stroke>'
         f"</PolygonSymbolizer></Rule>"
         for c in legend.classes
@@ -123,7 +122,7 @@ def _symbol_qml(index: int, rgb: tuple[int, int, int]) -> str:
     options = {
         "color": f"{_comma(rgb)},255",
         "style": "solid",
-        "outline_color": f"{_comma(_OUTLINE_RGB)},255",
+        "outline_color": f"{_comma(rgb)},255",
         "outline_style": "solid",
         "outline_width": str(_OUTLINE_MM),
         "outline_width_unit": "MM",

@@ -5,8 +5,7 @@ STAC 1.1.0 with the extensions projection 2.0, raster 1.1, classification 2.0 an
 
 import json
 import os
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -183,22 +182,12 @@ def _asset(key: str, asset: OutputAsset, geobox: GeoBox, legend: Legend) -> dict
         band["spatial_resolution"] = abs(geobox.resolution.x)
     if key == "class":
         fields["raster:bands"] = [{"nodata": CLASS_NODATA, **band}]
-        fields["classification:classes"] = _classes(legend)
+        fields["classification:classes"] = legend.to_stac()
     elif key == "confidence":
         fields["raster:bands"] = [
             {"nodata": CONFIDENCE_NODATA, **band, "scale": CONFIDENCE_SCALE, "offset": 0}
         ]
     return fields
-
-
-def _classes(legend: Legend) -> Sequence[dict[str, Any]]:
-    """Names as classification v2 wants them (letters, digits, - and _), titles as people do."""
-    classes = []
-    for entry in legend.to_stac():
-        slug = re.sub(r"[^0-9A-Za-z_-]+", "_", entry["name"])
-        title = {} if slug == entry["name"] else {"title": entry["name"]}
-        classes.append({k: v for k, v in {**entry, **title, "name": slug}.items() if v != ""})
-    return classes
 
 
 def _in_degrees(footprint: Geometry | BaseGeometry) -> BaseGeometry:

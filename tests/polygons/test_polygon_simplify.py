@@ -25,7 +25,7 @@ from geoseg.polygons.trace import polygonize
 PIXEL_HA = 0.01
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(class_maps(), st.integers(1, 12))
 @example(KNOTS, 3)
 @example(NESTED, 20)
@@ -67,7 +67,7 @@ def merged_slowly(pixels: np.ndarray, n_pixels: int) -> np.ndarray:
         pixels[label == gone] = pixels[label == to][0]
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(class_maps(8), st.integers(2, 12))
 @example(KNOTS, 4)
 @example(KNOTS, 9)
@@ -79,7 +79,16 @@ def test_merging_is_what_recolouring_one_region_at_a_time_gives(pixels, n_pixels
     assert np.array_equal(burnt(table, table.class_id, class_id), merged_slowly(pixels, n_pixels))
 
 
-@settings(max_examples=60, deadline=None)
+@pytest.mark.parametrize("seed", [*range(6), 49, 62, 79])
+def test_merging_of_larger_maps_is_that_too(seed):
+    pixels = np.random.default_rng(seed).choice(np.array([0, 0, 1, 1, 2, 255], np.uint8), (15, 17))
+    class_id = on_ground(pixels)
+    for n_pixels in (3, 12):
+        table = polygonize(class_id, legend=LEGEND, min_area_ha=n_pixels * PIXEL_HA)
+        assert np.array_equal(burnt(table, table.class_id, class_id), merged_slowly(pixels, n_pixels))
+
+
+@settings(max_examples=40, deadline=None)
 @given(class_maps(), st.integers(1, 12))
 def test_classes_of_large_polygons_stay(pixels, n_pixels):
     class_id = on_ground(pixels)
@@ -119,6 +128,14 @@ def test_an_oblong_pixel_counts_its_sides_in_metres():
         assert table.class_name[at_pixel].tolist() == [winner]
 
 
+def test_a_square_of_degrees_is_taller_than_wide():
+    pixels = np.array([[2, 2, 2], [1, 0, 255], [1, 255, 255]], np.uint8)
+    class_id = on_ground(pixels, Affine(0.01, 0, 30, 0, -0.01, 60), "EPSG:4326")  # 0.56 km by 1.1 km
+    table = polygonize(class_id, legend=LEGEND, min_area_ha=100)
+    at_pixel = table.geometry.contains(shapely.Point(30.015, 59.985))
+    assert table.class_name[at_pixel].tolist() == ["land"]
+
+
 def test_island_in_nodata_stays_and_an_area_equal_to_the_minimum_is_not_small():
     pixels = np.array([[0, 255, 1, 1, 1, 1, 1, 1, 1, 2, 2]], np.uint8)
     table = polygonize(on_ground(pixels), legend=LEGEND, min_area_ha=0.07)
@@ -136,7 +153,7 @@ def coverages():
     return st.one_of(class_maps(12), st.sampled_from([KNOTS, NESTED, CHECKERBOARD]))
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(coverages(), st.floats(0.1, 60))
 def test_simplified_polygons_have_no_gaps_or_overlaps(pixels, tolerance_m):
     exact = polygonize(on_ground(pixels), legend=LEGEND)

@@ -63,6 +63,8 @@ class FakeApi:
     page: int = 10
     failures: list[int] = field(default_factory=list)
     """Statuses given, one each, before anything is answered."""
+    search_failures: list[int] = field(default_factory=list)
+    """The same, for searches only."""
     always: tuple[int, str] | None = None
     """A status and body given to every search."""
     filters: bool = True
@@ -133,6 +135,8 @@ class FakeApi:
         self.n_requests += 1
         if self.failures:
             return self.failures.pop(0), "come back later"
+        if path.endswith("/search") and self.search_failures:
+            return self.search_failures.pop(0), "come back later"
         if path.endswith("/search"):
             return self.always or (200, json.dumps(self.search(body or {})))
         if path.endswith("/collections"):

@@ -22,7 +22,9 @@ def fill(api: FakeApi, n: int = 25) -> None:
     """Items with cloud cover 0, 1, 2 ... percent; every third lies elsewhere."""
     for k in range(n):
         bounds = (100, 45, 101, 46) if k % 3 == 2 else (10, 45, 11, 46)
-        api.items.append(make_item(f"i{k}", bounds, clouds=float(k)).to_dict(include_self_link=False))
+        item = make_item(f"i{k}", bounds, clouds=float(k)).to_dict(include_self_link=False)
+        item["links"] = [{"rel": rel, "href": api.url} for rel in ("root", "parent", "collection")]
+        api.items.append(item)
 
 
 def ids(found: object) -> set[str]:
@@ -36,7 +38,8 @@ def expected(n: int, limit: float = 100) -> set[str]:
 def test_pages_are_read_to_the_end_and_failures_repeated(api: FakeApi) -> None:
     fill(api, 35)
     api.page = 4
-    api.failures = [503, 429, 502]
+    api.failures = [503]
+    api.search_failures = [429, 502, 500]
     assert ids(search(AOI, catalog=catalog_at(api.url), collection="made", datetime=JUNE)) == expected(35)
 
 
@@ -120,6 +123,9 @@ def test_a_collections_own_query_is_sent_and_checked(api: FakeApi) -> None:
     )
     assert ids(search(AOI, catalog=catalog, collection="made", datetime=JUNE)) == {"wide"}
     assert api.searches[0]["query"] == {"sar:instrument_mode": {"eq": "IW"}}
+    api.conforms = CORE
+    assert ids(search(AOI, catalog=catalog, collection="made", datetime=JUNE)) == {"wide"}
+    assert not {"query", "filter"} & set(api.searches[1])
 
 
 def test_the_catalogs_default_cloud_cover_and_caution(api: FakeApi) -> None:

@@ -165,7 +165,7 @@ def test_branches_elsewhere_are_not_read(tmp_path: Path) -> None:
 
 def test_other_collections_are_not_read(tmp_path: Path) -> None:
     path = static_catalog(tmp_path)
-    with pytest.raises(CoverageError, match="5 made items found .*, all elsewhere: check that the area"):
+    with pytest.raises(CoverageError, match=r"5 made items found .*, all elsewhere: check that the area"):
         search(
             area(-179, -80, -178, -79), catalog=load_catalog(str(path)), collection="made", datetime="2024-06"
         )

@@ -1,0 +1,228 @@
+"""Laws of prediction: nothing about how the work is cut may show in the map."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rasterio.windows import Window
+from torch import nn
+
+from builders import BANDS, as_image, geobox_at, network, smooth
+from geoseg.errors import ModelError
+from geoseg.grid.tiling import TilePlan, blocks_of
+from geoseg.inference.predictor import predict
+from geoseg.legend import CONFIDENCE_SCALE, Legend
+from geoseg.models.card import ModelCard
+from geoseg.models.zoo import Model, create_model
+
+
+class Identity(nn.Module):
+    """Its logits are its input: the class is the brightest band."""
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        return pixels
+
+
+class Mean(nn.Module):
+    """Says what it sees around: each logit is the mean of a band over the whole tile."""
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        return pixels.mean((2, 3), keepdim=True).expand_as(pixels)
+
+
+def model_of(module: nn.Module, *, size: int, halo: int) -> Model:
+    card = ModelCard(
+        name="law",
+        title="A law",
+        family="none",
+        bands=BANDS,
+        gsd_m=10,
+        gsd_range_m=(1, 100),
+        tile_size=size,
+        halo=halo,
+        legend=Legend.of(a="000000", b="111111", c="222222", d="333333"),
+        license="Apache-2.0",
+    )
+    return Model(module, card)
+
+
+def in_blocks(image, model, block_size, *, batch_size=1, chunks=None, mask=None):
+    """Predict block by block as a job does: each from its own window, put together afterwards."""
+    geobox = image.odc.geobox
+    plan = TilePlan(geobox, model.card.tile_size, model.card.halo)
+    class_id, confidence = np.zeros(geobox.shape, np.uint8), np.zeros(geobox.shape, np.uint8)
+    source = image if chunks is None else image.chunk({"y": chunks, "x": chunks})
+    for block in blocks_of(geobox, block_size):
+        w = block.window
+        at = np.s_[w.row_off : w.row_off + w.height, w.col_off : w.col_off + w.width]
+        part = predict(
+            source,
+            model=model,
+            plan=plan,
+            window=w,
+            mask=None if mask is None else mask[at],
+            batch_size=batch_size,
+        )
+        class_id[at], confidence[at] = part.class_id, part.confidence
+    return class_id, confidence
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.integers(0, 9999),
+    st.integers(0, 9999),
+    st.integers(1, 90),
+    st.integers(1, 90),
+    st.integers(0, 3),
+    st.integers(0, 40),
+)
+def test_the_identity_model_returns_its_input(col, row, height, width, halo, extra):
+    pixels = smooth(col, (height, width))
+    image = as_image(pixels, geobox_at(col, row, height=height, width=width))
+    model = model_of(Identity(), size=4 * max(halo, 1) + extra, halo=halo)
+    result = predict(image, model=model)
+    probs = np.exp(pixels) / np.exp(pixels).sum(0)
+    top = np.sort(probs, axis=0)
+    clear = top[-1] - top[-2] > 1e-5
+    assert (result.class_id.values[clear] == probs.argmax(0)[clear]).all()
+    assert np.abs(result.confidence.values * CONFIDENCE_SCALE - probs.max(0)).max() <= CONFIDENCE_SCALE
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.integers(0, 10_000), st.integers(30, 120), st.sampled_from([None, 17, 64]), st.integers(1, 5))
+def test_blocks_chunks_and_batches_do_not_show(seed, block_size, chunks, batch_size):
+    pixels = smooth(seed, (80, 110))
+    pixels[:, 30:50, 60:90] = np.nan
+    image = as_image(pixels, geobox_at(seed, 7, height=80, width=110))
+    model = model_of(Mean(), size=32, halo=8)
+    whole = predict(image, model=model)
+    class_id, confidence = in_blocks(image, model, block_size, batch_size=batch_size, chunks=chunks)
+    assert class_id.tobytes() == whole.class_id.values.tobytes()
+    assert confidence.tobytes() == whole.confidence.values.tobytes()
+
+
+@pytest.mark.parametrize("family", ["unet", "deeplabv3plus"])
+def test_a_real_network_gives_the_same_bytes_in_any_blocks(family):
+    image = as_image(smooth(1, (90, 110)), geobox_at(3, 5, height=90, width=110))
+    model = network(family)
+    whole = predict(image, model=model)
+    assert len(np.unique(whole.class_id)) > 1, "the test would be blind with one class"
+    for block_size in (50, 100):
+        class_id, confidence = in_blocks(image, model, block_size, batch_size=3, chunks=48)
+        assert class_id.tobytes() == whole.class_id.values.tobytes()
+        assert confidence.tobytes() == whole.confidence.values.tobytes()
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.integers(0, 60), st.integers(0, 60))
+def test_moving_the_area_by_whole_pixels_moves_the_map(rows, cols):
+    """A place gets the same class whatever area was asked for, wherever its context is there."""
+    pixels = smooth(3, (200, 200))
+    model = model_of(Mean(), size=32, halo=8)
+    everything = as_image(pixels, geobox_at(11, 13, height=200, width=200))
+    plan = TilePlan(geobox_at(11 + cols, 13 + rows, height=100, width=100), 32, 8)
+    moved = predict(everything, model=model, plan=plan, window=Window(0, 0, 100, 100))
+    whole = predict(everything, model=model)
+    inside = np.s_[rows + 40 : rows + 90, cols + 40 : cols + 90]
+    assert (moved.class_id.values[40:90, 40:90] == whole.class_id.values[inside]).all()
+    assert (moved.confidence.values[40:90, 40:90] == whole.confidence.values[inside]).all()
+
+
+def test_there_is_no_seam_where_tiles_meet():
+    """A model that leans on its tile's edge must not draw the lattice: steps at borders are like any others."""
+
+    class Edge(nn.Module):
+        def forward(self, pixels):
+            ramp = torch.linspace(-1, 1, pixels.shape[-1])
+            return pixels + 2 * ramp  # wrong towards both ends, in opposite ways
+
+    flat = as_image(np.full((4, 256, 256), 0.3, np.float32), geobox_at(height=256, width=256))
+    probs = predict(flat, model=model_of(Edge(), size=64, halo=16)).confidence.values.astype(int)
+    assert np.abs(np.diff(probs, axis=1)).max() <= 3
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 10_000), st.floats(0, 1))
+def test_nodata_in_any_band_is_nodata_out_and_nowhere_else(seed, share):
+    rng = np.random.default_rng(seed)
+    pixels = smooth(seed, (60, 60))
+    hidden = rng.random((60, 60)) < share
+    pixels[rng.integers(0, 4), hidden] = np.nan
+    result = predict(as_image(pixels, geobox_at(height=60, width=60)), model=model_of(Mean(), size=32, halo=8))
+    assert ((result.class_id.values == 255) == hidden).all()
+    assert ((result.confidence.values == 255) == hidden).all()
+
+
+def test_outside_the_mask_is_nodata_and_inside_is_unchanged():
+    image = as_image(smooth(5, (120, 120)), geobox_at(height=120, width=120))
+    model = model_of(Mean(), size=32, halo=8)
+    mask = np.zeros((120, 120), bool)
+    mask[10:30, 70:110] = True
+    mask[90, 3] = True
+    whole = predict(image, model=model).class_id.values
+    cut = predict(image, model=model, mask=mask).class_id.values
+    assert (cut[mask] == whole[mask]).all()
+    assert (cut[~mask] == 255).all()
+
+
+def test_tiles_without_a_wanted_pixel_are_not_run():
+    runs = []
+
+    class Counting(Identity):
+        def forward(self, pixels):
+            runs.append(len(pixels))
+            return super().forward(pixels)
+
+    image = as_image(smooth(5, (320, 320)), geobox_at(height=320, width=320))
+    mask = np.zeros((320, 320), bool)
+    mask[5, 5] = True
+    predict(image, model=model_of(Counting(), size=32, halo=0), mask=mask)
+    assert sum(runs) == 1
+
+
+def test_each_chunk_of_a_lazy_image_is_computed_once():
+    import dask.array as da
+
+    seen: list[tuple] = []
+
+    def source(block_info=None):
+        seen.append(tuple(block_info[None]["chunk-location"]))
+        return np.full(block_info[None]["chunk-shape"], 0.2, np.float32)
+
+    geobox = geobox_at(height=200, width=200)
+    pixels = da.map_blocks(source, chunks=((4,), (50,) * 4, (50,) * 4), dtype=np.float32, meta=np.empty((0, 0, 0), "f4"))
+    image = as_image(np.zeros((4, 200, 200)), geobox).copy(data=pixels)
+    predict(image, model=model_of(Mean(), size=32, halo=8))
+    assert sorted(seen) == sorted(set(seen))
+    assert len(seen) == 16
+
+
+def test_bands_in_the_wrong_order_are_refused():
+    image = as_image(smooth(0, (20, 20)), geobox_at(height=20, width=20), bands=("red", "green", "nir", "swir16"))
+    with pytest.raises(ModelError, match=r"takes bands green, red, nir, swir16; the image has red, green"):
+        predict(image, model=create_model("spectral-rules"))
+
+
+def test_a_network_with_the_wrong_number_of_layers_is_refused():
+    class Short(nn.Module):
+        def forward(self, pixels):
+            return pixels[:, :2]
+
+    image = as_image(smooth(0, (20, 20)), geobox_at(height=20, width=20))
+    with pytest.raises(ModelError, match=r"gave logits of shape \(1, 2, 32, 32\), its card promises"):
+        predict(image, model=model_of(Short(), size=32, halo=8))
+
+
+def test_memory_does_not_grow_with_the_height():
+    """The blender holds one row of tiles, whatever the number of rows."""
+    from geoseg.inference.blend import RowBlender
+
+    window = Window(0, 0, 64, 64 * 200)
+    plan = TilePlan(geobox_at(height=64 * 200, width=64), 32, 8)
+    blender = RowBlender(window, n_classes=2, size=32, halo=8)
+    largest = 0
+    for tiles in plan.rows(window):
+        blender.feed(tiles, iter([np.ones((2, 32, 32), np.float32)] * len(tiles)))
+        largest = max(largest, blender._sums.nbytes)
+    assert largest <= 2 * 64 * 32 * 4

@@ -1,0 +1,53 @@
+"""Fixtures of the lanes: a web site with imagery, good and bad."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from lanes.nginx import Nginx, nginx
+from rasterio.transform import from_origin
+
+ROOT = Path(__file__).parents[2]
+SAMPLE = ROOT / "catalogs" / "sample"
+BIG = "big.tif"
+BIG_BANDS = "green,red,nir,swir16"
+_SIDE, _COARSE = 2048, 32
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nginx]:
+    """nginx over the sample catalog (``sample/``) and a made COG (:data:`BIG`)."""
+    folder = tmp_path_factory.mktemp("site")
+    root = folder / "www"
+    shutil.copytree(SAMPLE, root / "sample")
+    make_big(root / BIG)
+    with nginx(root, folder) as server:
+        yield server
+
+
+def make_big(path: Path) -> None:
+    """A COG of 2048 x 2048 pixels whose four bands vary smoothly, with noise so that it is many reads long."""
+    rng = np.random.default_rng(2024)
+    knots = rng.uniform(200, 5000, (4, _COARSE, _COARSE))
+    at = np.linspace(0, _COARSE - 1.001, _SIDE)
+    low, part = at.astype(int), at % 1
+    rows = knots[:, low] * (1 - part)[:, None] + knots[:, low + 1] * part[:, None]
+    smooth = rows[:, :, low] * (1 - part) + rows[:, :, low + 1] * part
+    pixels = (smooth + rng.normal(0, 60, smooth.shape)).clip(1, 10_000).astype(np.uint16)
+    with rasterio.open(
+        path,
+        "w",
+        driver="COG",
+        count=4,
+        dtype="uint16",
+        height=_SIDE,
+        width=_SIDE,
+        crs="EPSG:32725",
+        transform=from_origin(400_000, 9_000_000, 10, 10),
+        compress="deflate",
+        blocksize=256,
+    ) as cog:
+        cog.write(pixels)
