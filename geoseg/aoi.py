@@ -1,25 +1,25 @@
 """The area asked for: any vector file, a bounding box or GeoJSON text becomes one valid geometry."""
 
-import json
-import sys
 import warnings
-from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
-import pyogrio
 import shapely
+from numpy.typing import NDArray
+from odc.geo import crs as odc_crs
 from odc.geo.geom import Geometry
-from pyproj import CRS, Geod
+from pyproj import CRS
 from pyproj.exceptions import CRSError
 from shapely.geometry.base import BaseGeometry
 
 from geoseg.errors import AoiError, GeosegWarning
+from geoseg.lonlat import WGS84, area_m2, has_leap, is_finite, polygons_of, split, to_lonlat
 from geoseg.recipe import MAX_AREA_KM2
+from geoseg.vectors import read_features
 
-_WGS84 = "EPSG:4326"
-_GEOD = Geod(ellps="WGS84")
-_LONGITUDE_SLACK = 360.0
+_MAX_DEGREES = 360.0
+_MAX_COORDINATE = 1e9
+_MIN_AREA_KM2 = 1e-6
 
 
 def read_aoi(source: str, *, crs: str | None = None, max_area_km2: float = MAX_AREA_KM2) -> Geometry:
@@ -34,27 +34,31 @@ def read_aoi(source: str, *, crs: str | None = None, max_area_km2: float = MAX_A
 
     Returns:
         A polygon or multipolygon. In geographic CRSs longitudes lie in -180..180: an area across the
-        antimeridian is split there (RFC 7946, section 3.1.9).
+        antimeridian is split there (RFC 7946, section 3.1.9). Heights are dropped; a geographic CRS that
+        does not count degrees from Greenwich becomes EPSG:4326.
 
     Raises:
         AoiError: one line that says what is wrong and how to mend it.
 
     Warns:
-        GeosegWarning: when rings were repaired or features without geometry were left out.
+        GeosegWarning: when rings were repaired, features without polygons were left out, or ``crs`` was not
+            needed.
 
     Example:
         >>> read_aoi("-34.95,-8.05,-34.85,-7.95").geom_type
         'Polygon'
     """
-    frame, label = _read(source)
-    frame = _with_crs(frame, crs, label)
-    geometry = _union(frame, label)
-    geographic = CRS.from_user_input(frame.crs).is_geographic
-    if geographic:
-        _check_degrees(geometry, label, frame.crs)
-        geometry = _split_at_antimeridian(geometry, label)
-    aoi = Geometry(geometry, crs=frame.crs.to_string())
+    frame, label = read_features(source)
+    said = _crs_of(frame, crs, label)
+    polygons = _polygons(frame, label)
+    if said.is_geographic and not _is_in_degrees(said):
+        polygons = shapely.get_parts([to_lonlat(p, odc_crs.CRS(said)) for p in polygons])
+        said = WGS84.proj
+    _check_coordinates(polygons, said, label)
+    aoi = Geometry(_union(polygons, said, label), crs=odc_crs.CRS(said))
     size_km2 = area_km2(aoi)
+    if size_km2 < _MIN_AREA_KM2:
+        raise AoiError(f"{label} encloses no area. Draw a polygon with at least three corners.")
     if size_km2 > max_area_km2:
         raise AoiError(
             f"{label} is {size_km2:,.0f} km², more than --max-area-km2 {max_area_km2:,.0f}. "
@@ -64,17 +68,25 @@ def read_aoi(source: str, *, crs: str | None = None, max_area_km2: float = MAX_A
 
 
 def area_km2(aoi: Geometry) -> float:
-    """Geodesic area on the WGS 84 ellipsoid, km² (Karney 2013, by PROJ)."""
-    return abs(_GEOD.geometry_area_perimeter(to_degrees(aoi).geom)[0]) / 1e6
+    """Area on the WGS 84 ellipsoid, km²."""
+    return area_m2(to_degrees(aoi).geom) / 1e6
 
 
 def to_degrees(aoi: Geometry) -> Geometry:
-    """The area in EPSG:4326, edges densified so that straight lines stay where they were."""
-    if aoi.crs == _WGS84:
+    """The area in EPSG:4326, split at the antimeridian, edges densified so that they stay where they were.
+
+    Raises:
+        AoiError: it has coordinates that mean no place in its CRS.
+    """
+    if aoi.crs is None or aoi.crs == WGS84:
         return aoi
-    step = 0.01 if aoi.crs.geographic else 1000.0
-    moved = shapely.make_valid(aoi.to_crs(_WGS84, resolution=step, wrapdateline=True).geom)
-    return Geometry(_polygons_of(moved), crs=_WGS84)
+    moved = to_lonlat(aoi.geom, aoi.crs)
+    if not is_finite(moved):
+        raise AoiError(
+            f"An area with coordinates such as {aoi.geom.bounds[0]:g}, {aoi.geom.bounds[1]:g} is nowhere in "
+            f"{_name(aoi.crs.proj)}. Save it with its true CRS, then give it again."
+        )
+    return Geometry(moved, crs=WGS84)
 
 
 def swapped(aoi: Geometry) -> Geometry | None:
@@ -82,103 +94,41 @@ def swapped(aoi: Geometry) -> Geometry | None:
     degrees = to_degrees(aoi).geom
     if max(abs(degrees.bounds[0]), abs(degrees.bounds[2])) > 90:
         return None
-    return Geometry(shapely.transform(degrees, lambda xy: xy[:, ::-1]), crs=_WGS84)
-
-
-# --- reading -------------------------------------------------------------------------------------
-
-
-def _read(source: str) -> tuple[gpd.GeoDataFrame, str]:
-    text = sys.stdin.read() if source == "-" else source
-    if source == "-" or text.lstrip().startswith("{"):
-        return _read_geojson(text), "The GeoJSON given"
-    bbox = _as_bbox(source)
-    if bbox is not None:
-        return gpd.GeoDataFrame(geometry=[bbox], crs=_WGS84), f"The box {source}"
-    name, _, layer = source.partition("|layername=")
-    path = Path(name)
-    if not path.exists():
-        raise AoiError(
-            f"{name} does not exist. Give --aoi a vector file, '-' for GeoJSON on standard input, "
-            "or --bbox west,south,east,north."
-        )
-    return _read_file(path, layer or None), path.name
-
-
-def _as_bbox(source: str) -> BaseGeometry | None:
-    parts = source.split(",")
-    if len(parts) != 4:
-        return None
-    try:
-        west, south, east, north = (float(p) for p in parts)
-    except ValueError:
-        return None
-    if not south < north:
-        raise AoiError(
-            f"The box {source} has south {south:g} not below north {north:g}: "
-            "the order is west,south,east,north in degrees."
-        )
-    if west == east:
-        raise AoiError(f"The box {source} has no width: the order is west,south,east,north in degrees.")
-    return shapely.box(west, south, east if east > west else east + 360, north)
-
-
-def _read_geojson(text: str) -> gpd.GeoDataFrame:
-    try:
-        data = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise AoiError(f"The GeoJSON given is not JSON ({error}). Give a Feature or Polygon.") from None
-    if not isinstance(data, dict) or "type" not in data:
-        raise AoiError("The GeoJSON given has no 'type'. Give a FeatureCollection, Feature or Polygon.")
-    if data["type"] not in ("Feature", "FeatureCollection"):
-        data = {"type": "Feature", "properties": {}, "geometry": data}
-    try:
-        return gpd.read_file(json.dumps(data), engine="pyogrio")
-    except (pyogrio.errors.DataSourceError, ValueError, shapely.errors.ShapelyError) as error:
-        raise AoiError(f"The GeoJSON given cannot be read: {_one_line(error)}") from None
-
-
-def _read_file(path: Path, layer: str | None) -> gpd.GeoDataFrame:
-    try:
-        if path.suffix.lower() in (".parquet", ".geoparquet"):
-            return gpd.read_parquet(path)
-        layers = pyogrio.list_layers(path)
-        polygonal = [str(n) for n, kind in layers if kind is not None]
-        if layer is None and len(polygonal) > 1:
-            raise AoiError(
-                f"{path.name} has {len(polygonal)} layers ({', '.join(polygonal)}). "
-                f"Name one: --aoi '{path}|layername={polygonal[0]}'."
-            )
-        return gpd.read_file(path, layer=layer or (polygonal[0] if polygonal else None), engine="pyogrio")
-    except (OSError, ValueError, RuntimeError) as error:
-        raise AoiError(
-            f"{path.name} cannot be read as a vector file: {_one_line(error)} "
-            "Give GeoJSON, GeoPackage, Shapefile, GeoParquet or KML."
-        ) from None
-
-
-def _one_line(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return text if text.endswith(".") else f"{text}."
-
-
-def _with_crs(frame: gpd.GeoDataFrame, crs: str | None, label: str) -> gpd.GeoDataFrame:
-    if not isinstance(frame, gpd.GeoDataFrame):
-        raise AoiError(f"{label} has no geometry column. Give a layer with polygons.")
-    if frame.crs is not None:
-        return frame
-    if crs is None:
-        raise AoiError(f"{label} does not say its CRS. Add it: --aoi-crs EPSG:4326 (or what it is in).")
-    try:
-        return frame.set_crs(CRS.from_user_input(crs))
-    except CRSError:
-        raise AoiError(f"--aoi-crs {crs} is not a CRS. Give a code such as EPSG:32725.") from None
+    return Geometry(shapely.transform(degrees, lambda xy: xy[:, ::-1]), crs=WGS84)
 
 
 # --- checking and mending ------------------------------------------------------------------------
 
 
-def _union(frame: gpd.GeoDataFrame, label: str) -> BaseGeometry:
+def _crs_of(frame: gpd.GeoDataFrame, crs: str | None, label: str) -> CRS:
+    """The horizontal CRS of what was read, or the one given for it."""
+    if frame.crs is None and crs is None:
+        raise AoiError(f"{label} does not say its CRS. Add it: --aoi-crs EPSG:4326 (or what it is in).")
+    try:
+        given = None if crs is None else CRS.from_user_input(crs)
+    except CRSError:
+        raise AoiError(f"--aoi-crs {crs} is not a CRS. Give a code such as EPSG:32725.") from None
+    said = given if frame.crs is None else frame.crs
+    if given is not None and not said.equals(given, ignore_axis_order=True):
+        _warn(f"{label} says it is in {_name(said)}; --aoi-crs {crs} is not used.")
+    flat = (said.sub_crs_list[0] if said.is_compound else said).to_2d()
+    if not (flat.is_geographic or flat.is_projected):
+        raise AoiError(f"{label} is in {_name(said)}, which is no map of the Earth. Save it in EPSG:4326.")
+    return flat
+
+
+def _name(crs: CRS) -> str:
+    text = crs.to_string()
+    return text if len(text) < 30 else crs.name
+
+
+def _is_in_degrees(crs: CRS) -> bool:
+    meridian = crs.prime_meridian
+    return crs.axis_info[0].unit_name == "degree" and meridian is not None and meridian.longitude == 0
+
+
+def _polygons(frame: gpd.GeoDataFrame, label: str) -> NDArray[np.object_]:
+    """What has an area, or may have one once repaired; all coordinates are numbers."""
     if len(frame) == 0:
         raise AoiError(f"{label} has no features. Draw a polygon in it, or give --bbox.")
     geometries = frame.geometry.to_numpy()
@@ -187,78 +137,64 @@ def _union(frame: gpd.GeoDataFrame, label: str) -> BaseGeometry:
         raise AoiError(f"{label}: none of its {len(frame)} features has a geometry. Draw a polygon in it.")
     if not is_there.all():
         _warn(f"{label}: {int((~is_there).sum())} of {len(frame)} features have no geometry, left out.")
-    geometries = shapely.force_2d(geometries[is_there])
-    if not np.isfinite(shapely.get_coordinates(geometries)).all():
+    parts = shapely.force_2d(geometries[is_there])
+    while (shapely.get_type_id(parts) > 3).any():  # multi-geometries and collections, which may be nested
+        parts = shapely.get_parts(parts)
+    if not np.isfinite(shapely.get_coordinates(parts)).all():
         raise AoiError(f"{label} has coordinates that are not finite numbers. Mend or redraw the polygon.")
-    kinds = sorted({g.geom_type for g in geometries})
-    polygons = [g for g in geometries if g.geom_type in ("Polygon", "MultiPolygon", "GeometryCollection")]
-    if not polygons:
+    is_polygon = shapely.get_type_id(parts) == shapely.GeometryType.POLYGON
+    if not is_polygon.any():
+        kinds = sorted({g.geom_type for g in geometries[is_there]})
         raise AoiError(
             f"{label} holds {' and '.join(kinds)}, not polygons. Buffer it first (in QGIS: Vector, "
             "Geoprocessing Tools, Buffer), or give --bbox."
         )
-    if len(polygons) < len(geometries):
-        _warn(f"{label}: {len(geometries) - len(polygons)} features are not polygons, left out.")
-    broken = [g for g in polygons if not g.is_valid]
-    if broken:
-        _warn(f"{label}: repaired {len(broken)} polygon(s): {shapely.is_valid_reason(broken[0])}.")
-    merged = _polygons_of(shapely.union_all(shapely.make_valid(np.array(polygons, dtype=object))))
-    if merged.is_empty or merged.area == 0:
-        raise AoiError(f"{label} encloses no area. Draw a polygon with at least three corners.")
-    return merged
+    if not is_polygon.all():
+        _warn(f"{label}: {int((~is_polygon).sum())} points or lines have no area, left out.")
+    return np.asarray(parts[is_polygon])
 
 
-def _polygons_of(geometry: BaseGeometry) -> BaseGeometry:
-    """The polygonal parts of what make_valid returned, which may hold lines and points too."""
-    parts = [g for g in shapely.get_parts(geometry) if g.geom_type in ("Polygon", "MultiPolygon")]
-    return shapely.union_all(parts) if parts else shapely.Polygon()
-
-
-def _check_degrees(geometry: BaseGeometry, label: str, crs: CRS) -> None:
-    west, south, east, north = geometry.bounds
+def _check_coordinates(polygons: NDArray[np.object_], crs: CRS, label: str) -> None:
+    west, south, east, north = shapely.total_bounds(polygons)
     x, y = max(abs(west), abs(east)), max(abs(south), abs(north))
-    if x > _LONGITUDE_SLACK or y > 360:
+    if crs.is_projected:
+        if max(x, y) > _MAX_COORDINATE:
+            raise AoiError(
+                f"{label} has coordinates up to {max(x, y):.3g}, beyond the Earth. Redraw the polygon."
+            )
+        if x <= 180 and y <= 90:
+            _warn(
+                f"{label} says it is in {_name(crs)}, but its coordinates ({west:g} to {east:g}, {south:g} "
+                f"to {north:g}) look like degrees: if it lands in the wrong place, save it with its true CRS."
+            )
+        return
+    if max(x, y) > _MAX_DEGREES:
         raise AoiError(
-            f"{label} says {crs.to_string()} (degrees), but has coordinates up to {max(x, y):,.0f}, which look "
-            "like metres. Save it with its true CRS, then give it again."
+            f"{label} says it is in {_name(crs)} (degrees), but has coordinates up to {max(x, y):.7g}, which "
+            "look like metres. Save it with its true CRS, then give it again."
         )
     if y > 90:
-        hint = "Longitude and latitude look swapped: " if x <= 90 else ""
+        hint = "Longitude and latitude look swapped: coordinates" if x <= 90 else "Coordinates"
         raise AoiError(
-            f"{label} has a latitude of {y:g}, beyond 90. {hint}"
-            "Coordinates are [longitude, latitude]; swap them and give it again."
+            f"{label} has a latitude of {south if -south == y else north:g}, beyond 90. "
+            f"{hint} are [longitude, latitude]; mend them and give it again."
         )
 
 
-def _split_at_antimeridian(geometry: BaseGeometry, label: str) -> BaseGeometry:
-    parts = [_unwrapped(part, label) for part in shapely.get_parts(geometry)]
-    whole = shapely.union_all(parts)
-    if whole.bounds[0] >= -180 and whole.bounds[2] <= 180:
-        return whole
-    worlds = (-540.0, -180.0, 180.0)
-    pieces = [
-        _moved_east(shapely.intersection(whole, shapely.box(west, -90, west + 360, 90)), -180 - west)
-        for west in worlds
-    ]
-    return _polygons_of(shapely.union_all([p for p in pieces if not p.is_empty]))
-
-
-def _unwrapped(part: BaseGeometry, label: str) -> BaseGeometry:
-    """A ring that jumps from one side of 180° to the other, drawn on across it; others as they are."""
-    west, _, east, _ = part.bounds
-    if east - west <= 180 or west < -180 or east > 180:
-        return part
-    drawn_on = shapely.make_valid(
-        shapely.transform(part, lambda xy: np.column_stack([xy[:, 0] % 360, xy[:, 1]]))
-    )
-    if drawn_on.bounds[2] - drawn_on.bounds[0] >= 180:
-        return part
-    _warn(f"{label} was read as crossing the antimeridian: one of its rings jumps across 180°.")
-    return drawn_on
-
-
-def _moved_east(geometry: BaseGeometry, degrees: float) -> BaseGeometry:
-    return shapely.transform(geometry, lambda xy: xy + [[degrees, 0.0]])
+def _union(polygons: NDArray[np.object_], crs: CRS, label: str) -> BaseGeometry:
+    """One valid geometry; in degrees within -180..180."""
+    is_geographic = crs.is_geographic
+    leaps = np.array([is_geographic and has_leap(p) for p in polygons])
+    if leaps.any():
+        _warn(f"{label} was read as crossing the antimeridian: {leaps.sum()} outline(s) leap across 180°.")
+    plain = polygons[~leaps]
+    broken = plain[~shapely.is_valid(plain)]
+    if len(broken):
+        _warn(f"{label}: repaired {len(broken)} polygon(s): {shapely.is_valid_reason(broken[0])}.")
+    whole = polygons_of(shapely.union_all(shapely.make_valid(plain)))
+    if is_geographic and not whole.is_empty and not (whole.bounds[0] >= -180 and whole.bounds[2] <= 180):
+        whole = shapely.union_all([split(shapely.segmentize(p, 90)) for p in shapely.get_parts(whole)])
+    return polygons_of(shapely.union_all([whole, *(split(p) for p in polygons[leaps])]))
 
 
 def _warn(text: str) -> None:

@@ -41,7 +41,7 @@ _SPECTRA: dict[str, tuple[float, ...]] = {
     "swir16": (0.010, 0.140, 0.200, 0.320, 0.42, 0.22),
     "swir22": (0.008, 0.060, 0.100, 0.220, 0.36, 0.19),
 }
-# Where each cover is: a bias, how much it depends on (wetness, greenness, settlement, parcel), in score units.
+# The score of each cover: a bias, and weights of (wetness, greenness, settlement, parcel).
 _BIAS = (-3.2, 0.4, 0.4, 0.0, -1.0, -0.9)
 _SCORES = (
     (4.0, 0.0, 0.0, 0.0),
@@ -75,37 +75,40 @@ def write_scene(path: Path, *, size: int, bands: Sequence[str]) -> Path:
     Raises:
         ModelError: a band that has no synthetic spectrum.
     """
-    height, width = size, size
     plain = path.with_suffix(".plain.tif")
-    profile = {"tiled": True, "blockxsize": BLOCK, "blockysize": BLOCK, "compress": "deflate", "zlevel": 1}
-    with (
-        rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES),
-        rasterio.open(
-            plain,
-            "w",
-            driver="GTiff",
-            width=width,
-            height=height,
-            count=len(bands),
-            dtype="uint16",
-            crs=CRS,
-            transform=Affine.translation(*_ORIGIN_M) @ Affine.scale(GSD_M, -GSD_M),
-            nodata=_NODATA,
-            bigtiff="if_safer",
-            predictor=2,
-            **profile,
-        ) as scene,
-    ):
+    with rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES):
+        _write_plain(plain, size, bands)
+        options = {"blocksize": BLOCK, "compress": "DEFLATE", "predictor": "YES", "level": 6}
+        copy_raster(plain, path, driver="COG", num_threads="ALL_CPUS", bigtiff="IF_SAFER", **options)
+    plain.unlink()
+    return path
+
+
+def _write_plain(path: Path, size: int, bands: Sequence[str]) -> None:
+    with rasterio.open(
+        path,
+        "w",
+        driver="GTiff",
+        width=size,
+        height=size,
+        count=len(bands),
+        dtype="uint16",
+        crs=CRS,
+        transform=Affine.translation(*_ORIGIN_M) @ Affine.scale(GSD_M, -GSD_M),
+        nodata=_NODATA,
+        tiled=True,
+        blockxsize=BLOCK,
+        blockysize=BLOCK,
+        compress="deflate",
+        zlevel=1,
+        predictor=2,
+        bigtiff="if_safer",
+    ) as scene:
         scene.descriptions = tuple(bands)
         scene.scales = (SCALE,) * len(bands)
         scene.update_tags(TIFFTAG_DATETIME="2024:07:01 10:00:00")
         for window in _blocks(size):
             scene.write(scene_pixels(window, bands), window=window)
-    with rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES):
-        options = {"blocksize": BLOCK, "compress": "DEFLATE", "predictor": "YES", "level": 6}
-        copy_raster(plain, path, driver="COG", num_threads="ALL_CPUS", bigtiff="IF_SAFER", **options)
-    plain.unlink()
-    return path
 
 
 def scene_pixels(window: Window, bands: Sequence[str]) -> NDArray[np.uint16]:
@@ -117,11 +120,12 @@ def scene_pixels(window: Window, bands: Sequence[str]) -> NDArray[np.uint16]:
         )
     shares = cover_shares(window)  # (cover, y, x)
     spectra = np.array([_SPECTRA[b] for b in bands], np.float32)
-    pixels = np.tensordot(spectra, shares, axes=1)  # (band, y, x)
+    pixels: Floats = np.tensordot(spectra, shares, axes=1)  # (band, y, x)
     pixels *= 1 + _SHADE * _field(window, (64, 16, 4), seed=90)
     for i, band in enumerate(bands):
         pixels[i] *= 1 + _GRAIN * _white(window, seed=100 + list(_SPECTRA).index(band))
-    return np.clip(np.rint(pixels / np.float32(SCALE)), 1, 10_000).astype(np.uint16)
+    stored: NDArray[np.uint16] = np.clip(np.rint(pixels / np.float32(SCALE)), 1, 10_000).astype(np.uint16)
+    return stored
 
 
 def cover_shares(window: Window) -> Floats:
@@ -144,8 +148,8 @@ def _blocks(size: int) -> Iterator[Window]:
 def _field(window: Window, scales_px: Sequence[int], *, seed: int) -> Floats:
     """Value noise of several scales, (y, x), mean 0, standard deviation about 1 over a large area.
 
-    Random values on a lattice, smoothly interpolated (Perlin 1985); its values hang on pixel coordinates only,
-    so windows fit together.
+    Random values on a lattice, smoothly interpolated (after Perlin 1985). They hang on pixel coordinates
+    only, so windows fit together.
     """
     total = np.zeros((window.height, window.width), np.float32)
     for octave, scale in enumerate(scales_px):
@@ -155,7 +159,7 @@ def _field(window: Window, scales_px: Sequence[int], *, seed: int) -> Floats:
         total += np.float32(_DETAIL**octave) * (by_row @ values @ by_col.T)
     # A uniform value has variance 1/3; smooth interpolation keeps about half of that.
     spread = np.sqrt(sum(_DETAIL ** (2 * i) for i in range(len(scales_px))) / 6)
-    return total / np.float32(spread)
+    return (total / np.float32(spread)).astype(np.float32, copy=False)
 
 
 def _weights(start: int, length: int, scale: int) -> tuple[NDArray[np.int64], Floats]:
@@ -190,7 +194,7 @@ def _uniform(rows: NDArray[np.int64], cols: NDArray[np.int64], *, seed: int) -> 
     """Random values in -1..1 that hang on (row, col, seed) only: splitmix64 (Steele et al. 2014)."""
     salt = np.uint64((seed * 0x9E3779B97F4A7C15) % 2**64)
     mixed = _mix(_mix(rows.astype(np.uint64) + salt) + cols.astype(np.uint64))
-    return ((mixed >> np.uint64(40)).astype(np.float32) / np.float32(2**23)) - np.float32(1)
+    return (mixed >> np.uint64(40)).astype(np.float32) / np.float32(2**23) - np.float32(1)
 
 
 def _mix(x: Hashes) -> Hashes:

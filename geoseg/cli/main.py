@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from geoseg.cli import bench as bench_command
 from geoseg.cli import doctor as doctor_command
 from geoseg.cli import models as models_commands
 from geoseg.cli.options import takes_recipe
@@ -23,6 +24,7 @@ app = typer.Typer(
 )
 app.add_typer(models_commands.app, name="models")
 app.command("doctor")(doctor_command.doctor)
+app.command("bench")(bench_command.bench)
 
 _UsageError: type[Exception] = typer.BadParameter.__mro__[2]
 """click's ClickException; newer typers carry their own copy of click, so it is reached through typer."""

@@ -2,21 +2,23 @@
 
 import math
 
-import numpy as np
 import shapely
 from affine import Affine
+from odc.geo import crs as odc_crs
 from odc.geo.geobox import GeoBox
 from odc.geo.geom import Geometry
 from pyproj import CRS
-from pyproj.aoi import AreaOfInterest
-from pyproj.database import query_utm_crs_info
 from pyproj.exceptions import CRSError
 from rasterio.windows import Window
 
+from geoseg.aoi import to_degrees
 from geoseg.errors import RecipeError
+from geoseg.lonlat import WGS84, is_finite, join, polygons_of, reproject
 
 _SNAP_TOLERANCE = 1e-4
 """Edges nearer than this part of a pixel to the grid count as on it."""
+_LATTICE_TOLERANCE = 7.07e-4
+"""Part of a pixel by which rounding may move a corner; no grid is anchored just this far from a pixel edge."""
 
 
 def geobox_for(
@@ -35,14 +37,15 @@ def geobox_for(
         anchor: a point (x, y) in ``crs`` on which a pixel corner falls; Landsat's UTM grids need (15, 15).
 
     Raises:
-        RecipeError: for an unknown CRS, one in degrees, or a ``gsd_m`` that is not positive.
+        RecipeError: for an unknown CRS, one not in metres, one that cannot hold the area, or a ``gsd_m`` that
+            is not positive.
 
     Example:
         >>> from odc.geo.geom import box
         >>> geobox_for(box(500003, 9100004, 500027, 9100031, "EPSG:32725"), gsd_m=10, crs="EPSG:32725").shape
         Shape2d(x=3, y=4)
     """
-    if not gsd_m > 0:
+    if not 0 < gsd_m < math.inf:
         raise RecipeError(f"--gsd {gsd_m:g} is not a pixel size. Give metres, such as 10.")
     code = utm_of(aoi) if crs == "utm" else _metric(crs)
     west, south, east, north = project(aoi, code).boundingbox.bbox
@@ -56,30 +59,33 @@ def geobox_for(
 
 
 def project(aoi: Geometry, crs: str) -> Geometry:
-    """The area in ``crs`` with edges densified; halves on both sides of the antimeridian are joined."""
-    if aoi.crs == crs:
+    """The area in ``crs`` with edges densified; halves on both sides of the antimeridian are joined.
+
+    Raises:
+        RecipeError: part of the area is too far from where ``crs`` holds.
+    """
+    if aoi.crs is None or aoi.crs == crs:
         return aoi
-    step = 0.01 if aoi.crs.geographic else 1000.0
-    parts = [Geometry(p, crs=aoi.crs).to_crs(crs, resolution=step).geom for p in shapely.get_parts(aoi.geom)]
-    # A millimetre closes the slit that rounding leaves along the antimeridian.
-    merged = shapely.union_all(shapely.make_valid(np.array(parts, dtype=object)), grid_size=1e-3)
-    return Geometry(merged, crs=crs)
+    target = odc_crs.CRS(crs)
+    whole = join(aoi.geom) if aoi.crs.geographic and _is_continuous_at_180(target, aoi) else aoi.geom
+    moved = reproject(whole, aoi.crs, target)
+    if not is_finite(moved):
+        raise RecipeError(
+            f"Part of the area cannot be shown in {crs}: it is too far from where that CRS holds. "
+            "Take a smaller area, or a --crs for all of it."
+        )
+    return Geometry(polygons_of(moved), crs=target)
 
 
 def utm_of(aoi: Geometry) -> str:
     """EPSG code of the UTM zone (WGS 84) that holds the centroid of ``aoi``, as ``EPSG:32725``."""
-    degrees = aoi if aoi.crs == "EPSG:4326" else aoi.to_crs("EPSG:4326")
-    geometry = degrees.geom
-    if geometry.bounds[2] - geometry.bounds[0] > 180:
-        geometry = shapely.transform(geometry, lambda xy: np.column_stack([xy[:, 0] % 360, xy[:, 1]]))
-    lon, lat = geometry.centroid.coords[0]
-    lon = (lon + 180) % 360 - 180
+    lon, lat = join(to_degrees(aoi).geom).centroid.coords[0]
     if lat > 84:
         return "EPSG:3413"
     if lat < -80:
         return "EPSG:3031"
-    zones = query_utm_crs_info(datum_name="WGS 84", area_of_interest=AreaOfInterest(lon, lat, lon, lat))
-    return f"EPSG:{zones[0].code}"
+    zone = int((lon + 180) // 6) % 60 + 1
+    return f"EPSG:{326 if lat >= 0 else 327}{zone:02d}"
 
 
 def window_geobox(geobox: GeoBox, window: Window) -> GeoBox:
@@ -91,12 +97,21 @@ def window_geobox(geobox: GeoBox, window: Window) -> GeoBox:
 def lattice_origin(geobox: GeoBox) -> tuple[int, int]:
     """(row, col) of the geobox's first pixel, counted from the CRS origin, rows downwards."""
     a = geobox.affine
-    return math.floor(a.f / a.e + 1e-3), math.floor(a.c / a.a + 1e-3)
+    return math.floor(a.f / a.e + _LATTICE_TOLERANCE), math.floor(a.c / a.a + _LATTICE_TOLERANCE)
 
 
 def pixel_area_m2(geobox: GeoBox) -> float:
     """Area of one pixel in the plane of its CRS, m²."""
     return float(abs(geobox.affine.determinant))
+
+
+def snap_out(geobox: GeoBox, window: Window, cell: int) -> Window:
+    """The smallest rectangle of whole cells that holds ``window``; cells are counted from the CRS origin."""
+    row0, col0 = lattice_origin(geobox)
+    top, left = (window.row_off + row0) // cell * cell, (window.col_off + col0) // cell * cell
+    bottom = -(-(window.row_off + window.height + row0) // cell) * cell
+    right = -(-(window.col_off + window.width + col0) // cell) * cell
+    return Window(left - col0, top - row0, right - left, bottom - top)
 
 
 def _metric(crs: str) -> str:
@@ -111,10 +126,8 @@ def _metric(crs: str) -> str:
     return parsed.to_string()
 
 
-def snap_out(geobox: GeoBox, window: Window, cell: int) -> Window:
-    """The smallest rectangle of whole cells that holds ``window``; cells are counted from the CRS origin."""
-    row0, col0 = lattice_origin(geobox)
-    top, left = (window.row_off + row0) // cell * cell, (window.col_off + col0) // cell * cell
-    bottom = -(-(window.row_off + window.height + row0) // cell) * cell
-    right = -(-(window.col_off + window.width + col0) // cell) * cell
-    return Window(left - col0, top - row0, right - left, bottom - top)
+def _is_continuous_at_180(crs: odc_crs.CRS, aoi: Geometry) -> bool:
+    """Whether ``crs`` shows both sides of the antimeridian next to each other, unlike Mercator's one sheet."""
+    latitude = (aoi.geom.bounds[1] + aoi.geom.bounds[3]) / 2
+    sides = shapely.LineString([(179.999, latitude), (-179.999, latitude)])
+    return bool(reproject(sides, WGS84, crs).distance(shapely.Point(0, 0)) > 0)

@@ -5,7 +5,7 @@ from typing import Any
 import pystac
 
 from geoseg.imagery.bands import SUBSTITUTES
-from geoseg.imagery.loader import CLOUDS
+from geoseg.imagery.loader import CLOUDS, MASKED
 from geoseg.stac.catalog import BandConfig, CollectionConfig
 from geoseg.stac.metadata import declared_scaling
 
@@ -19,10 +19,11 @@ def available_bands(item: pystac.Item, config: CollectionConfig) -> dict[str, Ba
 
 
 def choose_bands(wanted: tuple[str, ...], available: set[str]) -> tuple[dict[str, str], list[str]]:
-    """Which available band serves each wanted one, and which wanted ones nothing serves."""
+    """Which available band serves each wanted one, and which wanted ones nothing serves; none serves two."""
     chosen = {}
     for name in wanted:
-        for candidate in (name, *SUBSTITUTES.get(name, ())):
+        substitutes = [s for s in SUBSTITUTES.get(name, ()) if s not in wanted]
+        for candidate in (name, *substitutes):
             if candidate in available:
                 chosen[name] = candidate
                 break
@@ -34,7 +35,8 @@ def prepare(
 ) -> pystac.Item:
     """A small copy of ``item`` that holds just the assets needed, bands by common name, metadata beside them.
 
-    What the item declares of scale, offset and nodata wins over the catalog's file. No links, thumbnails or signed addresses travel with it.
+    What the item declares of scale, offset and nodata wins over the catalog's file. No links, thumbnails or
+    signed addresses travel with it.
     """
     small = pystac.Item(
         id=item.id,
@@ -49,6 +51,9 @@ def prepare(
         by_asset.setdefault(band.asset, {})[band.index] = (name, _metadata(item, band))
     for key, named in by_asset.items():
         small.assets[key] = _small_asset(item.assets[key], named)
+        sizes = [band.gsd_m for band in bands.values() if band.asset == key and band.gsd_m]
+        if sizes:
+            small.assets[key].extra_fields.setdefault("gsd", min(sizes))
     if has_clouds and config.clouds and config.clouds.asset in item.assets:
         rule = (
             {"values": list(config.clouds.values)}
@@ -88,10 +93,14 @@ def _small_asset(source: pystac.Asset, named: dict[int, tuple[str, dict[str, Any
             {"name": name} if name == CLOUDS or index not in named else {"name": name, "common_name": name}
         )
         raster.append(values)
-    proj = {k: v for k, v in source.extra_fields.items() if k.startswith("proj:") and v is not None}
+    kept = {
+        k: v
+        for k, v in source.extra_fields.items()
+        if (k.startswith("proj:") or k in (MASKED, "gsd")) and v is not None
+    }
     return pystac.Asset(
         href=source.get_absolute_href() or source.href,
         media_type=_TIFF,
         roles=["data"],
-        extra_fields={"eo:bands": eo, "raster:bands": raster, **proj},
+        extra_fields={"eo:bands": eo, "raster:bands": raster, **kept},
     )

@@ -1,18 +1,19 @@
 """Items to pixels: lazy, on THE grid, as reflectance."""
 
-import os
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import odc.stac
 import pystac
-import rasterio
 import xarray as xr
 from odc.geo.geobox import GeoBox
 from odc.geo.xr import xr_coords
+from odc.loader import RasterLoadParams, RasterSource, RioDriver, RioReader
 
 from geoseg.errors import ImageryError
+from geoseg.imagery.reading import read_patiently
 
 CELL = 512
 """Side of the squares in which pixels are read. A resampled pixel may depend on the square it is read with
@@ -21,26 +22,8 @@ CELL = 512
 CLOUDS = "clouds"
 """Name of the asset and band that holds the cloud classes or bits of a prepared item."""
 
-GDAL_OPTIONS: dict[str, str] = {
-    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
-    "GDAL_HTTP_MAX_RETRY": "6",
-    "GDAL_HTTP_RETRY_DELAY": "0.25",
-    "GDAL_HTTP_RETRY_CODES": "ALL",
-    "GDAL_HTTP_CONNECTTIMEOUT": "10",
-    "GDAL_HTTP_LOW_SPEED_TIME": "30",
-    "GDAL_HTTP_LOW_SPEED_LIMIT": "100",
-    "GDAL_HTTP_MULTIPLEX": "YES",
-    "GDAL_HTTP_MERGE_CONSECUTIVE_RANGES": "YES",
-    "GDAL_INGESTED_BYTES_AT_OPEN": "32768",
-    "VSI_CACHE": "TRUE",
-}
-"""For COGs over HTTP (gdal.org/user/configoptions.html). GDAL waits 0.25 s, doubling, six times: 16 s."""
-
-
-def gdal_env(options: Mapping[str, str] | None = None) -> rasterio.Env:
-    """The GDAL settings in which assets are read; those the user has set in the environment win."""
-    chosen = {**GDAL_OPTIONS, **(options or {})}
-    return rasterio.Env(**{k: v for k, v in chosen.items() if k not in os.environ})
+MASKED = "geoseg:is_masked"
+"""Field of an asset whose file hides pixels by a mask or an alpha band."""
 
 
 def load(
@@ -59,12 +42,12 @@ def load(
         geobox: the grid. Pixels are read in squares of :data:`CELL`, counted from its first pixel.
         bands: STAC common names.
         resampling: for bands on another grid; pixels that lie on the grid are taken as they are.
-        sign: turns an address into one that may be read; called here, so call ``load`` where the pixels
-            are read, not where the work is planned: signatures expire.
+        sign: turns an address into one that may be read; called for each read, since signatures expire.
 
     Returns:
         (time, band, y, x) float32, one time per item in the order given, NaN where an item has no value.
-        Dask-backed; reading happens on compute and raises what rasterio raises.
+        Dask-backed. Compute it within :func:`geoseg.imagery.reading.gdal_env`; that raises ImageryError when
+        pixels cannot be read, however patiently.
     """
     layers = [_load_item(item, geobox, bands, resampling, sign) for item in items]
     return xr.concat(layers, dim="time")
@@ -73,9 +56,10 @@ def load(
 def load_clouds(
     items: pystac.ItemCollection, *, geobox: GeoBox, sign: Callable[[str], str] | None = None
 ) -> xr.DataArray | None:
-    """Cloud classes or bits as the catalogs give them, (time, y, x) int, nearest neighbour; None without any.
+    """Cloud classes or bits as the catalogs give them, nearest neighbour, lazily; None without any.
 
-    The attribute ``rules`` holds for each time which values or bits mean cloud.
+    (time, y, x) whole numbers as float32, exact up to 2**24, NaN where an item has none. The attribute
+    ``rules`` holds for each time which values or bits mean cloud.
     """
     if not any(CLOUDS in item.assets for item in items):
         return None
@@ -99,7 +83,25 @@ def _load_item(
         return _nothing(geobox, bands)
     if missing:
         raise ImageryError(f"Item {item.id} lost its bands {', '.join(missing)}. Run geoseg check on it.")
-    data = odc.stac.load(
+    data = _read(item, geobox, bands, resampling, sign)
+    layers = [_calibrated(data[band], band_metadata(item)[band]) for band in bands]
+    stacked = xr.concat(layers, dim="band", combine_attrs="drop").assign_coords(band=list(bands))
+    masks = _masks(item)
+    if masks.assets:
+        shown = _read(masks, geobox, tuple(masks.assets), "nearest", sign).to_dataarray("band")
+        stacked = stacked.where((shown > 0).all("band"))
+    return stacked.transpose("time", "band", "y", "x").drop_vars("time")
+
+
+def _read(
+    item: pystac.Item,
+    geobox: GeoBox,
+    bands: tuple[str, ...],
+    resampling: str,
+    sign: Callable[[str], str] | None,
+) -> xr.Dataset:
+    """Stored numbers as float32, lazily, a variable per band."""
+    return odc.stac.load(
         [item],
         bands=list(bands),
         geobox=geobox,
@@ -107,11 +109,63 @@ def _load_item(
         chunks={"y": CELL, "x": CELL},
         resampling=resampling,
         dtype="float32",
-        patch_url=sign,
+        driver=_PatientDriver(sign),
     )
-    layers = [_calibrated(data[band], band_metadata(item)[band]) for band in bands]
-    stacked = xr.concat(layers, dim="band", combine_attrs="drop").assign_coords(band=list(bands))
-    return stacked.transpose("time", "band", "y", "x").drop_vars("time")
+
+
+def _masks(item: pystac.Item) -> pystac.Item:
+    """An item whose assets are the masks (or alpha bands) of the item's files that have one.
+
+    GDAL's warper heeds masks by itself, but pixels that are on the grid already are read without it.
+    """
+    masks = item.full_copy()
+    masks.assets = {}
+    for key, asset in item.assets.items():
+        if asset.extra_fields.get(MASKED):
+            proj = {k: v for k, v in asset.extra_fields.items() if k.startswith("proj:")}
+            masks.assets[f"mask of {key}"] = pystac.Asset(
+                href=f"vrt://{_for_gdal(asset.href)}?bands=mask",  # gdal.org/drivers/raster/vrt.html
+                media_type=asset.media_type,
+                roles=["data"],
+                extra_fields={**proj, "raster:bands": [{"data_type": "uint8"}]},
+            )
+    return masks
+
+
+def _for_gdal(href: str) -> str:
+    scheme, found, rest = href.partition("://")
+    if not found:
+        return href
+    return f"/vsicurl/{href}" if scheme in ("http", "https") else f"/vsi{scheme}/{rest}"
+
+
+class _PatientDriver(RioDriver):
+    """odc-stac's reader of files, for servers that fail now and then."""
+
+    def __init__(self, sign: Callable[[str], str] | None) -> None:
+        super().__init__()
+        self._sign = sign
+
+    def open(self, src: RasterSource, ctx: Any) -> RioReader:
+        """The reader of one band of one file."""
+        return _PatientReader(src, ctx, self._sign)
+
+
+class _PatientReader(RioReader):
+    def __init__(self, src: RasterSource, ctx: Any, sign: Callable[[str], str] | None) -> None:
+        super().__init__(src, ctx)
+        self._sign = sign
+
+    def read(
+        self, cfg: RasterLoadParams, dst_geobox: GeoBox, *, dst: Any = None, selection: Any = None
+    ) -> Any:
+        """The pixels on ``dst_geobox``."""
+
+        def once(address: str) -> Any:
+            reader = RioReader(replace(self._src, uri=address), self._ctx)
+            return reader.read(cfg, dst_geobox, dst=dst, selection=selection)
+
+        return read_patiently(self._src.uri, once, sign=self._sign)
 
 
 def _nothing(geobox: GeoBox, bands: tuple[str, ...]) -> xr.DataArray:
@@ -139,4 +193,4 @@ def _calibrated(data: xr.DataArray, metadata: Mapping[str, Any]) -> xr.DataArray
     if nodata is not None and not np.isnan(float(nodata)):
         data = data.where(data != np.float32(nodata))
     scale, offset = np.float32(metadata.get("scale", 1)), np.float32(metadata.get("offset", 0))
-    return data if (scale, offset) == (1, 0) else data * scale + offset
+    return data if scale == 1 and offset == 0 else data * scale + offset

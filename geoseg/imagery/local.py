@@ -1,5 +1,6 @@
 """Local or remote files as STAC items, so that they take the same path as a catalog's."""
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,11 +9,15 @@ from typing import Any, TypeVar
 import pystac
 import rasterio
 from odc.geo.geobox import GeoBox
-from rasterio.errors import RasterioError
+from odc.geo.geom import Geometry
+from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.io import DatasetReader
 
 from geoseg.errors import ImageryError, RecipeError
-from geoseg.imagery.bands import common_name, common_names
+from geoseg.imagery.bands import common_names, name_of_file
+from geoseg.imagery.loader import MASKED
+from geoseg.imagery.reading import gdal_env, read_patiently
+from geoseg.registry import did_you_mean
 from geoseg.stac.metadata import COMMON_NAMES
 from geoseg.stac.signing import redact
 
@@ -31,20 +36,20 @@ def items_from_images(
     """One item per date and place from GeoTIFFs or anything else that GDAL reads.
 
     Files that add bands to the one before are put into the same item (a file per band, or a file per
-    resolution); a file that brings the same bands again starts the next item.
+    resolution); a file that brings the same bands again, or lies elsewhere, starts the next item. An item
+    covers what all its files cover.
 
     Args:
         images: paths, ``http(s)://`` or ``s3://`` addresses.
         bands: STAC common names for the bands of the files, in order; ``-`` leaves a band out. As many as
-            one file has (then they hold for each file), or as many as all files have together. None takes
-            the files' band descriptions, then Sentinel-2 band numbers in file names.
-
+            one file has (then they hold for each file), or as many as all files have together, alpha bands
+            not counted. None takes the files' band descriptions, then band numbers in file names.
         scale: reflectance = digital number * ``scale`` + ``offset``, whatever the files say: one value for
             all bands, or one for each in the order of ``bands``.
         offset: see ``scale``.
 
     Raises:
-        ImageryError: a file cannot be opened, has no CRS, or its bands have no names.
+        ImageryError: a file cannot be opened, has no CRS, its bands have no names or two have the same.
         RecipeError: ``bands``, ``scale`` or ``offset`` has the wrong length, or a name is unknown.
     """
     items: list[pystac.Item] = []
@@ -54,102 +59,161 @@ def items_from_images(
         scales = _spread(list(scale or [1.0]), counts, "scale")
         offsets = _spread(list(offset or [0.0]), counts, "offset")
         for info, s, o in zip(opened, scales, offsets, strict=True):
-            info.update(scales=s, offsets=o, is_stated=True)
+            alpha = info["is_alpha"]
+            info.update(
+                scales=_around_alpha(alpha, s, 1.0), offsets=_around_alpha(alpha, o, 0.0), is_stated=True
+            )
     names = _names_for(opened, bands)
     for number, (image, info, band_names) in enumerate(zip(images, opened, names, strict=True)):
-        new = {n for n in band_names if n}
-        held = {b["common_name"] for b in _eo_bands(items[-1])} if items else set()
-        if not items or held & new:
-            items.append(_item(image, info, number))
+        _refuse_twins(image, band_names)
+        footprint = _footprint(info["geobox"])
+        shared = _shared(items[-1], footprint, band_names) if items else None
+        if shared is None:
+            items.append(_item(image, info, number, footprint))
+        else:
+            items[-1].geometry, items[-1].bbox = shared.json, list(shared.boundingbox.bbox)
         items[-1].assets[f"image{number}"] = _asset(image, info, band_names)
     return pystac.ItemCollection(items)
 
 
-def _eo_bands(item: pystac.Item) -> list[dict[str, Any]]:
+def _shared(item: pystac.Item, footprint: Geometry, names: list[str | None]) -> Geometry | None:
+    """What ``item`` and a further file cover together; None if the file belongs to another item."""
     assets = item.assets.values()
-    return [b for a in assets for b in a.extra_fields["eo:bands"] if "common_name" in b]
+    held = {b["common_name"] for a in assets for b in a.extra_fields["eo:bands"] if "common_name" in b}
+    both = Geometry(item.geometry, crs="EPSG:4326") & footprint
+    return both if both.area > 0 and not held & set(names) else None
+
+
+def _refuse_twins(image: str, names: list[str | None]) -> None:
+    twins = sorted({n for n in names if n and names.count(n) > 1})
+    if twins:
+        raise ImageryError(
+            f"{redact(image)} has two bands named {twins[0]}. Name each once and leave the others out: "
+            f"--bands {','.join(n if n and n not in names[:i] else SKIP for i, n in enumerate(names))}"
+        )
 
 
 def _describe(image: str) -> dict[str, Any]:
-    try:
-        with rasterio.open(image) as source:
+    if _is_path(image) and not Path(image).exists():
+        raise ImageryError(f"There is no file {image}. Check the path.")
+
+    def read(address: str) -> dict[str, Any]:
+        with rasterio.open(address) as source:
             return _info(source, image)
-    except RasterioError as error:
-        reason = " ".join(str(error).split())
-        raise ImageryError(
-            f"{redact(image)} cannot be opened as an image: {reason.replace(image, redact(image))}. "
-            "Check the path, or convert it to GeoTIFF."
-        ) from None
+
+    try:
+        with gdal_env():
+            return read_patiently(image, read)
+    except ImageryError:
+        if _is_path(image) and Path(image).is_dir():
+            raise ImageryError(f"{image} is a folder. Name its files: --image A.tif --image B.tif") from None
+        raise
+
+
+def _is_path(image: str) -> bool:
+    """Whether GDAL takes it as a plain path: no address, ``/vsi`` file system or ``DRIVER:`` prefix."""
+    return not re.match(r"\w[\w.+-]*:|/vsi", image)
 
 
 def _info(source: DatasetReader, image: str) -> dict[str, Any]:
-    label = redact(image)
-    if source.crs is None:
-        raise ImageryError(
-            f"{label} has no CRS, so nothing says where it lies. Assign one: "
-            f"gdal_edit.py -a_srs EPSG:... {label}"
-        )
-    if source.transform.is_identity:
-        raise ImageryError(
-            f"{label} has no geotransform. Georeference it first (gdalwarp, QGIS Georeferencer)."
-        )
-    geobox = GeoBox((source.height, source.width), source.transform, str(source.crs))
-    stem = Path(label).stem
-    descriptions = [d or (stem if source.count == 1 else "") for d in source.descriptions]
+    _refuse_unplaced(source, redact(image))
+    is_alpha = [c == ColorInterp.alpha for c in source.colorinterp]
+    descriptions = [d or "" for d in source.descriptions]
+    if source.count == 1:
+        names = [name_of_file(Path(redact(image)).stem, descriptions[0])]
+    else:
+        names = common_names([d for d, alpha in zip(descriptions, is_alpha, strict=True) if not alpha])
     return {
-        "geobox": geobox,
-        "names": common_names(descriptions),
-        "descriptions": [d or f"band {i}" for i, d in enumerate(source.descriptions, 1)],
+        "geobox": GeoBox((source.height, source.width), source.transform, str(source.crs)),
+        "label": redact(image),
+        "names": names,
+        "is_alpha": is_alpha,
+        "descriptions": [d or f"band {i}" for i, d in enumerate(descriptions, 1)],
         "nodata": source.nodatavals,
         "dtypes": source.dtypes,
         "scales": source.scales,
         "offsets": source.offsets,
         "is_stated": any(s != 1 for s in source.scales) or any(o != 0 for o in source.offsets),
+        "is_masked": any(MaskFlags.per_dataset in flags for flags in source.mask_flag_enums),
         "tags": source.tags(),
     }
 
 
+def _refuse_unplaced(source: DatasetReader, label: str) -> None:
+    if source.crs is None and (source.gcps[0] or source.rpcs):
+        raise ImageryError(
+            f"{label} is placed by control points or RPCs, not by a geotransform. Warp it first: "
+            "gdalwarp -t_srs EPSG:<code> IN.tif OUT.tif"
+        )
+    if source.crs is None:
+        raise ImageryError(
+            f"{label} has no CRS, so nothing says where it lies. Assign one: "
+            "gdal_translate -a_srs EPSG:<code> IN.tif OUT.tif"
+        )
+    if source.transform.is_identity:
+        raise ImageryError(
+            f"{label} has a CRS but no geotransform. Georeference it first (gdalwarp, QGIS Georeferencer)."
+        )
+
+
 def _names_for(opened: list[dict[str, Any]], bands: Sequence[str] | None) -> list[list[str | None]]:
-    counts = [len(info["names"]) for info in opened]
+    """A common name or None for each band of each file, alpha bands included."""
     if bands is None:
         for info in opened:
             if not any(info["names"]):
-                raise ImageryError(
-                    f"The {len(info['names'])} bands of the image have no names that are known "
-                    f"({', '.join(info['descriptions'][:6])}). Name them in order: --bands blue,green,red,nir "
-                    "('-' leaves one out)."
-                )
-        return [info["names"] for info in opened]
-    return _spread([None if b == SKIP else _known(b) for b in bands], counts, "bands")
+                _refuse_nameless(info)
+        named = [info["names"] for info in opened]
+    else:
+        named = _spread(_known(bands), [len(info["names"]) for info in opened], "bands")
+    return [_around_alpha(info["is_alpha"], names, None) for info, names in zip(opened, named, strict=True)]
+
+
+def _refuse_nameless(info: dict[str, Any]) -> None:
+    found = ", ".join(info["descriptions"][:6]) + (", ..." if len(info["descriptions"]) > 6 else "")
+    count = len(info["names"])
+    raise ImageryError(
+        f"No known band name in {info['label']} (it has {found}). Name its {count} bands in order: "
+        "--bands blue,green,red,nir ('-' leaves one out)."
+    )
+
+
+def _around_alpha(is_alpha: list[bool], values: list[T], filler: T) -> list[T]:
+    """One value per band of the file, with ``filler`` for its alpha bands."""
+    rest = iter(values)
+    return [filler if alpha else next(rest) for alpha in is_alpha]
 
 
 def _spread(values: list[T], counts: list[int], flag: str) -> list[list[T]]:
-    """A value for each band of each file, from one per band of any file, one per band of all, or (numbers) just one."""
+    """A value per band of each file, from one per band of any file, one per band of all, or one number."""
     if flag != "bands" and len(values) == 1:
         return [values * count for count in counts]
     if all(count == len(values) for count in counts):
         return [values] * len(counts)
     if sum(counts) != len(values):
+        have = " + ".join(map(str, counts))
         raise RecipeError(
-            f"--{flag} has {len(values)} values; the images have {' + '.join(map(str, counts))} bands. "
-            "Give one for each band ('-' among --bands leaves one out)."
+            f"--{flag} has {len(values)} values, but there are {have} bands. Give one for each"
+            + (" ('-' leaves a band out)." if flag == "bands" else ", or one for all.")
         )
     return [values[sum(counts[:i]) : sum(counts[: i + 1])] for i in range(len(counts))]
 
 
-def _known(band: str) -> str:
-    name = common_name(band)
-    if name is None:
-        raise RecipeError(
-            f"--bands {band} is not a STAC common name. Known: {', '.join(sorted(COMMON_NAMES))}."
-        )
-    return name
+def _known(bands: Sequence[str]) -> list[str | None]:
+    named = [b for b in bands if b != SKIP]
+    for band, name in zip(named, found := common_names(named), strict=True):
+        if name is None:
+            near = did_you_mean(band.lower(), sorted(COMMON_NAMES))
+            raise RecipeError(f"--bands {band} is not a STAC common name: {near}")
+    names = iter(found)
+    return [None if b == SKIP else next(names) for b in bands]
 
 
-def _item(image: str, info: dict[str, Any], number: int) -> pystac.Item:
-    footprint = info["geobox"].extent.to_crs(
-        "EPSG:4326", resolution=0.01 if info["geobox"].crs.geographic else 1000
-    )
+def _footprint(geobox: GeoBox) -> Geometry:
+    step = 0.01 if geobox.crs.geographic else 1000
+    return geobox.extent.to_crs("EPSG:4326", resolution=step)
+
+
+def _item(image: str, info: dict[str, Any], number: int, footprint: Geometry) -> pystac.Item:
     when = _acquired(info["tags"])
     return pystac.Item(
         id=f"{Path(redact(image)).stem or 'image'}-{number}",
@@ -194,5 +258,6 @@ def _asset(image: str, info: dict[str, Any], names: list[str | None]) -> pystac.
             "proj:wkt2": None if geobox.crs.to_epsg() else geobox.crs.to_wkt(),
             "proj:shape": list(geobox.shape),
             "proj:transform": list(geobox.affine)[:6],
+            **({MASKED: True} if info["is_masked"] else {}),
         },
     )

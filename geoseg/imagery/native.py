@@ -1,16 +1,22 @@
 """The grid that items already lie on, so that their pixels can be taken as they are."""
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import pystac
 from odc.geo.geom import Geometry
 from pyproj import CRS
+from pyproj.exceptions import CRSError
 
 from geoseg.errors import PreflightError
 from geoseg.grid.geobox import utm_of
 from geoseg.imagery.loader import CLOUDS
 
 _METRES_PER_DEGREE = 111_320.0
+_SAME = 1e-6
+"""Pixel sizes that differ by less than this part are one."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +29,20 @@ class NativeGrid:
     adapted: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class _Own:
+    """The grid of one asset."""
+
+    size_m: float
+    crs: str | None
+    corner: tuple[float, float] | None
+    """A pixel corner in ``crs``; None where it is not known, or pixels are not upright squares."""
+
+    def __str__(self) -> str:
+        upright = "" if self.corner or self.crs is None else " (turned, oblong or unplaced)"
+        return f"{_short(self.crs)} at {self.size_m:.4g} m{upright}"
+
+
 def grid_of(
     items: pystac.ItemCollection, aoi: Geometry, *, gsd_m: float | None, crs: str | None
 ) -> NativeGrid:
@@ -32,48 +52,51 @@ def grid_of(
     Landsat's UTM grids, for instance, are half a pixel off the multiples of 30 m.
 
     Raises:
-        PreflightError: the items do not say their CRS and transform, and no ``--gsd`` is given.
+        PreflightError: the items do not say their pixel size, and no ``--gsd`` is given.
     """
-    found = [g for item in items for g in _grids(item)]
+    found = [own for item in items for own in _grids(item)]
     if not found and gsd_m is None:
         raise PreflightError("The items state no pixel size (proj:transform, gsd). Give --gsd in metres.")
-    finest = min((size for size, _, _ in found), default=gsd_m)
-    codes = {code for _, code, _ in found}
-    chosen = crs or (codes.pop() if len(codes) == 1 and _is_metric(next(iter(codes))) else "utm")
-    code = utm_of(aoi) if chosen == "utm" else chosen
-    size = gsd_m or finest
-    corners = [corner for s, c, corner in found if c == code and abs(s - size) < 1e-9 * size]
-    anchor = (corners[0][0] % size, corners[0][1] % size) if corners else (0.0, 0.0)
-    adapted = []
-    if not corners:
-        kinds = ", ".join(sorted({f"{c} at {s:.4g} m" for s, c, _ in found})) or "an unstated grid"
-        adapted.append(f"resampled from {kinds} to {code} at {size:g} m")
-    return NativeGrid(float(size), code, anchor, adapted)
+    size = float(gsd_m or min(own.size_m for own in found))
+    codes = {own.crs for own in found}
+    chosen = crs or (codes.pop() if len(codes) == 1 else None) or "utm"
+    code = utm_of(aoi) if chosen == "utm" or (crs is None and not _is_metric(chosen)) else _plain(chosen)
+    corners = [o.corner for o in found if o.corner and o.crs == code and abs(o.size_m / size - 1) < _SAME]
+    if corners:
+        return NativeGrid(size, code, (corners[0][0] % size, corners[0][1] % size), _others(found, code, size))
+    kinds = ", ".join(sorted({str(own) for own in found})) or "an unstated grid"
+    return NativeGrid(size, code, (0.0, 0.0), [f"resampled from {kinds} to {_short(code)} at {size:g} m"])
 
 
-def _grids(item: pystac.Item) -> list[tuple[float, str, tuple[float, float]]]:
-    """(pixel size in metres, CRS, a corner) of each asset with pixels."""
-    grids = []
-    for key, asset in item.assets.items():
-        stated = {**item.properties, **asset.extra_fields}
-        transform = stated.get("proj:transform")
-        code = _code(stated)
-        if key == CLOUDS or transform is None or code is None:
-            continue
-        size = abs(transform[0])
-        grids.append(
-            (
-                size if _is_metric(code) else _round(size * _METRES_PER_DEGREE),
-                code,
-                (transform[2], transform[5]),
-            )
-        )
-    if not grids and item.properties.get("gsd"):
-        grids.append((float(item.properties["gsd"]), _code(item.properties) or "unknown CRS", (0.0, 0.0)))
-    return grids
+def _others(found: list[_Own], code: str, size: float) -> list[str]:
+    """What is said of assets that lie in another CRS than the map; finer or coarser ones are no surprise."""
+    kinds = sorted({str(own) for own in found if own.crs != code or own.size_m < size * (1 - _SAME)})
+    return [f"resampled from {', '.join(kinds)} to {_short(code)} at {size:g} m"] if kinds else []
 
 
-def _code(stated: dict[str, object]) -> str | None:
+def _grids(item: pystac.Item) -> list[_Own]:
+    """The grid of each asset with pixels, as far as the item states it."""
+    stated = [
+        {**item.properties, **asset.extra_fields} for key, asset in item.assets.items() if key != CLOUDS
+    ]
+    placed = [_placed(s) for s in stated if s.get("proj:transform") and _code(s)]
+    if placed:
+        return placed
+    return [_Own(float(s["gsd"]), _code(s), None) for s in stated if s.get("gsd")]
+
+
+def _placed(stated: Mapping[str, Any]) -> _Own:
+    a, b, c, d, e, f = (float(v) for v in stated["proj:transform"][:6])
+    code = _code(stated)
+    sides = math.hypot(a, d), math.hypot(b, e)
+    is_upright = b == 0 and d == 0 and abs(sides[0] / sides[1] - 1) < _SAME
+    if code is not None and _is_metric(code):
+        return _Own(min(sides), code, (c, f) if is_upright else None)
+    per_unit = _METRES_PER_DEGREE if code is None or CRS.from_user_input(code).is_geographic else _unit_m(code)
+    return _Own(_round(min(sides) * per_unit), code, (c, f) if is_upright else None)
+
+
+def _code(stated: Mapping[str, Any]) -> str | None:
     if stated.get("proj:code"):
         return str(stated["proj:code"])
     if stated.get("proj:epsg"):
@@ -82,13 +105,33 @@ def _code(stated: dict[str, object]) -> str | None:
     return str(wkt) if wkt else None
 
 
+def _plain(crs: str) -> str:
+    """The CRS as items name it (``epsg:32725`` is ``EPSG:32725``); what is none is refused by the grid."""
+    try:
+        return str(CRS.from_user_input(crs).to_string())
+    except CRSError:
+        return crs
+
+
+def _short(crs: str | None) -> str:
+    """A CRS for people: its code, or the name within its WKT."""
+    if crs is None:
+        return "an unstated CRS"
+    return crs if len(crs) <= 20 else CRS.from_user_input(crs).name
+
+
 def _is_metric(code: str) -> bool:
-    if code == "unknown CRS":
+    try:
+        crs = CRS.from_user_input(code)
+    except CRSError:
         return False
-    crs = CRS.from_user_input(code)
     return bool(crs.is_projected and crs.axis_info[0].unit_name in ("metre", "meter"))
 
 
+def _unit_m(code: str) -> float:
+    return float(CRS.from_user_input(code).axis_info[0].unit_conversion_factor)
+
+
 def _round(size_m: float) -> float:
-    """Pixel sizes in degrees are never round in metres: 9.9998 m is meant as 10 m."""
+    """Pixel sizes in other units are never round in metres: 9.9998 m is meant as 10 m."""
     return float(f"{size_m:.3g}")

@@ -13,7 +13,7 @@ from geoseg.grid.geobox import geobox_for
 from geoseg.imagery import local, native, offset
 from geoseg.imagery.harmonise import available_bands, choose_bands, prepare
 from geoseg.imagery.loader import CLOUDS, band_metadata, load
-from geoseg.imagery.reading import with_retries
+from geoseg.imagery.reading import gdal_env
 from geoseg.models.card import ModelCard
 from geoseg.stac.catalog import Catalog, collection_config
 from geoseg.stac.signing import read_environment, signer
@@ -169,12 +169,9 @@ def _sample(
     fine = geobox_for(aoi, gsd_m=grid.gsd_m, crs=grid.crs, anchor=grid.anchor)
     coarse = fine.zoom_to(_SAMPLE_PX) if max(fine.shape) > _SAMPLE_PX else fine
     sign = signer(catalog.signing)
-
-    def read() -> NDArray[np.float32]:
+    with gdal_env(read_environment(catalog)):
         lazy = load(chosen, geobox=coarse, bands=bands, resampling="nearest", sign=sign)
-        return lazy.data.compute(scheduler="threads")  # (time, band, y, x)
-
-    pixels = with_retries(read, items=chosen, options=read_environment(catalog))
+        pixels: NDArray[np.float32] = lazy.data.compute(scheduler="threads")  # (time, band, y, x)
     return {
         item.id: [layer[np.isfinite(layer)] for layer in one]
         for item, one in zip(chosen, pixels, strict=True)

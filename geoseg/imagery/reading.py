@@ -1,80 +1,128 @@
-"""Where pixels are really read: settings, retries, and errors that a person can use."""
+"""Where pixels are really read: GDAL's settings, patience with servers, and errors that a person can use."""
 
 import logging
+import os
 import re
+import tempfile
+import threading
 import time
 from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
 from typing import TypeVar
 
-import pystac
+import rasterio
+import rasterio.shutil
+from rasterio._err import CPLE_BaseError
 from rasterio.errors import RasterioError
 
 from geoseg.errors import ImageryError
-from geoseg.imagery.loader import gdal_env
 from geoseg.stac.signing import redact
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
-# It logs whole addresses, signatures included; read() reports the failure, redacted, instead.
+# It logs whole addresses, signatures included; what is raised here says the same, redacted.
 logging.getLogger("odc.loader._rio").disabled = True
 
-_PAUSES_S = (1.0, 4.0)
-_ADDRESS = re.compile(r"(?:/vsi[a-z0-9]+/)?(?:https?|s3)://\S+")
+PATIENCE_S = 40.0
+"""A read that fails is tried again until this time has passed since its beginning."""
+
+GDAL_OPTIONS: dict[str, str] = {
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
+    "GDAL_HTTP_MAX_RETRY": "6",
+    "GDAL_HTTP_RETRY_DELAY": "0.1",
+    "GDAL_HTTP_RETRY_CODES": "ALL",
+    "GDAL_HTTP_CONNECTTIMEOUT": "10",
+    "GDAL_HTTP_LOW_SPEED_TIME": "20",
+    "GDAL_HTTP_LOW_SPEED_LIMIT": "100",
+    "GDAL_HTTP_MULTIPLEX": "YES",
+    "GDAL_HTTP_MERGE_CONSECUTIVE_RANGES": "YES",
+    "GDAL_INGESTED_BYTES_AT_OPEN": "32768",
+    "VSI_CACHE": "TRUE",
+}
+"""For COGs over HTTP (gdal.org/user/configoptions.html). GDAL itself repeats each request six times, after
+0.1 s and then about twice as long each time: 10 s in all. That gets past single failures and rate limits."""
+
+_FORGET = {"CPL_VSIL_CURL_NON_CACHED": "/vsicurl/:/vsis3/:/vsigs/:/vsiaz/"}
+"""Without it an address that failed once would fail for the life of the process: GDAL remembers."""
+_REMOTE = re.compile(r"(?:https?|s3|gs|az)://|/vsi(?:curl|s3|gs|az)")
+_ADDRESS = re.compile(r"(?:/vsi[a-z0-9_]+/)?(?:https?|s3)://[^\s']+")
+_FINAL = re.compile(r"response code: (?:401|403|404|410)\b")
+_NO_RANGES = "Range downloading not supported"
+_whole: dict[str, str | None] = {}
+"""Addresses whose servers give files only as a whole, and their copies; None: still to be made."""
+_copying = threading.Lock()
 
 
-def with_retries(
-    action: Callable[[], T], *, items: pystac.ItemCollection, options: Mapping[str, str] | None = None
-) -> T:
-    """Do something that reads pixels, again if a server fails.
+def gdal_env(options: Mapping[str, str] | None = None) -> rasterio.Env:
+    """The GDAL settings in which assets are read; those the user has set in the environment win."""
+    chosen = {**GDAL_OPTIONS, **(options or {})}
+    return rasterio.Env(**{k: v for k, v in chosen.items() if k not in os.environ})
 
-    GDAL itself retries each request (:data:`geoseg.imagery.loader.GDAL_OPTIONS`). When that is not enough
-    the whole action is done again, twice, after a pause: with GDAL's memory of failed addresses switched off,
-    since otherwise an address that once failed would fail for the life of the process.
+
+def read_patiently(address: str, read: Callable[[str], T], *, sign: Callable[[str], str] | None = None) -> T:
+    """Read one file, again and again while its server fails, for :data:`PATIENCE_S` at most.
+
+    An answer that it is not there, or not to be had, is final. A server that cannot give a part of a file
+    gives all of it once, into a temporary file that lives as long as this process.
 
     Args:
-        action: loads lazily and computes; called anew for each try, so that signed addresses are fresh.
-        items: what it reads; local files are not tried again.
-        options: more GDAL settings, such as a token's header.
+        address: path or address of the file; local files are read once.
+        read: opens what it is given and reads; within :func:`gdal_env`.
+        sign: turns ``address`` into one that may be read, anew for each try: signatures expire.
 
     Raises:
         ImageryError: one line with the address (without its query) and the reason.
     """
-    roots = _remote_roots(items)
-    pauses = _PAUSES_S if roots else ()
-    for pause_s in (*pauses, None):
-        retry = {} if pause_s == _PAUSES_S[0] else {"CPL_VSIL_CURL_NON_CACHED": ":".join(roots)}
+    started, settings, pause_s, n_tries = time.monotonic(), dict[str, str](), 0.5, 0
+    while True:
+        n_tries += 1
         try:
-            with gdal_env({**(options or {}), **(retry if roots else {})}):
-                return action()
-        except RasterioError as error:
+            with rasterio.Env(**settings):
+                return read(_where(address, sign))
+        except (RasterioError, CPLE_BaseError, OSError) as error:
             reason = _reason(error)
-            if pause_s is None:
-                raise ImageryError(_message(reason, items, n_tries=len(pauses) + 1)) from None
-            logger.warning("Reading failed (%s), trying again in %g s.", reason, pause_s)
-            time.sleep(pause_s)
-    raise RuntimeError("unreachable: the last try returns or raises")
+        if _NO_RANGES in reason:
+            _whole.setdefault(address, None)
+        waited_s = time.monotonic() - started
+        is_final = not _REMOTE.match(address) or (_FINAL.search(reason) and not sign)
+        if is_final or waited_s + pause_s > PATIENCE_S:
+            raise ImageryError(_message(address, reason, n_tries, waited_s))
+        logger.info("%s: %s, trying again in %g s.", redact(address), reason, pause_s)
+        time.sleep(pause_s)
+        settings, pause_s = _FORGET, pause_s * 2
 
 
-def _remote_roots(items: pystac.ItemCollection) -> list[str]:
-    """``/vsicurl/https://host/`` for each host that assets are read from."""
-    hrefs = {asset.href for item in items for asset in item.assets.values()}
-    matches = [re.match(r"(https?)://[^/]+/|s3://([^/]+)/", href) for href in hrefs]
-    roots = {f"/vsis3/{m.group(2)}/" if m.group(2) else f"/vsicurl/{m.group(0)}" for m in matches if m}
-    return sorted(roots)
+def _where(address: str, sign: Callable[[str], str] | None) -> str:
+    """What GDAL is to open: the address, signed; or the copy of a file whose server gives no parts of it."""
+    readable = sign(address) if sign else address
+    if address not in _whole:
+        return readable
+    with _copying:
+        copy = _whole[address]
+        if copy is None:
+            copy = str(Path(_folder().name) / f"{len(_whole)}{Path(redact(address)).suffix}")
+            rasterio.shutil.copyfiles(f"/vsicurl_streaming/{readable}", copy)
+            _whole[address] = copy
+    return copy
+
+
+@cache
+def _folder() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="geoseg-")  # removed when the process ends
 
 
 def _reason(error: BaseException) -> str:
+    """What GDAL said first, without addresses' secrets."""
     causes = [error]
     while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None:
         causes.append(cause)
     text = " ".join(str(causes[-1]).split()) or type(error).__name__
-    text = _ADDRESS.sub(lambda m: redact(m.group(0)), text)
-    return text.rstrip(".")
+    return _ADDRESS.sub(lambda m: redact(m.group(0)), text).rstrip(".!")
 
 
-def _message(reason: str, items: pystac.ItemCollection, *, n_tries: int) -> str:
-    hosts = {redact(a.href) for i in items for a in i.assets.values()}
-    named = next((h for h in sorted(hosts) if h in reason), None)
-    what = "" if named else f" of {sorted(hosts)[0]}" if len(hosts) == 1 else f" of {len(items)} items"
-    tries = f" after {n_tries} tries" if n_tries > 1 else ""
-    return f"Pixels{what} cannot be read{tries}: {reason}. Check the file or the server, then run again."
+def _message(address: str, reason: str, n_tries: int, waited_s: float) -> str:
+    if not _REMOTE.match(address):
+        return f"{address} cannot be read: {reason}. Check the path, or convert it to GeoTIFF."
+    tries = f" ({n_tries} tries in {waited_s:.0f} s)" if n_tries > 1 else ""
+    return f"{redact(address)} cannot be read{tries}: {reason}. Check the address, or try later."

@@ -26,7 +26,7 @@ from geoseg.grid.tiling import Block, TilePlan
 from geoseg.imagery.clouds import mask_clouds
 from geoseg.imagery.composite import composite
 from geoseg.imagery.loader import CELL, load, load_clouds
-from geoseg.imagery.reading import with_retries
+from geoseg.imagery.reading import gdal_env
 from geoseg.inference.predictor import predict
 from geoseg.legend import CLASS_NODATA, CONFIDENCE_NODATA
 from geoseg.models.zoo import Model, create_model
@@ -126,9 +126,9 @@ def _predict(task: BlockTask, mask: NDArray[np.bool_]) -> tuple[NDArray[np.uint8
     window = task.block.window
     needed = snap_out(task.plan.geobox, task.plan.hull(window), CELL)
 
-    def go() -> xr.Dataset:
+    with gdal_env(read_environment(task.catalog)):
         image = read_composite(task, items, window_geobox(task.plan.geobox, needed))
-        return predict(
+        done = predict(
             image,
             model=_model(task.model),
             plan=task.plan,
@@ -138,8 +138,6 @@ def _predict(task: BlockTask, mask: NDArray[np.bool_]) -> tuple[NDArray[np.uint8
             device=_device(task.device),
             on_rows=_row_listener(task),
         )
-
-    done = with_retries(go, items=items, options=read_environment(task.catalog))
     return np.stack([done.class_id.to_numpy(), done.confidence.to_numpy()]), float(done.attrs["read_s"])
 
 

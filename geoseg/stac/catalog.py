@@ -128,8 +128,6 @@ class Catalog(BaseModel):
     url: str
     """Address of a STAC API, static catalog, item collection or stac-geoparquet: URL or absolute path."""
     default_collection: str | None = None
-    default_datetime: str | None = None
-    """What is searched when no date is given; None: the last twelve months."""
     collections: dict[str, CollectionConfig] = {}
     """By collection id."""
     signing: Literal["planetary-computer", "earthdata", "cdse"] | None = None

@@ -3,7 +3,7 @@
 import re
 from calendar import monthrange
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, datetime, time
 
 import pystac
 
@@ -54,17 +54,6 @@ def parse_interval(text: str) -> Interval:
     if start and end and end < start:
         raise RecipeError(f"--datetime {text} ends before it starts: the order is start/end.")
     return Interval(start, end)
-
-
-def last_twelve_months(today: date | None = None) -> str:
-    """The interval that is searched when neither the user nor the catalog names one.
-
-    Example:
-        >>> last_twelve_months(date(2026, 11, 22))
-        '2025-11-22/2026-11-22'
-    """
-    end = today or datetime.now(UTC).date()
-    return f"{end - timedelta(days=365)}/{end}"
 
 
 def _instant(part: str, text: str, *, is_end: bool) -> datetime | None:

@@ -173,6 +173,7 @@ def test_stac_1_0_and_1_1_say_the_same() -> None:
         )
     )
     assert describe_item(old) == describe_item(new)
+    assert describe_item(old)["bands"]["red"] == {"asset": "a", "index": 1, "scale": 0.1, "nodata": 0}
     assert declared_scaling(new, "a", 2) == {"offset": -0.2, "dtype": "int16"}
     assert declared_scaling(new, "a", 3) == {}
     config = collection_config(load_catalog("https://host.example"), new)

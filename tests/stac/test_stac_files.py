@@ -14,9 +14,11 @@ import pytest
 import shapely
 from stac_fakes import area, make_item
 
+from geoseg.aoi import read_aoi
 from geoseg.errors import CatalogError, CoverageError
-from geoseg.stac.catalog import load_catalog
-from geoseg.stac.items import search
+from geoseg.resources import resource_folder
+from geoseg.stac.catalog import collection_config, load_catalog
+from geoseg.stac.items import search, select_items
 
 AOI = area(10, 45, 11, 46)
 DATE_LINE = shapely.MultiPolygon([shapely.box(179, 45, 180, 46), shapely.box(-180, 45, -179, 46)])
@@ -154,6 +156,19 @@ def test_items_across_the_antimeridian_are_found(form: str, tmp_path: Path) -> N
         path = FORMS[form](tmp_path)
     found = search(area(-179.9, 45.1, -179.5, 45.9), catalog=load_catalog(str(path)), datetime="2024-06")
     assert [item.id for item in found] == ["date_line"]
+
+
+def test_the_sample_is_found_by_its_area_alone() -> None:
+    catalog = load_catalog("sample")
+    folder = resource_folder("catalogs") / "sample"
+    if not (folder / "area.geojson").is_file():
+        pytest.skip("catalogs/sample is not made yet")
+    aoi = read_aoi(str(folder / "area.geojson"))
+    found = search(aoi, catalog=catalog, datetime="../..")
+    assert select_items(found, aoi).share == pytest.approx(1)
+    config = collection_config(catalog, next(iter(found)))
+    assert list(config.bands) == ["blue", "green", "red", "nir08", "swir16", "swir22"]
+    assert all(band.scale and band.offset for band in config.bands.values())
 
 
 def test_branches_elsewhere_are_not_read(tmp_path: Path) -> None:

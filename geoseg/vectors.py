@@ -1,0 +1,148 @@
+"""Features as users give them: a vector file of any kind, GeoJSON text, standard input or a bounding box."""
+
+import json
+import sys
+import warnings
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+import pyogrio
+import shapely
+from shapely.geometry.base import BaseGeometry
+
+from geoseg.errors import AoiError
+from geoseg.lonlat import WGS84
+
+_GEOJSON_TYPES = (
+    *("FeatureCollection", "Feature", "GeometryCollection", "Topology"),
+    *("Polygon", "MultiPolygon", "Point", "MultiPoint", "LineString", "MultiLineString"),
+)
+_FORMATS = "Give GeoJSON, GeoPackage, Shapefile, GeoParquet or KML; imagery goes to --image."
+
+
+def read_features(source: str) -> tuple[gpd.GeoDataFrame, str]:
+    """The geometries of ``source``, in the CRS it says, and what to call it in messages.
+
+    Args:
+        source: see :func:`geoseg.aoi.read_aoi`.
+
+    Raises:
+        AoiError: it does not exist, is not a vector file, or holds several layers.
+    """
+    if source == "-":
+        return _read_geojson(_standard_input()), "The GeoJSON on standard input"
+    if source.lstrip("\ufeff \n\t\r").startswith("{"):
+        return _read_geojson(source), "The GeoJSON given"
+    bbox = _as_bbox(source)
+    if bbox is not None:
+        return gpd.GeoDataFrame(geometry=[bbox], crs=WGS84.proj), f"The box {source}"
+    name, _, layer = source.partition("|layername=")
+    path = Path(name)
+    if not name.strip() or not _exists(path):
+        raise AoiError(
+            f"{name[:200] or 'The area given'} does not exist. Give --aoi a vector file, '-' for GeoJSON on "
+            "standard input, or --bbox west,south,east,north."
+        )
+    return _read_file(path, layer or None), path.name or str(path)
+
+
+def _standard_input() -> str:
+    try:
+        return sys.stdin.read()
+    except UnicodeDecodeError:
+        raise AoiError("Standard input is not text in UTF-8. Pipe GeoJSON into it.") from None
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name that is too long
+        return False
+
+
+def _as_bbox(source: str) -> BaseGeometry | None:
+    try:
+        west, south, east, north = (float(p) for p in source.split(","))
+    except ValueError:
+        return None
+    if not south < north:
+        raise AoiError(
+            f"The box {source} has south {south:g} not below north {north:g}: "
+            "the order is west,south,east,north in degrees."
+        )
+    if west == east:
+        raise AoiError(f"The box {source} has no width: the order is west,south,east,north in degrees.")
+    if not np.isfinite([west, south, east, north]).all():
+        raise AoiError(f"The box {source} is not four numbers: west,south,east,north in degrees.")
+    box = shapely.box(west, south, east + 360 if west > east else east, north)
+    return shapely.segmentize(box, 90)  # so that a wide box is not taken for one across the antimeridian
+
+
+def _read_geojson(text: str) -> gpd.GeoDataFrame:
+    text = text.lstrip("\ufeff")
+    if not text.strip():
+        raise AoiError("The GeoJSON given is empty. Give a FeatureCollection, Feature or Polygon.")
+    try:
+        data = json.loads(text)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise AoiError(f"The GeoJSON given is not JSON ({error}). Give a Feature or Polygon.") from None
+    kind = data.get("type") if isinstance(data, dict) else None
+    if kind not in _GEOJSON_TYPES:
+        raise AoiError(
+            f"The GeoJSON given is of type {str(kind)[:50]!r}. Give a FeatureCollection, Feature or Polygon."
+        )
+    return _parse(text, None, "The GeoJSON given")
+
+
+def _read_file(path: Path, layer: str | None) -> gpd.GeoDataFrame:
+    label = path.name or str(path)
+    if path.is_file() and path.stat().st_size == 0:
+        raise AoiError(f"{label} is empty (0 bytes). {_FORMATS}")
+    if path.suffix.lower() in (".parquet", ".geoparquet"):
+        return _parse(path, None, label)
+    layers = _layers(path, label)
+    if layer is not None and layer not in layers:
+        raise AoiError(
+            f"{label} has no layer {layer!r} with geometries. It has: {', '.join(layers) or 'none'}."
+        )
+    wanted = [layer] if layer else [n for n, kind in layers.items() if not _is_thin(kind)] or list(layers)[:1]
+    if not wanted:
+        raise AoiError(f"{label} has no geometries. Give a layer with polygons.")
+    if len(wanted) > 1:
+        raise AoiError(
+            f"{label} has {len(wanted)} layers ({', '.join(wanted)}). "
+            f"Name one: --aoi '{path}|layername={wanted[0]}'."
+        )
+    return _parse(path, wanted[0], label)
+
+
+def _layers(path: Path, label: str) -> dict[str, str]:
+    """Names of the layers with geometries, and what kind."""
+    try:
+        return {str(name): kind for name, kind in pyogrio.list_layers(path) if kind is not None}
+    except Exception as error:
+        raise _unreadable(label, error) from None
+
+
+def _is_thin(kind: str) -> bool:
+    return "Point" in kind or "Line" in kind
+
+
+def _parse(source: Path | str, layer: str | None, label: str) -> gpd.GeoDataFrame:
+    """Geometries only. Drivers raise what they like on broken bytes: every error of theirs is the file's."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of GDAL; what they lead to is told below
+        try:
+            if isinstance(source, Path) and source.suffix.lower() in (".parquet", ".geoparquet"):
+                return gpd.read_parquet(source)
+            return pyogrio.read_dataframe(source, layer=layer, columns=[], force_2d=True, on_invalid="fix")
+        except Exception as error:
+            raise _unreadable(label, error) from None
+
+
+def _unreadable(label: str, error: Exception) -> AoiError:
+    text = " ".join(str(error).split()).rstrip(".")
+    if "not recognized as being in a supported" in text:
+        return AoiError(f"{label} is not a vector file that can be read. {_FORMATS}")
+    return AoiError(f"{label} cannot be read: {text[:300]}. {_FORMATS}")

@@ -1,0 +1,163 @@
+"""The command line as a person meets it: fast help, one-line errors, right exit codes."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from builders import geobox_at, smooth, write_image
+from geoseg.recipe import Recipe
+from geoseg.resources import resource_folder
+
+ROOT = Path(__file__).parents[2]
+SAMPLE = ROOT / "catalogs" / "sample"
+
+
+def geoseg(*args: str, cwd: Path = ROOT, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "from geoseg.cli.main import run; run()", *args]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, input=stdin, timeout=120)
+
+
+@pytest.fixture
+def image(tmp_path):
+    return write_image(tmp_path / "scene.tif", smooth(1, (80, 90)), geobox_at(height=80, width=90))
+
+
+def test_help_is_fast_and_imports_no_torch():
+    times = []
+    for _ in range(3):
+        started = time.perf_counter()
+        assert geoseg("--help").returncode == 0
+        times.append(time.perf_counter() - started)
+    assert min(times) < 0.7
+    probe = "import sys, geoseg, geoseg.cli.main; print(sorted({'torch','rasterio','geopandas','dask'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+def test_every_recipe_key_is_a_flag():
+    text = geoseg("predict", "--help").stdout
+    for key in Recipe.model_fields:
+        assert f"--{key.replace('_', '-')}" in text, key
+
+
+def test_predict_ends_with_a_table_and_json_is_json(image, tmp_path):
+    shown = geoseg("predict", "--image", str(image), "--out", str(tmp_path / "a"))
+    assert shown.returncode == 0, shown.stderr
+    assert "hectares" in shown.stdout
+    assert "vegetation" in shown.stdout
+    assert "model: spectral-rules (--model)" in shown.stderr
+    spoken = geoseg("predict", "--image", str(image), "--out", str(tmp_path / "b"), "--json", "--quiet")
+    assert spoken.stderr == ""
+    assert json.loads(spoken.stdout) == json.loads((tmp_path / "b" / "report.json").read_text())
+    silent = geoseg("predict", "--image", str(image), "--out", str(tmp_path / "c"), "--quiet")
+    assert (silent.stdout, silent.stderr) == ("", "")
+
+
+def test_geojson_on_standard_input(tmp_path):
+    text = (SAMPLE / "area.geojson").read_text()
+    done = geoseg("predict", "--aoi", "-", "--catalog", "sample", "--out", str(tmp_path / "map"), "-q", stdin=text)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "map" / "class.tif").exists()
+
+
+def test_dry_run_says_what_it_will_cost_and_makes_nothing(tmp_path):
+    out = tmp_path / "map"
+    done = geoseg("predict", "--aoi", str(SAMPLE / "area.geojson"), "--catalog", "sample", "--out", str(out), "--dry-run")
+    assert done.returncode == 0, done.stderr
+    for word in ("item", "grid", "tiles", "to read", "memory", "time"):
+        assert word in done.stdout
+    assert not out.exists()
+    facts = geoseg("predict", "--aoi", str(SAMPLE / "area.geojson"), "--catalog", "sample", "--dry-run", "--json", "-q")
+    estimate = json.loads(facts.stdout)["estimate"]
+    assert estimate["n_tiles"] >= 1
+    assert estimate["read_mb"] > 0
+
+
+def test_check_says_what_was_adapted(tmp_path):
+    done = geoseg("check", "--aoi", str(SAMPLE / "area.geojson"), "--catalog", "sample")
+    assert done.returncode == 0, done.stderr
+    assert "nir08 is used as nir" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["predict"], "no area"),
+        (["predict", "--aoi", "nowhere.geojson"], "nowhere.geojson does not exist"),
+        (["predict", "--bbox", "1,2,3"], "does not exist"),
+        (["predict", "--foo"], "No such option"),
+        (["predict", "--aoi", "1,2,3,4", "--max-items", "0"], "--max-items 0"),
+        (["predict", "--aoi", "1,2,3,4", "--gsd", "ten"], "'--gsd'"),
+        (["predict", "--recipe", "nope"], "No recipe 'nope'"),
+        (["predict", "--bbox", "1,5,2,4"], "order is west,south,east,north"),
+        (["predict", "--bbox", "0,0,9,9", "--catalog", "sample"], "--max-area-km2"),
+        (["predict", "--image", "none.tif"], "none.tif"),
+        (["models", "show", "nope"], "No model named 'nope'"),
+        (["predikt"], "predikt"),
+    ],
+)
+def test_what_the_user_can_mend_is_one_line_and_exit_2(args, message):
+    done = geoseg(*args, "--out", "unused") if args[0] == "predict" and "--foo" not in args else geoseg(*args)
+    assert done.returncode == 2, done.stderr
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("geoseg: ")
+    assert message.lower() in last.lower()
+    assert "Traceback" not in done.stderr
+
+
+def test_a_bug_is_a_traceback_and_exit_1(tmp_path):
+    code = (
+        "from geoseg.jobs import plan; plan.card_of = lambda name: 1 / 0\n"
+        "from geoseg.cli.main import run; import sys\n"
+        f"sys.argv = ['geoseg', 'predict', '--aoi', '1,2,3,4', '--out', {str(tmp_path / 'x')!r}]; run()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "ZeroDivisionError" in done.stderr
+
+
+def test_an_unreachable_catalog_names_the_sample(tmp_path):
+    """Nothing listens on the discard port."""
+    done = geoseg("predict", "--aoi", "1,2,1.1,2.1", "--catalog", "http://127.0.0.1:9/stac", "--out", str(tmp_path / "x"))
+    assert done.returncode == 2
+    last = done.stderr.strip().splitlines()[-1]
+    assert "--catalog sample" in last
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_models_catalogs_and_doctor():
+    cards = json.loads(geoseg("models", "list", "--json").stdout)
+    assert cards[0]["name"] == "spectral-rules"
+    assert json.loads(geoseg("models", "show", "spectral-rules").stdout)["properties"]["mlm:name"] == "spectral-rules"
+    names = [c["name"] for c in json.loads(geoseg("catalogs", "--json").stdout)]
+    assert {"earth-search", "planetary-computer", "hls", "cdse", "sample"} <= set(names)
+    doctor = json.loads(geoseg("doctor", "--json").stdout)
+    assert doctor["GDAL"]["COG"] == "yes"
+    assert doctor["GDAL"]["GPKG"] == "yes"
+    assert doctor["catalogs"]["sample"] == "here"
+
+
+def test_flags_win_over_the_recipe_and_both_are_in_the_manifest(image, tmp_path):
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(f'image = ["{image}"]\nmodel = "spectral-rules-vnir"\nmin_area_ha = 0.05\n')
+    done = geoseg("predict", "--recipe", str(recipe), "--min-area-ha", "0.1", "--out", str(tmp_path / "map"), "-q")
+    assert done.returncode == 0, done.stderr
+    resolved = json.loads((tmp_path / "map" / "manifest.json").read_text())["recipe"]
+    assert resolved["min_area_ha"] == 0.1
+    assert resolved["model"] == "spectral-rules-vnir"
+
+
+@pytest.mark.parametrize("path", sorted(resource_folder("pipelines").glob("*.toml")), ids=lambda p: p.stem)
+def test_every_shipped_pipeline_is_a_recipe(path):
+    assert Recipe.resolve(str(path)).changed()
+
+
+def test_unknown_keys_of_a_recipe_get_the_nearest(tmp_path):
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text('aoi = "1,2,3,4"\nmax_item = 3\n')
+    done = geoseg("predict", "--recipe", str(recipe))
+    assert done.returncode == 2
+    assert "did you mean max_items" in done.stderr
