@@ -19,7 +19,7 @@ from geoseg.vectors import read_features
 
 _MAX_DEGREES = 360.0
 _MAX_COORDINATE = 1e9
-_MIN_AREA_KM2 = 1e-6
+_MIN_AREA_KM2 = 1e-8
 
 
 def read_aoi(source: str, *, crs: str | None = None, max_area_km2: float = MAX_AREA_KM2) -> Geometry:
@@ -55,7 +55,7 @@ def read_aoi(source: str, *, crs: str | None = None, max_area_km2: float = MAX_A
         polygons = shapely.get_parts([to_lonlat(p, odc_crs.CRS(said)) for p in polygons])
         said = WGS84.proj
     _check_coordinates(polygons, said, label)
-    aoi = Geometry(_union(polygons, said, label), crs=odc_crs.CRS(said))
+    aoi = Geometry(_union(polygons, said, label), crs=said.to_string())
     size_km2 = area_km2(aoi)
     if size_km2 < _MIN_AREA_KM2:
         raise AoiError(f"{label} encloses no area. Draw a polygon with at least three corners.")
@@ -102,13 +102,13 @@ def swapped(aoi: Geometry) -> Geometry | None:
 
 def _crs_of(frame: gpd.GeoDataFrame, crs: str | None, label: str) -> CRS:
     """The horizontal CRS of what was read, or the one given for it."""
-    if frame.crs is None and crs is None:
-        raise AoiError(f"{label} does not say its CRS. Add it: --aoi-crs EPSG:4326 (or what it is in).")
     try:
         given = None if crs is None else CRS.from_user_input(crs)
     except CRSError:
         raise AoiError(f"--aoi-crs {crs} is not a CRS. Give a code such as EPSG:32725.") from None
     said = given if frame.crs is None else frame.crs
+    if said is None:
+        raise AoiError(f"{label} does not say its CRS. Add it: --aoi-crs EPSG:4326 (or what it is in).")
     if given is not None and not said.equals(given, ignore_axis_order=True):
         _warn(f"{label} says it is in {_name(said)}; --aoi-crs {crs} is not used.")
     flat = (said.sub_crs_list[0] if said.is_compound else said).to_2d()
@@ -144,13 +144,13 @@ def _polygons(frame: gpd.GeoDataFrame, label: str) -> NDArray[np.object_]:
         raise AoiError(f"{label} has coordinates that are not finite numbers. Mend or redraw the polygon.")
     is_polygon = shapely.get_type_id(parts) == shapely.GeometryType.POLYGON
     if not is_polygon.any():
-        kinds = sorted({g.geom_type for g in geometries[is_there]})
+        kinds = sorted({g.geom_type for g in parts})
         raise AoiError(
             f"{label} holds {' and '.join(kinds)}, not polygons. Buffer it first (in QGIS: Vector, "
             "Geoprocessing Tools, Buffer), or give --bbox."
         )
     if not is_polygon.all():
-        _warn(f"{label}: {int((~is_polygon).sum())} points or lines have no area, left out.")
+        _warn(f"{label}: {int((~is_polygon).sum())} point(s) or line(s) have no area, left out.")
     return np.asarray(parts[is_polygon])
 
 

@@ -34,11 +34,15 @@ class Registry(Generic[T]):
         'the middle value'
     """
 
-    def __init__(self, kind: str, error: type[GeosegError]) -> None:
+    def __init__(
+        self, kind: str, error: type[GeosegError], *, fill: Callable[[], None] = lambda: None
+    ) -> None:
+        """An empty table; ``fill`` is called before the first lookup, to import what registers itself."""
         self._kind = kind
         self._error = error
+        self._fill = fill
         self._things: dict[str, T] = {}
-        self._has_plugins = False
+        self._is_filled = False
 
     def register(self, name: str) -> Callable[[T], T]:
         """A decorator that files its subject under ``name``.
@@ -56,22 +60,23 @@ class Registry(Generic[T]):
         return add
 
     def __getitem__(self, name: str) -> T:
-        self._load_plugins()
+        self._complete()
         if name not in self._things:
             raise self._error(f"No {self._kind} named {name!r}: {did_you_mean(name, list(self))}")
         return self._things[name]
 
     def __contains__(self, name: str) -> bool:
-        self._load_plugins()
+        self._complete()
         return name in self._things
 
     def __iter__(self) -> Iterator[str]:
-        self._load_plugins()
+        self._complete()
         return iter(sorted(self._things))
 
-    def _load_plugins(self) -> None:
-        if self._has_plugins:
+    def _complete(self) -> None:
+        if self._is_filled:
             return
-        self._has_plugins = True
+        self._is_filled = True
+        self._fill()
         for point in entry_points(group=f"geoseg.{self._kind}s"):
             self._things.setdefault(point.name, point.load())

@@ -40,9 +40,10 @@ def read_features(source: str) -> tuple[gpd.GeoDataFrame, str]:
     name, _, layer = source.partition("|layername=")
     path = Path(name)
     if not name.strip() or not _exists(path):
+        named = " ".join(name.split())[:200] or "The area given"
         raise AoiError(
-            f"{name[:200] or 'The area given'} does not exist. Give --aoi a vector file, '-' for GeoJSON on "
-            "standard input, or --bbox west,south,east,north."
+            f"{named} does not exist. Give --aoi a vector file, '-' for GeoJSON on standard input, or --bbox "
+            "west,south,east,north."
         )
     return _read_file(path, layer or None), path.name or str(path)
 
@@ -66,6 +67,8 @@ def _as_bbox(source: str) -> BaseGeometry | None:
         west, south, east, north = (float(p) for p in source.split(","))
     except ValueError:
         return None
+    if not np.isfinite([west, south, east, north]).all():
+        raise AoiError(f"The box {source} is not four numbers: west,south,east,north in degrees.")
     if not south < north:
         raise AoiError(
             f"The box {source} has south {south:g} not below north {north:g}: "
@@ -73,10 +76,9 @@ def _as_bbox(source: str) -> BaseGeometry | None:
         )
     if west == east:
         raise AoiError(f"The box {source} has no width: the order is west,south,east,north in degrees.")
-    if not np.isfinite([west, south, east, north]).all():
-        raise AoiError(f"The box {source} is not four numbers: west,south,east,north in degrees.")
     box = shapely.box(west, south, east + 360 if west > east else east, north)
-    return shapely.segmentize(box, 90)  # so that a wide box is not taken for one across the antimeridian
+    # Short edges, so that a wide box is not taken for a narrow one across the antimeridian.
+    return shapely.segmentize(box, max(90, box.length / 100))
 
 
 def _read_geojson(text: str) -> gpd.GeoDataFrame:
@@ -85,14 +87,16 @@ def _read_geojson(text: str) -> gpd.GeoDataFrame:
         raise AoiError("The GeoJSON given is empty. Give a FeatureCollection, Feature or Polygon.")
     try:
         data = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+        kind = data.get("type") if isinstance(data, dict) else None
+        if kind in _GEOJSON_TYPES:
+            text = json.dumps({"type": kind, **data})  # GDAL knows GeoJSON by its first bytes
+    except (ValueError, RecursionError) as error:
         raise AoiError(f"The GeoJSON given is not JSON ({error}). Give a Feature or Polygon.") from None
-    kind = data.get("type") if isinstance(data, dict) else None
     if kind not in _GEOJSON_TYPES:
         raise AoiError(
             f"The GeoJSON given is of type {str(kind)[:50]!r}. Give a FeatureCollection, Feature or Polygon."
         )
-    return _parse(text, None, "The GeoJSON given")
+    return _parse(text.encode(), None, "The GeoJSON given")
 
 
 def _read_file(path: Path, layer: str | None) -> gpd.GeoDataFrame:
@@ -129,7 +133,7 @@ def _is_thin(kind: str) -> bool:
     return "Point" in kind or "Line" in kind
 
 
-def _parse(source: Path | str, layer: str | None, label: str) -> gpd.GeoDataFrame:
+def _parse(source: Path | bytes, layer: str | None, label: str) -> gpd.GeoDataFrame:
     """Geometries only. Drivers raise what they like on broken bytes: every error of theirs is the file's."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of GDAL; what they lead to is told below
@@ -145,4 +149,6 @@ def _unreadable(label: str, error: Exception) -> AoiError:
     text = " ".join(str(error).split()).rstrip(".")
     if "not recognized as being in a supported" in text:
         return AoiError(f"{label} is not a vector file that can be read. {_FORMATS}")
+    if "Missing geo metadata" in text:
+        return AoiError(f"{label} is a table without geometries. {_FORMATS}")
     return AoiError(f"{label} cannot be read: {text[:300]}. {_FORMATS}")

@@ -18,7 +18,7 @@ from geoseg.lonlat import WGS84, is_finite, join, polygons_of, reproject
 _SNAP_TOLERANCE = 1e-4
 """Edges nearer than this part of a pixel to the grid count as on it."""
 _LATTICE_TOLERANCE = 7.07e-4
-"""Part of a pixel by which rounding may move a corner; no grid is anchored just this far from a pixel edge."""
+"""Part of a pixel by which rounding may move a corner; no grid is anchored just this far off a pixel."""
 
 
 def geobox_for(
@@ -127,7 +127,8 @@ def _metric(crs: str) -> str:
 
 
 def _is_continuous_at_180(crs: odc_crs.CRS, aoi: Geometry) -> bool:
-    """Whether ``crs`` shows both sides of the antimeridian next to each other, unlike Mercator's one sheet."""
+    """Whether ``crs`` shows both sides of the antimeridian side by side (Mercator does not)."""
     latitude = (aoi.geom.bounds[1] + aoi.geom.bounds[3]) / 2
     sides = shapely.LineString([(179.999, latitude), (-179.999, latitude)])
-    return bool(reproject(sides, WGS84, crs).distance(shapely.Point(0, 0)) > 0)
+    there = shapely.transform(sides, WGS84.transformer_to_crs(crs), interleaved=False)
+    return bool(there.length < 1e6)

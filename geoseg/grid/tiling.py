@@ -41,10 +41,13 @@ class TilePlan:
     """Margin on each side that a tile reads and shares with its neighbours, pixels."""
 
     def __post_init__(self) -> None:
-        if self.size < 1 or self.halo < 0 or self.size < 4 * self.halo:
+        if self.halo < 0:
+            raise RecipeError(f"--halo {self.halo} is not a margin in pixels. Give 0 or more, such as 64.")
+        least = max(4 * self.halo, 1)
+        if self.size < least:
             raise RecipeError(
-                f"Tile size {self.size} with halo {self.halo} leaves no core. "
-                f"Give --tile-size at least four halos ({4 * max(self.halo, 1)})."
+                f"Tiles of {self.size} pixels are too small for a halo of {self.halo} on each side. "
+                f"Give --tile-size {least} or more, or --halo {max(self.size // 4, 0)} or less."
             )
 
     @property

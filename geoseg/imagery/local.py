@@ -13,6 +13,7 @@ from odc.geo.geom import Geometry
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.io import DatasetReader
 
+from geoseg.aoi import to_degrees
 from geoseg.errors import ImageryError, RecipeError
 from geoseg.imagery.bands import common_names, name_of_file
 from geoseg.imagery.loader import MASKED
@@ -192,7 +193,7 @@ def _spread(values: list[T], counts: list[int], flag: str) -> list[list[T]]:
     if sum(counts) != len(values):
         have = " + ".join(map(str, counts))
         raise RecipeError(
-            f"--{flag} has {len(values)} values, but there are {have} bands. Give one for each"
+            f"--{flag} has {len(values)} values, but there are {have} bands (alpha not counted). Give one for each"
             + (" ('-' leaves a band out)." if flag == "bands" else ", or one for all.")
         )
     return [values[sum(counts[:i]) : sum(counts[: i + 1])] for i in range(len(counts))]
@@ -209,8 +210,7 @@ def _known(bands: Sequence[str]) -> list[str | None]:
 
 
 def _footprint(geobox: GeoBox) -> Geometry:
-    step = 0.01 if geobox.crs.geographic else 1000
-    return geobox.extent.to_crs("EPSG:4326", resolution=step)
+    return to_degrees(geobox.extent)
 
 
 def _item(image: str, info: dict[str, Any], number: int, footprint: Geometry) -> pystac.Item:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import pystac
@@ -36,11 +37,11 @@ class _Own:
     size_m: float
     crs: str | None
     corner: tuple[float, float] | None
-    """A pixel corner in ``crs``; None where it is not known, or pixels are not upright squares."""
+    """A pixel corner in ``crs``; None where no map can have this grid, for the reason of ``oddity``."""
+    oddity: str = ""
 
     def __str__(self) -> str:
-        upright = "" if self.corner or self.crs is None else " (turned, oblong or unplaced)"
-        return f"{_short(self.crs)} at {self.size_m:.4g} m{upright}"
+        return f"{_short(self.crs)} at {self.size_m:.4g} m{self.oddity}"
 
 
 def grid_of(
@@ -63,13 +64,15 @@ def grid_of(
     code = utm_of(aoi) if chosen == "utm" or (crs is None and not _is_metric(chosen)) else _plain(chosen)
     corners = [o.corner for o in found if o.corner and o.crs == code and abs(o.size_m / size - 1) < _SAME]
     if corners:
-        return NativeGrid(size, code, (corners[0][0] % size, corners[0][1] % size), _others(found, code, size))
+        return NativeGrid(
+            size, code, (corners[0][0] % size, corners[0][1] % size), _others(found, code, size)
+        )
     kinds = ", ".join(sorted({str(own) for own in found})) or "an unstated grid"
     return NativeGrid(size, code, (0.0, 0.0), [f"resampled from {kinds} to {_short(code)} at {size:g} m"])
 
 
 def _others(found: list[_Own], code: str, size: float) -> list[str]:
-    """What is said of assets that lie in another CRS than the map; finer or coarser ones are no surprise."""
+    """What is said of assets in another CRS, or finer, than the map; that some bands are coarser is usual."""
     kinds = sorted({str(own) for own in found if own.crs != code or own.size_m < size * (1 - _SAME)})
     return [f"resampled from {', '.join(kinds)} to {_short(code)} at {size:g} m"] if kinds else []
 
@@ -89,22 +92,24 @@ def _placed(stated: Mapping[str, Any]) -> _Own:
     a, b, c, d, e, f = (float(v) for v in stated["proj:transform"][:6])
     code = _code(stated)
     sides = math.hypot(a, d), math.hypot(b, e)
-    is_upright = b == 0 and d == 0 and abs(sides[0] / sides[1] - 1) < _SAME
-    if code is not None and _is_metric(code):
-        return _Own(min(sides), code, (c, f) if is_upright else None)
-    per_unit = _METRES_PER_DEGREE if code is None or CRS.from_user_input(code).is_geographic else _unit_m(code)
-    return _Own(_round(min(sides) * per_unit), code, (c, f) if is_upright else None)
+    size = min(sides)
+    if code is None or not _is_metric(code):
+        return _Own(_round(size * _unit_m(code)), code, None)
+    if b or d:
+        return _Own(size, code, None, ", turned against the CRS,")
+    if abs(sides[0] / sides[1] - 1) > _SAME:
+        return _Own(size, code, None, f" by {max(sides):.4g} m")
+    return _Own(size, code, (c, f))
 
 
 def _code(stated: Mapping[str, Any]) -> str | None:
-    if stated.get("proj:code"):
-        return str(stated["proj:code"])
     if stated.get("proj:epsg"):
         return f"EPSG:{stated['proj:epsg']}"
-    wkt = stated.get("proj:wkt2")
-    return str(wkt) if wkt else None
+    code = stated.get("proj:code") or stated.get("proj:wkt2")
+    return _plain(str(code)) if code else None
 
 
+@lru_cache
 def _plain(crs: str) -> str:
     """The CRS as items name it (``epsg:32725`` is ``EPSG:32725``); what is none is refused by the grid."""
     try:
@@ -120,6 +125,7 @@ def _short(crs: str | None) -> str:
     return crs if len(crs) <= 20 else CRS.from_user_input(crs).name
 
 
+@lru_cache
 def _is_metric(code: str) -> bool:
     try:
         crs = CRS.from_user_input(code)
@@ -128,8 +134,10 @@ def _is_metric(code: str) -> bool:
     return bool(crs.is_projected and crs.axis_info[0].unit_name in ("metre", "meter"))
 
 
-def _unit_m(code: str) -> float:
-    return float(CRS.from_user_input(code).axis_info[0].unit_conversion_factor)
+def _unit_m(code: str | None) -> float:
+    """Metres per unit of the CRS, at the equator where that is degrees."""
+    crs = CRS.from_user_input(code or "EPSG:4326")
+    return _METRES_PER_DEGREE if crs.is_geographic else float(crs.axis_info[0].unit_conversion_factor)
 
 
 def _round(size_m: float) -> float:

@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 
 SCALE = 1e-4
 OFFSET_DN = -1000
-_REMOVED_BELOW_DN = 900
-"""With the offset in, a value below this would be a reflectance under -0.01: rare, whatever the ground."""
-_REMOVED_SHARE = 0.001
-_DARKEST_DN = (940, 1350)
-"""With the offset in, the darkest pixels of every band lie here; bare bright ground without it has some band,
-blue or short-wave infrared, far outside."""
+_LOW_DN, _LOW_SHARE = 900, 0.001
+"""With the offset in, a value below this is a reflectance under -0.01: atmospheric correction makes such, over
+water and in shadow, but not often. A hint, where nothing else is known."""
+_IMPOSSIBLE_DN, _IMPOSSIBLE_SHARE = 600, 0.01
+"""This many reflectances under -0.04 it does not make: proof that the offset is out."""
+_DARKEST_DN = (950, 1350)
+"""With the offset in, the darkest pixels of every band lie here, where the area holds water or shadow; bright
+bare ground without it has some band outside."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,8 @@ class OffsetDecision:
     """One clause for the report."""
     is_conflict: bool
     """Whether the pixels contradict what the metadata says."""
+    is_known: bool = True
+    """Whether metadata or pixels said anything."""
 
 
 def decide_offset(
@@ -41,49 +45,59 @@ def decide_offset(
     Args:
         properties: of the item: ``earthsearch:boa_offset_applied``, ``s2:processing_baseline`` or
             ``processing:version``.
-        declared_offset: offset of ``raster:bands`` in reflectance (-0.1 where the catalog wants it applied).
-        samples: digital numbers of each band, nodata left out; empty where pixels could not be sampled.
+        declared_offset: offset of ``raster:bands`` in reflectance (-0.1 where the catalog wants it applied, 0
+            where it wants none).
+        samples: digital numbers of each band, nodata left out (0 is, here); empty where pixels could not be
+            sampled.
 
     The metadata sets what to expect: a flag that says "applied" beats a declared offset, which beats the
     baseline. The pixels overrule it where they leave no doubt.
     """
     expected, said = _expected(properties, declared_offset)
-    seen = _seen(samples)
-    if seen is None or seen == expected:
-        agree = "; the pixels agree" if seen == expected else ""
-        return OffsetDecision(expected, f"{said}{agree}", is_conflict=False)
-    witness = "dark pixels lie below 900" if seen == 0 else "the darkest pixels of every band lie near 1000"
+    seen, witness, is_sure = _seen(samples)
+    if expected is None:
+        said = "no processing baseline is stated, and " if properties else ""
+        if seen is None:
+            return OffsetDecision(0, f"{said}the pixels do not tell", is_conflict=False, is_known=False)
+        return OffsetDecision(seen, f"{said}{witness}", is_conflict=False)
+    if seen == expected:
+        return OffsetDecision(expected, f"{said}; the pixels agree", is_conflict=False)
+    if seen is None or not is_sure:
+        return OffsetDecision(expected, said, is_conflict=False)
     return OffsetDecision(seen, f"{said}, but {witness}: the pixels were believed", is_conflict=True)
 
 
-def _expected(properties: dict[str, Any], declared_offset: float | None) -> tuple[int, str]:
-    baseline = properties.get("s2:processing_baseline") or properties.get("processing:version") or ""
-    flag = properties.get("earthsearch:boa_offset_applied")
-    if flag is True:
+def _expected(properties: dict[str, Any], declared_offset: float | None) -> tuple[int | None, str]:
+    if properties.get("earthsearch:boa_offset_applied") is True:
         return 0, "the item says the offset is already applied (earthsearch:boa_offset_applied)"
-    if declared_offset:
-        return OFFSET_DN, f"the asset declares an offset of {declared_offset:g}"
+    if declared_offset is not None:
+        return OFFSET_DN if declared_offset else 0, f"the asset declares an offset of {declared_offset:g}"
+    stated = properties.get("s2:processing_baseline") or properties.get("processing:version")
+    baseline = _number(stated)
+    if baseline is None:
+        return None, ""
+    if baseline >= 4:
+        return OFFSET_DN, f"processing baseline {stated} has the offset in"
+    return 0, f"processing baseline {stated} is older than 04.00"
+
+
+def _number(baseline: object) -> float | None:
+    """4.0 of ``04.00``, ``N0400`` or ``0400``."""
     try:
-        number = float(str(baseline).lstrip("Nn") or "nan")
+        number = float(str(baseline).lstrip("Nn"))
     except ValueError:
-        number = float("nan")
-    number = number / 100 if number >= 100 else number
-    if number >= 4:
-        return OFFSET_DN, f"processing baseline {baseline} has the offset in"
-    if number < 4:
-        return 0, f"processing baseline {baseline} is older than 04.00"
-    return 0, "no processing baseline is stated"
-
-
-def _seen(samples: list[NDArray[np.float32]]) -> int | None:
-    """0 or -1000 where the pixels leave no doubt, else None."""
-    full = [s for s in samples if s.size >= 100]
-    if not full:
         return None
-    if any(np.mean(s < _REMOVED_BELOW_DN) > _REMOVED_SHARE for s in full):
-        return 0
+    return number / 100 if number >= 100 else number
+
+
+def _seen(samples: list[NDArray[np.float32]]) -> tuple[int | None, str, bool]:
+    """0 or -1000 where the pixels tell, else None; what they show; whether that leaves no doubt."""
+    full = [kept for s in samples if (kept := s[s > 0]).size >= 100]
+    if any(np.mean(s < _IMPOSSIBLE_DN) > _IMPOSSIBLE_SHARE for s in full):
+        return 0, f"many pixels lie below {_IMPOSSIBLE_DN}", True
+    if any(np.mean(s < _LOW_DN) > _LOW_SHARE for s in full):
+        return 0, f"dark pixels lie below {_LOW_DN}", False
     low, high = _DARKEST_DN
-    darkest = [float(np.percentile(s, 0.1)) for s in full]
-    if len(full) >= 3 and all(low <= d <= high for d in darkest):
-        return OFFSET_DN
-    return None
+    if len(full) >= 3 and all(low <= np.percentile(s, 0.1) <= high for s in full):
+        return OFFSET_DN, "the darkest pixels of every band lie near 1000", True
+    return None, "", False

@@ -20,9 +20,16 @@ from geoseg.registry import Registry, did_you_mean
 DEFAULT_MODEL = "spectral-rules"
 
 Builder = Callable[[ModelCard], nn.Module]
-FAMILIES: Registry[Builder] = Registry("model family", ModelError)
+
+
+def _import_families() -> None:
+    for module in pkgutil.iter_modules(models.__path__):
+        import_module(f"geoseg.models.{module.name}")
+
+
+FAMILIES: Registry[Builder] = Registry("model family", ModelError, fill=_import_families)
 """Architectures: each builds an untrained network for the bands and classes of a card."""
-CARDS: Registry[ModelCard] = Registry("model", ModelError)
+CARDS: Registry[ModelCard] = Registry("model", ModelError, fill=_import_families)
 """Models that need no folder."""
 
 register_family = FAMILIES.register
@@ -64,7 +71,6 @@ def create_model(name: str) -> Model:
 
 def card_of(name: str) -> ModelCard:
     """The card of the model called ``name``, without building it."""
-    _import_families()
     if Path(name).is_dir():
         return read_card(Path(name))
     if name not in CARDS:
@@ -77,7 +83,6 @@ def card_of(name: str) -> ModelCard:
 
 def model_names() -> list[str]:
     """The built-in models, the default first."""
-    _import_families()
     return sorted(CARDS, key=lambda name: (name != DEFAULT_MODEL, name))
 
 
@@ -115,11 +120,6 @@ def _load_weights(module: nn.Module, folder: Path, card: ModelCard) -> None:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _import_families() -> None:
-    for module in pkgutil.iter_modules(models.__path__):
-        import_module(f"geoseg.models.{module.name}")
 
 
 def normalise(pixels: torch.Tensor, card: ModelCard) -> torch.Tensor:

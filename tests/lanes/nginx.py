@@ -36,7 +36,7 @@ http {{
   uwsgi_temp_path {folder}/uwsgi;
   scgi_temp_path {folder}/scgi;
   default_type application/octet-stream;
-  limit_req_zone $binary_remote_addr zone=slow_down:1m rate=5r/s;
+  limit_req_zone $binary_remote_addr zone=slow_down:1m rate=10r/s;
   map $request_id $is_unlucky {{ default 0; "~^[0-4]" 1; }}  # 5 of 16
 {servers}
 }}
