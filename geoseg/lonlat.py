@@ -46,10 +46,11 @@ def polygons_of(geometry: BaseGeometry) -> BaseGeometry:
 def has_leap(polygon: BaseGeometry) -> bool:
     """Whether its outline steps over more than half the Earth, which only a crossing of 180° explains.
 
-    A step of 360 is no leap: that is how the rim of a whole hemisphere is drawn.
+    A step of 360 is none where the polygon is sound as it stands: so the rim of a whole hemisphere is drawn.
     """
     steps = np.abs(np.diff(shapely.get_coordinates(polygon.exterior)[:, 0]))
-    return bool(((steps > 180) & (steps < 359.99)).any())
+    leaps = steps[steps > 180]
+    return len(leaps) > 0 and bool((leaps < 359.99).any() or not polygon.is_valid)
 
 
 def split(polygon: BaseGeometry) -> BaseGeometry:

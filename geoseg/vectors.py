@@ -18,6 +18,7 @@ _GEOJSON_TYPES = (
     *("FeatureCollection", "Feature", "GeometryCollection", "Topology"),
     *("Polygon", "MultiPolygon", "Point", "MultiPoint", "LineString", "MultiLineString"),
 )
+_AROUND_EARTH = 2000.0
 _FORMATS = "Give GeoJSON, GeoPackage, Shapefile, GeoParquet or KML; imagery goes to --image."
 
 
@@ -67,18 +68,16 @@ def _as_bbox(source: str) -> BaseGeometry | None:
         west, south, east, north = (float(p) for p in source.split(","))
     except ValueError:
         return None
+    order = "Give --bbox west,south,east,north in degrees."
     if not np.isfinite([west, south, east, north]).all():
-        raise AoiError(f"The box {source} is not four numbers: west,south,east,north in degrees.")
+        raise AoiError(f"The box {source} has edges that are not numbers. {order}")
     if not south < north:
-        raise AoiError(
-            f"The box {source} has south {south:g} not below north {north:g}: "
-            "the order is west,south,east,north in degrees."
-        )
+        raise AoiError(f"The box {source} has south {south:g} not below north {north:g}. {order}")
     if west == east:
-        raise AoiError(f"The box {source} has no width: the order is west,south,east,north in degrees.")
+        raise AoiError(f"The box {source} has no width. {order}")
     box = shapely.box(west, south, east + 360 if west > east else east, north)
     # Short edges, so that a wide box is not taken for a narrow one across the antimeridian.
-    return shapely.segmentize(box, max(90, box.length / 100))
+    return box if box.length > _AROUND_EARTH else shapely.segmentize(box, 90)
 
 
 def _read_geojson(text: str) -> gpd.GeoDataFrame:

@@ -1,7 +1,6 @@
-"""How stored numbers become reflectance: as declared, as Sentinel-2 needs it, or as the values themselves tell."""
+"""How stored numbers become reflectance: as declared, as Sentinel-2 needs it, or as the values tell."""
 
 import warnings
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -113,7 +112,7 @@ def _sentinel2(
 
 
 def _from_values(
-    item_id: str, valid: list[Sample], declared: list[Mapping[str, Any]]
+    item_id: str, valid: list[Sample], declared: list[dict[str, Any]]
 ) -> tuple[float, float, str]:
     """Reflectance as it is or times 10000 is told by the values; bytes and all else are refused."""
     values = np.concatenate(valid) if valid else np.empty(0, np.float32)
@@ -134,8 +133,8 @@ def _from_values(
     darkest = min(float(np.percentile(band, 1)) for band in valid if band.size)
     if darkest > _LANDSAT_DARKEST:
         raise PreflightError(
-            f"{item_id} holds values from {darkest:,.0f} to {high:,.0f} and states no scale. If it is Landsat "
-            "Collection 2 level 2, give --scale 0.0000275 --offset -0.2."
+            f"{item_id} holds values from {darkest:,.0f} to {high:,.0f} and states no scale. "
+            "If it is Landsat Collection 2 level 2, give --scale 0.0000275 --offset -0.2."
         )
     if not 200 < high <= 30_000:
         raise PreflightError(
@@ -145,8 +144,8 @@ def _from_values(
     choice = offset.decide_offset({}, None, valid)
     if not choice.is_known:
         warnings.warn(
-            f"{item_id}: its values (from {darkest:,.0f}) do not tell whether Sentinel-2's offset of -1000 is in "
-            "them; none was assumed. If they are of baseline 04.00 or later, give --scale 0.0001 --offset -0.1.",
+            f"{item_id}: its pixels do not tell whether Sentinel-2's offset of -1000 is in them; "
+            "it was taken as not. For baseline 04.00 and later give --scale 0.0001 --offset -0.1.",
             GeosegWarning,
             stacklevel=2,
         )

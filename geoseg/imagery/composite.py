@@ -51,7 +51,7 @@ def _median_of_strip(strip: Pixels) -> Pixels:
 
 @lru_cache
 def _comparisons(n: int) -> tuple[tuple[int, int], ...]:
-    """Pairs that, compared and swapped in this order, sort ``n`` values (Batcher 1968: odd-even merge sort)."""
+    """Pairs that, compared and swapped in this order, sort ``n`` values (Batcher 1968, odd-even merging)."""
     pairs, p = [], 1
     while p < n:
         k = p

@@ -126,6 +126,7 @@ def _info(source: DatasetReader, image: str) -> dict[str, Any]:
         names = common_names([d for d, alpha in zip(descriptions, is_alpha, strict=True) if not alpha])
     return {
         "geobox": GeoBox((source.height, source.width), source.transform, str(source.crs)),
+        "crs": source.crs,
         "label": redact(image),
         "names": names,
         "is_alpha": is_alpha,
@@ -192,9 +193,10 @@ def _spread(values: list[T], counts: list[int], flag: str) -> list[list[T]]:
         return [values] * len(counts)
     if sum(counts) != len(values):
         have = " + ".join(map(str, counts))
+        rest = " ('-' leaves a band out)" if flag == "bands" else ", or one for all"
         raise RecipeError(
-            f"--{flag} has {len(values)} values, but there are {have} bands (alpha not counted). Give one for each"
-            + (" ('-' leaves a band out)." if flag == "bands" else ", or one for all.")
+            f"--{flag} has {len(values)} values, but there are {have} bands (alpha not counted). "
+            f"Give one for each{rest}."
         )
     return [values[sum(counts[:i]) : sum(counts[: i + 1])] for i in range(len(counts))]
 
@@ -235,6 +237,7 @@ def _acquired(tags: dict[str, str]) -> datetime | None:
 
 def _asset(image: str, info: dict[str, Any], names: list[str | None]) -> pystac.Asset:
     geobox: GeoBox = info["geobox"]
+    epsg = info["crs"].to_epsg()
     raster = [
         {"data_type": dtype, "nodata": nodata, "scale": scale, "offset": offset}
         for dtype, nodata, scale, offset in zip(
@@ -254,8 +257,8 @@ def _asset(image: str, info: dict[str, Any], names: list[str | None]) -> pystac.
         extra_fields={
             "eo:bands": eo,
             "raster:bands": raster,
-            "proj:code": geobox.crs.to_epsg() and f"EPSG:{geobox.crs.to_epsg()}",
-            "proj:wkt2": None if geobox.crs.to_epsg() else geobox.crs.to_wkt(),
+            "proj:code": f"EPSG:{epsg}" if epsg else None,
+            "proj:wkt2": None if epsg else info["crs"].to_wkt(version="WKT2_2019"),
             "proj:shape": list(geobox.shape),
             "proj:transform": list(geobox.affine)[:6],
             **({MASKED: True} if info["is_masked"] else {}),

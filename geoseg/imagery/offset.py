@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 SCALE = 1e-4
 OFFSET_DN = -1000
 _LOW_DN, _LOW_SHARE = 900, 0.001
-"""With the offset in, a value below this is a reflectance under -0.01: atmospheric correction makes such, over
-water and in shadow, but not often. A hint, where nothing else is known."""
+"""With the offset in, a value below this is a reflectance under -0.01: atmospheric correction makes such, in
+shadow and over water, but not often. A hint, where nothing else is known."""
 _IMPOSSIBLE_DN, _IMPOSSIBLE_SHARE = 600, 0.01
 """This many reflectances under -0.04 it does not make: proof that the offset is out."""
 _DARKEST_DN = (950, 1350)

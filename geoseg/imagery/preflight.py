@@ -64,8 +64,8 @@ def with_bands(items: pystac.ItemCollection, card: ModelCard, *, catalog: Catalo
     if not kept:
         raise PreflightError(
             f"Model {card.name} needs {', '.join(card.bands)}; the imagery has "
-            f"{', '.join(sorted(seen)) or 'no band with a known name'}. Missing: {', '.join(sorted(missing))}. "
-            "Take other imagery or another --model (geoseg models list shows their bands)."
+            f"{', '.join(sorted(seen)) or 'no band with a known name'}. Missing: "
+            f"{', '.join(sorted(missing))}. Take other imagery, or another --model: geoseg models list."
         )
     if len(kept) < len(items):
         text = f"{len(items) - len(kept)} of {len(items)} items lack {', '.join(sorted(missing))}, left out."

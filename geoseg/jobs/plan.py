@@ -161,6 +161,9 @@ def _with_defaults(recipe: Recipe, catalog: Catalog) -> tuple[Recipe, list[str]]
         if recipe.datetime is None:
             chosen["datetime"], words = _dates(catalog)
             assumed.append(f"dates: {words} (--datetime)")
+        config = catalog.collections.get(recipe.collection or str(chosen.get("collection")))
+        if recipe.max_cloud_cover is None and config and config.max_cloud_cover is not None:
+            assumed.append(f"items with at most {config.max_cloud_cover:g} % clouds (--max-cloud-cover)")
         if "max_items" not in given:
             assumed.append(f"per place the {recipe.max_items} least cloudy items (--max-items)")
     if "composite" not in given:

@@ -13,7 +13,9 @@ from odc.geo.xr import wrap_xr
 from rasterio.features import shapes
 from shapely.geometry import shape
 
+from geoseg.jobs.run import run
 from geoseg.legend import Legend
+from geoseg.recipe import Recipe
 from geoseg.report.facts import AreaAsked, ModelFacts, RunFacts
 from geoseg.report.summary import summarize
 from geoseg.writers.cog import write_cog
@@ -47,6 +49,13 @@ def test_qgis_opens_the_outputs_styled(folder):
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count(": ok") == 12
     assert (folder / "qgis.png").stat().st_size > 1000
+
+
+def test_qgis_opens_the_map_of_the_sample_styled(folder, tmp_path):
+    sample = Path(__file__).parents[2] / "catalogs" / "sample" / "area.geojson"
+    out = run(Recipe(aoi=str(sample), catalog="sample", out=str(tmp_path / "map"))).out
+    done = _check(out)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_the_check_can_fail(folder):
