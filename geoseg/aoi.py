@@ -140,8 +140,13 @@ def _polygons(frame: gpd.GeoDataFrame, label: str) -> NDArray[np.object_]:
     parts = shapely.force_2d(geometries[is_there])
     while (shapely.get_type_id(parts) > 3).any():  # multi-geometries and collections, which may be nested
         parts = shapely.get_parts(parts)
-    if not np.isfinite(shapely.get_coordinates(parts)).all():
+    far = np.abs(shapely.get_coordinates(parts)).max()
+    if not np.isfinite(far):
         raise AoiError(f"{label} has coordinates that are not finite numbers. Mend or redraw the polygon.")
+    if far > _MAX_COORDINATE:
+        raise AoiError(
+            f"{label} has coordinates up to {far:.3g}, beyond the Earth. Mend or redraw the polygon."
+        )
     is_polygon = shapely.get_type_id(parts) == shapely.GeometryType.POLYGON
     if not is_polygon.any():
         kinds = sorted({g.geom_type for g in parts})
@@ -158,10 +163,6 @@ def _check_coordinates(polygons: NDArray[np.object_], crs: CRS, label: str) -> N
     west, south, east, north = shapely.total_bounds(polygons)
     x, y = max(abs(west), abs(east)), max(abs(south), abs(north))
     if crs.is_projected:
-        if max(x, y) > _MAX_COORDINATE:
-            raise AoiError(
-                f"{label} has coordinates up to {max(x, y):.3g}, beyond the Earth. Redraw the polygon."
-            )
         if x <= 180 and y <= 90:
             _warn(
                 f"{label} says it is in {_name(crs)}, but its coordinates ({west:g} to {east:g}, {south:g} "

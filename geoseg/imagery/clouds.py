@@ -28,6 +28,6 @@ def _is_clear(layer: xr.DataArray, rule: dict[str, list[int]]) -> xr.DataArray:
     known = layer.notnull()
     if "bits" in rule:
         flags = layer.fillna(0).astype(np.uint32)
-        mask = sum(1 << bit for bit in rule["bits"])
+        mask = sum({1 << bit for bit in rule["bits"]})
         return known & ((flags & np.uint32(mask)) == 0)
     return known & ~layer.isin(rule["values"])

@@ -33,7 +33,7 @@ GDAL_OPTIONS: dict[str, str] = {
     "GDAL_HTTP_RETRY_DELAY": "0.1",
     "GDAL_HTTP_RETRY_CODES": "ALL",
     "GDAL_HTTP_CONNECTTIMEOUT": "5",
-    "GDAL_HTTP_LOW_SPEED_TIME": "10",
+    "GDAL_HTTP_LOW_SPEED_TIME": "8",
     "GDAL_HTTP_LOW_SPEED_LIMIT": "100",
     "GDAL_HTTP_MULTIPLEX": "YES",
     "GDAL_HTTP_MERGE_CONSECUTIVE_RANGES": "YES",
@@ -47,10 +47,15 @@ _FORGET = {"CPL_VSIL_CURL_NON_CACHED": "/vsicurl/:/vsis3/:/vsigs/:/vsiaz/"}
 """Without it an address that failed once would fail for the life of the process: GDAL remembers."""
 _REMOTE = re.compile(r"(?:https?|s3|gs|az)://|/vsi(?:curl|s3|gs|az)")
 _ADDRESS = re.compile(r"(?:/vsi[a-z0-9_]+/)?(?:https?|s3)://[^\s']+")
-_FINAL = re.compile(r"response code: (?:401|403|404|410)\b")
+_FINAL = re.compile(
+    r"response code: (?:401|403|404|410)\b|Access ?Denied|The specified (?:key|bucket) does not exist"
+    r"|AWS_SECRET_ACCESS_KEY|InvalidAccessKeyId|SignatureDoesNotMatch"
+)
 _NO_RANGES = "Range downloading not supported"
-_whole: dict[str, str | None] = {}
-"""Addresses whose servers give files only as a whole, and their copies; None: still to be made."""
+_whole_only: set[str] = set()
+"""Servers that give files only as a whole."""
+_copies: dict[str, str] = {}
+"""Copies of their files, by address."""
 _copying = threading.Lock()
 
 
@@ -83,7 +88,7 @@ def read_patiently(address: str, read: Callable[[str], T], *, sign: Callable[[st
         except (RasterioError, CPLE_BaseError, OSError) as error:
             reason = _reason(error)
         if _NO_RANGES in reason:
-            _whole.setdefault(address, None)
+            _whole_only.add(_server(address))
         waited_s = time.monotonic() - started
         is_final = not _REMOTE.match(address) or (_FINAL.search(reason) and not sign)
         if is_final or waited_s + pause_s > PATIENCE_S:
@@ -96,15 +101,18 @@ def read_patiently(address: str, read: Callable[[str], T], *, sign: Callable[[st
 def _where(address: str, sign: Callable[[str], str] | None) -> str:
     """What GDAL is to open: the address, signed; or the copy of a file whose server gives no parts of it."""
     readable = sign(address) if sign else address
-    if address not in _whole:
+    if _server(address) not in _whole_only:
         return readable
     with _copying:
-        copy = _whole[address]
-        if copy is None:
-            copy = str(Path(_folder().name) / f"{len(_whole)}{Path(redact(address)).suffix}")
-            rasterio.shutil.copyfiles(f"/vsicurl_streaming/{readable}", copy)
-            _whole[address] = copy
-    return copy
+        if address not in _copies:
+            copy = Path(_folder().name) / f"{len(_copies)}{Path(redact(address)).suffix}"
+            rasterio.shutil.copyfiles(f"/vsicurl_streaming/{readable}", str(copy))
+            _copies[address] = str(copy)
+    return _copies[address]
+
+
+def _server(address: str) -> str:
+    return address.removeprefix("/vsicurl/").partition("://")[2].partition("/")[0]
 
 
 @cache

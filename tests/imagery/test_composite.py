@@ -89,7 +89,7 @@ def test_nothing_is_nodata_and_stays_float32(method: str) -> None:
 def test_infinite_values_count_as_nodata(method: str, infinite: float) -> None:
     pixels = np.array([infinite, 1, 2, 3], np.float32).reshape(4, 1, 1, 1)
     data = xr.DataArray(pixels, dims=("time", "band", "y", "x"))
-    assert float(composite(data, method)) == (2 if method == "median" else 1)
+    assert composite(data, method).item() == (2 if method == "median" else 1)
 
 
 def test_the_band_and_place_of_pixels_are_kept() -> None:

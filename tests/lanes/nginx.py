@@ -82,7 +82,9 @@ def nginx(root: Path, folder: Path) -> Iterator[Nginx]:
     user = "user root;" if os.geteuid() == 0 else ""
     config = folder / "nginx.conf"
     text = _CONFIG.format(user=user, folder=folder, servers="\n".join(servers))
-    text = text.replace(f"access_log {log};", f"log_format short '$server_port $status'; access_log {log} short;")
+    text = text.replace(
+        f"access_log {log};", f"log_format short '$server_port $status'; access_log {log} short;"
+    )
     config.write_text(text)
     subprocess.run([program, "-t", "-q", "-c", config, "-e", folder / "error.log"], check=True)
     command = [program, "-c", str(config), "-e", str(folder / "error.log")]

@@ -79,9 +79,7 @@ def running(
             command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, env={**os.environ, **(env or {})}
         )
     try:
-        wait_until(
-            lambda: process.poll() is not None or ready(), f"{command[0]} does not start, see {log}"
-        )
+        wait_until(lambda: process.poll() is not None or ready(), f"{command[0]} does not start, see {log}")
         if process.poll() is not None:
             pytest.fail(f"{command[0]} ended with {process.returncode}: {log.read_text()[-2000:]}")
         yield process
