@@ -192,10 +192,10 @@ def _union(polygons: NDArray[np.object_], crs: CRS, label: str) -> BaseGeometry:
     broken = plain[~shapely.is_valid(plain)]
     if len(broken):
         _warn(f"{label}: repaired {len(broken)} polygon(s): {shapely.is_valid_reason(broken[0])}.")
-    whole = polygons_of(shapely.union_all(shapely.make_valid(plain)))
+    whole = polygons_of(plain)
     if is_geographic and not whole.is_empty and not (whole.bounds[0] >= -180 and whole.bounds[2] <= 180):
-        whole = shapely.union_all([split(shapely.segmentize(p, 90)) for p in shapely.get_parts(whole)])
-    return polygons_of(shapely.union_all([whole, *(split(p) for p in polygons[leaps])]))
+        whole = polygons_of(np.array([split(shapely.segmentize(p, 90)) for p in shapely.get_parts(whole)]))
+    return polygons_of(np.array([whole, *(split(p) for p in polygons[leaps])]))
 
 
 def _warn(text: str) -> None:

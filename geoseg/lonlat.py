@@ -11,6 +11,8 @@ _STEP_M = 1000.0
 _STEP_DEG = 0.01
 _MAX_POINTS = 200_000
 """Densified outlines have about this many points at most."""
+_NO_AREA = 1e-18
+"""Square degrees or square metres: what overlay computes with is then rounding error."""
 
 
 def reproject(geometry: BaseGeometry, source: CRS, target: CRS) -> BaseGeometry:
@@ -28,7 +30,7 @@ def to_lonlat(geometry: BaseGeometry, source: CRS) -> BaseGeometry:
     moved = reproject(geometry, source, WGS84)
     if not is_finite(moved):
         return moved
-    return polygons_of(shapely.union_all([split(p) for p in shapely.get_parts(moved)]))
+    return polygons_of(np.array([split(p) for p in shapely.get_parts(moved)]))
 
 
 def is_finite(geometry: BaseGeometry) -> bool:
@@ -36,11 +38,11 @@ def is_finite(geometry: BaseGeometry) -> bool:
     return bool(np.isfinite(shapely.get_coordinates(geometry)).all())
 
 
-def polygons_of(geometry: BaseGeometry) -> BaseGeometry:
-    """The parts of ``geometry``, made valid, that have an area."""
+def polygons_of(geometry: BaseGeometry | NDArray[np.object_]) -> BaseGeometry:
+    """The union of all parts of one or several geometries, made valid, that have an area."""
     parts = shapely.get_parts(shapely.get_parts(shapely.make_valid(geometry)))
-    flat = [p for p in parts if p.geom_type == "Polygon"]
-    return shapely.union_all(flat) if flat else shapely.Polygon()
+    has_area = (shapely.get_type_id(parts) == shapely.GeometryType.POLYGON) & (shapely.area(parts) > _NO_AREA)
+    return shapely.union_all(parts[has_area]) if has_area.any() else shapely.Polygon()
 
 
 def has_leap(polygon: BaseGeometry) -> bool:
@@ -102,4 +104,4 @@ def _split_ring(xy: NDArray[np.float64]) -> BaseGeometry:
         shapely.transform(p, lambda xy, w=w: xy - np.array([w, 0.0]))
         for p, w in zip(pieces, worlds, strict=True)
     ]
-    return polygons_of(shapely.union_all(moved))
+    return polygons_of(np.array(moved))

@@ -3,6 +3,8 @@
 import json
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import geopandas as gpd
@@ -122,10 +124,8 @@ def _read_file(path: Path, layer: str | None) -> gpd.GeoDataFrame:
 
 def _layers(path: Path, label: str) -> dict[str, str]:
     """Names of the layers with geometries, and what kind."""
-    try:
+    with _drivers(label):
         return {str(name): kind for name, kind in pyogrio.list_layers(path) if kind is not None}
-    except Exception as error:
-        raise _unreadable(label, error) from None
 
 
 def _is_thin(kind: str) -> bool:
@@ -133,13 +133,20 @@ def _is_thin(kind: str) -> bool:
 
 
 def _parse(source: Path | bytes, layer: str | None, label: str) -> gpd.GeoDataFrame:
-    """Geometries only. Drivers raise what they like on broken bytes: every error of theirs is the file's."""
+    """The geometries; attributes are not read."""
+    with _drivers(label):
+        if isinstance(source, Path) and source.suffix.lower() in (".parquet", ".geoparquet"):
+            return gpd.read_parquet(source)
+        return pyogrio.read_dataframe(source, layer=layer, columns=[], force_2d=True, on_invalid="fix")
+
+
+@contextmanager
+def _drivers(label: str) -> Iterator[None]:
+    """Drivers warn and raise as they like on broken bytes: every error of theirs is the file's."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of GDAL; what they lead to is told below
+        warnings.simplefilter("ignore")
         try:
-            if isinstance(source, Path) and source.suffix.lower() in (".parquet", ".geoparquet"):
-                return gpd.read_parquet(source)
-            return pyogrio.read_dataframe(source, layer=layer, columns=[], force_2d=True, on_invalid="fix")
+            yield
         except Exception as error:
             raise _unreadable(label, error) from None
 

@@ -460,6 +460,7 @@ REFUSALS = {
         "beyond the Earth",
     ),
     "sliver": (ring((0, 0), (1, 0), (1, 1e-16)), "encloses no area"),
+    "speck": (ring((2, 1), (181, 0), (181, 1e-22)), "encloses no area"),
     "box upside down": ("0,5,1,4", "south 5 not below north 4"),
     "box without width": ("3,4,3,5", "no width"),
     "box of nan": ("nan,4,3,5", "not numbers"),

@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import pyogrio
 
+from geoseg.bench.memory import KB_PER_MB, MemoryWatch
 from geoseg.bench.networks import model_for
 from geoseg.bench.scenes import GSD_M, write_scene
 from geoseg.errors import OutputError, RecipeError
@@ -21,9 +21,7 @@ from geoseg.writers.gpkg import LAYER
 
 MIN_SIZE = 64
 _PROGRAM = "from geoseg.cli.main import run; run()"
-_SAMPLE_EVERY_S = 0.05
 _MAX_AREA_KM2 = 1e9
-_KB_PER_MB = 1024
 
 
 @dataclass(frozen=True)
@@ -126,7 +124,7 @@ def measure(scene: Path, *, size: int, model: str, name: str, out: Path) -> Run:
         process = subprocess.Popen(
             [sys.executable, "-P", "-c", _PROGRAM, "predict", *options], stdout=sink, stderr=sink
         )
-    memory = _Memory(process.pid)
+    memory = MemoryWatch(process.pid)
     try:
         _, status, usage = os.wait4(process.pid, 0)
     except BaseException:
@@ -139,7 +137,7 @@ def measure(scene: Path, *, size: int, model: str, name: str, out: Path) -> Run:
         raise OutputError(
             f"geoseg predict on {size} x {size} pixels ended with exit code {process.returncode}: {said[-1]}"
         )
-    peaks = memory.peaks or [(0.0, usage.ru_maxrss / _KB_PER_MB)]
+    peaks = memory.peaks or [(0.0, usage.ru_maxrss / KB_PER_MB)]
     cpu_s = usage.ru_utime + usage.ru_stime
     return _run(out, wall_s=wall_s, cpu_s=cpu_s, peaks=peaks, scene=scene, size=size, model=name)
 
@@ -178,47 +176,3 @@ def _run(
         scene_mb=round(scene.stat().st_size / 1e6, 1),
         load=round(os.getloadavg()[0], 1),
     )
-
-
-class _Memory(threading.Thread):
-    """Watches how much memory a process and its descendants have ever held, until it is gone.
-
-    ``ru_maxrss`` would do, were it not that a child starts with its parent's (getrusage(2), exec).
-    """
-
-    def __init__(self, pid: int) -> None:
-        super().__init__(daemon=True)
-        self._pid = pid
-        self._highest: dict[int, float] = {}
-        self.peaks: list[tuple[float, float]] = []
-        """(time.time(), MB) from start to end; empty where there is no /proc."""
-        self.start()
-
-    def run(self) -> None:
-        """Sample; the kernel keeps the peak between two samples."""
-        while Path(f"/proc/{self._pid}/status").exists():
-            for pid in _family(self._pid):
-                self._highest[pid] = max(_highest_mb(pid), self._highest.get(pid, 0.0))
-            self.peaks.append((time.time(), sum(self._highest.values())))
-            time.sleep(_SAMPLE_EVERY_S)
-
-
-def _family(pid: int) -> Iterator[int]:
-    """The process and its descendants."""
-    yield pid
-    for children in Path(f"/proc/{pid}/task").glob("*/children"):
-        try:
-            found = children.read_text().split()
-        except OSError:
-            continue
-        for child in found:
-            yield from _family(int(child))
-
-
-def _highest_mb(pid: int) -> float:
-    """Largest resident memory so far, MB; 0 for a process that is gone."""
-    try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    except OSError:
-        return 0.0
-    return next((int(line.split()[1]) / _KB_PER_MB for line in lines if line.startswith("VmHWM")), 0.0)

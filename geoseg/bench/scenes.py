@@ -24,7 +24,8 @@ COVERS = ("water", "forest", "crop", "dry", "bare", "town")
 
 _ORIGIN_M = (420_000.0, 5_460_000.0)
 _NODATA = 0
-_CACHE_BYTES = 64 << 20
+_CACHE_ROWS = 4
+"""Rows of blocks that GDAL may keep; the COG driver needs two of them at once, or it unpacks blocks over and over."""
 # Typical reflectances, per band in the order of COVERS. Rounded from what Sentinel-2 shows in summer.
 _SPECTRA: dict[str, tuple[float, ...]] = {
     "coastal": (0.055, 0.020, 0.030, 0.060, 0.09, 0.10),
@@ -65,7 +66,7 @@ def write_scene(path: Path, *, size: int, bands: Sequence[str]) -> Path:
 
     Square, 10 m pixels in UTM 33 N, uint16 reflectance x 10000 (stated as scale 0.0001), nodata 0, none of it
     nodata, blocks of 512 pixels, DEFLATE with predictor 2, overviews. The same bytes every time. Small scenes
-    are the upper left corner of large ones. Written block by block: memory does not depend on ``size``.
+    are the upper left corner of large ones. Written block by block; memory is four rows of blocks.
 
     Args:
         path: the file to write.
@@ -76,7 +77,7 @@ def write_scene(path: Path, *, size: int, bands: Sequence[str]) -> Path:
         ModelError: a band that has no synthetic spectrum.
     """
     plain = path.with_suffix(".plain.tif")
-    with rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES):
+    with rasterio.Env(GDAL_CACHEMAX=_CACHE_ROWS * BLOCK * max(size, BLOCK) * len(bands) * 2):
         _write_plain(plain, size, bands)
         options = {"blocksize": BLOCK, "compress": "DEFLATE", "predictor": "YES", "level": 6}
         copy_raster(plain, path, driver="COG", num_threads="ALL_CPUS", bigtiff="IF_SAFER", **options)

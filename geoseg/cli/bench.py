@@ -40,12 +40,12 @@ def bench(
     Each run is a process of its own, so start-up and imports count. Scenes are made in the temporary folder
     (8192 pixels square: 1 GB for a while) and removed.
     """
+    sides = [_side(part) for part in sizes.split(",")]
     from rich.console import Console
 
     from geoseg.bench.measure import benchmark
 
     messages = Console(stderr=True, highlight=False, soft_wrap=True)
-    sides = [_side(part) for part in sizes.split(",")]
     runs = list(
         benchmark(
             sides,

@@ -88,7 +88,7 @@ def _load_item(
     stacked = xr.concat(layers, dim="band", combine_attrs="drop").assign_coords(band=list(bands))
     masks = _masks(item)
     if masks.assets:
-        shown = _read(masks, geobox, tuple(masks.assets), "nearest", sign).to_dataarray("band")
+        shown = _read(masks, geobox, tuple(masks.assets), "nearest", sign, is_mask=True).to_dataarray("band")
         stacked = stacked.where((shown > 0).all("band"))
     return stacked.transpose("time", "band", "y", "x").drop_vars("time")
 
@@ -99,8 +99,10 @@ def _read(
     bands: tuple[str, ...],
     resampling: str,
     sign: Callable[[str], str] | None,
+    *,
+    is_mask: bool = False,
 ) -> xr.Dataset:
-    """Stored numbers as float32, lazily, a variable per band."""
+    """Stored numbers, or those of the files' masks (0: hidden), as float32, lazily, a variable per band."""
     return odc.stac.load(
         [item],
         bands=list(bands),
@@ -109,12 +111,12 @@ def _read(
         chunks={"y": CELL, "x": CELL},
         resampling=resampling,
         dtype="float32",
-        driver=_PatientDriver(sign),
+        driver=_PatientDriver(sign, is_mask),
     )
 
 
 def _masks(item: pystac.Item) -> pystac.Item:
-    """An item whose assets are the masks (or alpha bands) of the item's files that have one.
+    """An item of the files that hide pixels by a mask or an alpha band.
 
     GDAL's warper heeds masks by itself, but pixels that are on the grid already are read without it.
     """
@@ -123,38 +125,31 @@ def _masks(item: pystac.Item) -> pystac.Item:
     for key, asset in item.assets.items():
         if asset.extra_fields.get(MASKED):
             proj = {k: v for k, v in asset.extra_fields.items() if k.startswith("proj:")}
+            fields = {**proj, "raster:bands": [{"data_type": "uint8"}]}
             masks.assets[f"mask of {key}"] = pystac.Asset(
-                href=f"vrt://{_for_gdal(asset.href)}?bands=mask",  # gdal.org/drivers/raster/vrt.html
-                media_type=asset.media_type,
-                roles=["data"],
-                extra_fields={**proj, "raster:bands": [{"data_type": "uint8"}]},
+                asset.href, media_type=asset.media_type, roles=["data"], extra_fields=fields
             )
     return masks
-
-
-def _for_gdal(href: str) -> str:
-    scheme, found, rest = href.partition("://")
-    if not found:
-        return href
-    return f"/vsicurl/{href}" if scheme in ("http", "https") else f"/vsi{scheme}/{rest}"
 
 
 class _PatientDriver(RioDriver):
     """odc-stac's reader of files, for servers that fail now and then."""
 
-    def __init__(self, sign: Callable[[str], str] | None) -> None:
+    def __init__(self, sign: Callable[[str], str] | None, is_mask: bool) -> None:
         super().__init__()
         self._sign = sign
+        self._is_mask = is_mask
 
     def open(self, src: RasterSource, ctx: Any) -> RioReader:
-        """The reader of one band of one file."""
-        return _PatientReader(src, ctx, self._sign)
+        """The reader of one band of one file, or of its mask."""
+        return _PatientReader(src, ctx, self._sign, self._is_mask)
 
 
 class _PatientReader(RioReader):
-    def __init__(self, src: RasterSource, ctx: Any, sign: Callable[[str], str] | None) -> None:
+    def __init__(self, src: RasterSource, ctx: Any, sign: Callable[[str], str] | None, is_mask: bool) -> None:
         super().__init__(src, ctx)
         self._sign = sign
+        self._is_mask = is_mask
 
     def read(
         self, cfg: RasterLoadParams, dst_geobox: GeoBox, *, dst: Any = None, selection: Any = None
@@ -162,10 +157,19 @@ class _PatientReader(RioReader):
         """The pixels on ``dst_geobox``."""
 
         def once(address: str) -> Any:
-            reader = RioReader(replace(self._src, uri=address), self._ctx)
+            uri = _mask_of(address) if self._is_mask else address
+            reader = RioReader(replace(self._src, uri=uri), self._ctx)
             return reader.read(cfg, dst_geobox, dst=dst, selection=selection)
 
         return read_patiently(self._src.uri, once, sign=self._sign)
+
+
+def _mask_of(address: str) -> str:
+    """What GDAL opens as a file's mask (gdal.org/drivers/raster/vrt.html, ``vrt://``)."""
+    scheme, found, rest = address.partition("://")
+    if found:
+        address = f"/vsicurl/{address}" if scheme in ("http", "https") else f"/vsi{scheme}/{rest}"
+    return f"vrt://{address}?bands=mask"
 
 
 def _nothing(geobox: GeoBox, bands: tuple[str, ...]) -> xr.DataArray:

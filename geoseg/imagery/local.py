@@ -136,9 +136,19 @@ def _info(source: DatasetReader, image: str) -> dict[str, Any]:
         "scales": source.scales,
         "offsets": source.offsets,
         "is_stated": any(s != 1 for s in source.scales) or any(o != 0 for o in source.offsets),
-        "is_masked": any(MaskFlags.per_dataset in flags for flags in source.mask_flag_enums),
+        "is_masked": _is_masked(source, image),
         "tags": source.tags(),
     }
+
+
+def _is_masked(source: DatasetReader, image: str) -> bool:
+    is_masked = any(MaskFlags.per_dataset in flags for flags in source.mask_flag_enums)
+    if is_masked and "?" in image:
+        raise ImageryError(
+            f"{redact(image)} has a mask or an alpha band, which cannot be read at an address with '?'. "
+            "Copy or rename the file first."
+        )
+    return is_masked
 
 
 def _refuse_unplaced(source: DatasetReader, label: str) -> None:

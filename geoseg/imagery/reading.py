@@ -45,6 +45,8 @@ GDAL_OPTIONS: dict[str, str] = {
 
 _FORGET = {"CPL_VSIL_CURL_NON_CACHED": "/vsicurl/:/vsis3/:/vsigs/:/vsiaz/"}
 """Without it an address that failed once would fail for the life of the process: GDAL remembers."""
+_BESIDE = {"GDAL_DISABLE_READDIR_ON_OPEN": "FALSE"}
+"""Files on disk may have others beside them (.hdr, .tfw, .aux.xml, .msk, .ovr) that GDAL must see."""
 _REMOTE = re.compile(r"(?:https?|s3|gs|az)://|/vsi(?:curl|s3|gs|az)")
 _ADDRESS = re.compile(r"(?:/vsi[a-z0-9_]+/)?(?:https?|s3)://[^\s']+")
 _FINAL = re.compile(
@@ -79,7 +81,8 @@ def read_patiently(address: str, read: Callable[[str], T], *, sign: Callable[[st
     Raises:
         ImageryError: one line with the address (without its query) and the reason.
     """
-    started, settings, pause_s, n_tries = time.monotonic(), dict[str, str](), 0.5, 0
+    started, pause_s, n_tries = time.monotonic(), 0.5, 0
+    settings = {} if _REMOTE.search(address) else _BESIDE
     while True:
         n_tries += 1
         try:
@@ -90,7 +93,7 @@ def read_patiently(address: str, read: Callable[[str], T], *, sign: Callable[[st
         if _NO_RANGES in reason:
             _whole_only.add(_server(address))
         waited_s = time.monotonic() - started
-        is_final = not _REMOTE.match(address) or (_FINAL.search(reason) and not sign)
+        is_final = not _REMOTE.search(address) or (_FINAL.search(reason) and not sign)
         if is_final or waited_s + pause_s > PATIENCE_S:
             raise ImageryError(_message(address, reason, n_tries, waited_s))
         logger.info("%s: %s, trying again in %g s.", redact(address), reason, pause_s)
@@ -130,7 +133,7 @@ def _reason(error: BaseException) -> str:
 
 
 def _message(address: str, reason: str, n_tries: int, waited_s: float) -> str:
-    if not _REMOTE.match(address):
+    if not _REMOTE.search(address):
         return f"{address} cannot be read: {reason}. Check the path, or convert it to GeoTIFF."
     tries = f" ({n_tries} tries in {waited_s:.0f} s)" if n_tries > 1 else ""
     return f"{redact(address)} cannot be read{tries}: {reason}. Check the address, or try later."

@@ -60,7 +60,7 @@ def run_on(address: str, tasks: list[BlockTask], *, on_done: Callable[[BlockDone
         futures = [
             client.submit(run_block, t, pure=False) for t, _ in zip(waiting, range(n_slots), strict=False)
         ]
-        queue = as_completed(futures)
+        queue = as_completed(futures, loop=client.loop)
         finished: list[BlockDone] = []
         for future in queue:
             done: BlockDone = future.result()

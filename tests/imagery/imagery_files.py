@@ -80,9 +80,9 @@ def area_of(items: pystac.ItemCollection) -> Geometry:
     return GeoBox(fields["proj:shape"], Affine(*fields["proj:transform"]), crs).extent
 
 
-def checked(*paths: str, bands: Sequence[str] = ("green", "red", "nir"), **given: Any) -> Preflight:
-    """Files through the preflight of a model with those bands."""
-    given_card = given.pop("card", None) or card(*bands)
+def checked(*paths: str, model: ModelCard | None = None, **given: Any) -> Preflight:
+    """Files through the preflight of a model, by default one that takes green, red and nir."""
+    given_card = model or card("green", "red", "nir")
     grid = {key: given.pop(key) for key in ("gsd_m", "crs") if key in given}
     items = items_from_images(list(paths), **given)
     return check_inputs(items, given_card, aoi=area_of(items), catalog=IMAGES, **grid)

@@ -53,7 +53,7 @@ def test_the_danube_without_short_wave_infrared(tmp_path):
     _, share = mapped(tmp_path, image, bands=bands, model="spectral-rules-vnir")
     assert 0.08 < share["water"] < 0.16
     assert share["vegetation"] > 0.6
-    with pytest.raises(ImageryError, match="no names"):
+    with pytest.raises(ImageryError, match="No known band name"):
         run(Recipe(image=(str(image),), out=str(tmp_path / "unnamed")))
     with pytest.raises(PreflightError, match="swir16"):
         run(Recipe(image=(str(image),), bands=bands, out=str(tmp_path / "short")))

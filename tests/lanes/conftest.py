@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
-from lanes.nginx import Nginx, nginx
 from rasterio.transform import from_origin
+
+from lanes.nginx import Nginx, nginx
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "catalogs" / "sample"
@@ -29,7 +30,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nginx]:
 
 
 def make_big(path: Path) -> None:
-    """A COG of 2048 x 2048 pixels whose four bands vary smoothly, with noise so that it is many reads long."""
+    """A COG of 2048 x 2048 pixels, four bands, smooth with noise: it takes many reads."""
     rng = np.random.default_rng(2024)
     knots = rng.uniform(200, 5000, (4, _COARSE, _COARSE))
     at = np.linspace(0, _COARSE - 1.001, _SIDE)

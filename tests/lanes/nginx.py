@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from lanes.services import free_port, listens, need, running
+from lanes.services import free_ports, listens, need, running
 
 HINT = "apt-get install nginx-light"
 _KINDS = {
@@ -73,7 +73,7 @@ def nginx(root: Path, folder: Path) -> Iterator[Nginx]:
     """Serve ``root`` while the block runs; logs and such go to ``folder``."""
     program = need("nginx", hint=HINT)
     flag, log = folder / "is-down", folder / "access.log"
-    ports = {kind: free_port() for kind in _KINDS}
+    ports = dict(zip(_KINDS, free_ports(len(_KINDS)), strict=True))
     servers = [
         f"  server {{ listen 127.0.0.1:{ports[kind]}; root {root}; {rules.replace('FLAG', str(flag))} }}"
         for kind, rules in _KINDS.items()

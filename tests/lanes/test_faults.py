@@ -1,4 +1,4 @@
-"""Imagery read over HTTP from servers that misbehave: the same map, or one clear line and nothing left behind."""
+"""Imagery from servers that misbehave: the same map, or one clear line and nothing left behind."""
 
 import json
 import socket
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from lanes.conftest import BIG, BIG_BANDS, SAMPLE
 from lanes.nginx import Nginx
 from lanes.services import GEOSEG, geoseg, one_line, rasters, wait_until

@@ -1,0 +1,54 @@
+"""How much memory another process takes."""
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+KB_PER_MB = 1024
+_SAMPLE_EVERY_S = 0.05
+
+
+class MemoryWatch(threading.Thread):
+    """Watches how much memory a process and its descendants have ever held, until it is gone.
+
+    ``ru_maxrss`` of wait4(2) would do, but a process that starts another hands its own peak down to it. The
+    peaks of several processes are added up, though they need not have been at the same time.
+    """
+
+    def __init__(self, pid: int) -> None:
+        super().__init__(daemon=True)
+        self._pid = pid
+        self._highest: dict[int, float] = {}
+        self.peaks: list[tuple[float, float]] = []
+        """``time.time()`` and largest resident memory up to then, MB of 2**20 bytes; empty without /proc."""
+        self.start()
+
+    def run(self) -> None:
+        """Look every 50 ms; the kernel keeps the peak in between (VmHWM, proc_pid_status(5))."""
+        while (mb := _highest_mb(self._pid)) > 0:
+            self._highest[self._pid] = mb
+            for pid in _descendants(self._pid):
+                self._highest[pid] = max(_highest_mb(pid), self._highest.get(pid, 0.0))
+            self.peaks.append((time.time(), sum(self._highest.values())))
+            time.sleep(_SAMPLE_EVERY_S)
+
+
+def _descendants(pid: int) -> Iterator[int]:
+    for children in Path(f"/proc/{pid}/task").glob("*/children"):
+        try:
+            found = children.read_text().split()
+        except OSError:
+            continue
+        for child in found:
+            yield int(child)
+            yield from _descendants(int(child))
+
+
+def _highest_mb(pid: int) -> float:
+    """0 for a process that has ended, or where there is no /proc."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0.0
+    return next((int(line.split()[1]) / KB_PER_MB for line in lines if line.startswith("VmHWM")), 0.0)
