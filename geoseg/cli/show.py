@@ -99,7 +99,8 @@ def dry_run(recipe: Recipe, *, quiet: bool, as_json: bool) -> None:
     table.add_row("memory", f"about {cost.memory_mb + 600:,.0f} MB at most")
     table.add_row(
         "time",
-        f"about {_duration(cost.predict_s + cost.read_s)} (prediction {_duration(cost.predict_s)}, timed on one tile here)",
+        f"about {_duration(cost.predict_s + cost.read_s)} "
+        f"(prediction {_duration(cost.predict_s)}, timed on one tile here)",
     )
     _results.print(table)
 

@@ -103,7 +103,8 @@ def _describe(image: str) -> dict[str, Any]:
             return _info(source, image)
 
     try:
-        with gdal_env():
+        # A mistyped address is told at once; GDAL itself would repeat even a "404, not found" for 12 s.
+        with gdal_env({"GDAL_HTTP_MAX_RETRY": "0"}):
             return read_patiently(image, read)
     except ImageryError:
         if _is_path(image) and Path(image).is_dir():

@@ -12,7 +12,6 @@ import numpy as np
 import pystac
 import rasterio
 import shapely
-import torch
 import xarray as xr
 from affine import Affine
 from numpy.typing import NDArray
@@ -135,7 +134,7 @@ def _predict(task: BlockTask, mask: NDArray[np.bool_]) -> tuple[NDArray[np.uint8
             window=window,
             mask=mask,
             batch_size=task.batch_size,
-            device=_device(task.device),
+            device=task.device,
             on_rows=_row_listener(task),
         )
     return np.stack([done.class_id.to_numpy(), done.confidence.to_numpy()]), float(done.attrs["read_s"])
@@ -154,12 +153,6 @@ def _row_listener(task: BlockTask) -> Callable[[int], None] | None:
     if listener is None:
         return None
     return lambda n_rows: listener(n_rows * task.block.window.width)
-
-
-def _device(wanted: str) -> str:
-    if wanted != "auto":
-        return wanted
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 @lru_cache(maxsize=2)

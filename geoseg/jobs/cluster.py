@@ -49,8 +49,8 @@ def run_on(address: str, tasks: list[BlockTask], *, on_done: Callable[[BlockDone
         client = Client(address, timeout=_CONNECT_TIMEOUT_S, set_as_default=False)
     except (OSError, TimeoutError, ValueError) as error:
         raise RecipeError(
-            f"No Dask scheduler answers at {address} ({type(error).__name__}). Start one with 'dask scheduler' "
-            "and workers with 'dask worker ADDRESS', or leave --scheduler out."
+            f"No Dask scheduler answers at {address} ({type(error).__name__}). Start one with "
+            "'dask scheduler' and workers with 'dask worker ADDRESS', or leave --scheduler out."
         ) from None
     with client:
         _check_workers(client, address, tasks[0].parts)

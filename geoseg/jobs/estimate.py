@@ -1,16 +1,13 @@
 """What a run will cost: said by ``--dry-run``, before it is paid."""
 
-import time
 from dataclasses import dataclass
-
-import numpy as np
-import torch
 
 from geoseg.grid.tiling import Tile
 from geoseg.imagery.loader import CELL, band_metadata
+from geoseg.inference.predictor import seconds_per_tile
 from geoseg.jobs.blocks import aoi_mask
 from geoseg.jobs.plan import Plan, items_near
-from geoseg.models.zoo import create_model, normalise
+from geoseg.models.zoo import create_model
 
 NETWORK_MB_PER_S = 10.0
 """Assumed for remote assets; local ones are not counted."""
@@ -50,7 +47,7 @@ def estimate(plan: Plan) -> Estimate:
         ]
         read_mb += sum(per_item) * hull.width * hull.height / 1e6
     is_remote = any(a.href.startswith("http") for i in plan.inputs.items for a in i.assets.values())
-    seconds = _seconds_per_tile(plan)
+    seconds = seconds_per_tile(create_model(plan.recipe.model), plan.tiles.size)
     return Estimate(
         n_tiles=n_tiles,
         read_mb=read_mb,
@@ -75,16 +72,3 @@ def _memory_mb(plan: Plan, n_items: int) -> float:
     cells = 4 * CELL * CELL * n_bands * n_items * 4 * 3
     block = 6 * plan.recipe.block_size**2
     return plan.recipe.workers * (strip + sums + cells + block) / 1e6
-
-
-def _seconds_per_tile(plan: Plan) -> float:
-    model = create_model(plan.recipe.model)
-    size = plan.tiles.size
-    zeros = torch.zeros(1, len(plan.card.bands), size, size)
-    times = []
-    with torch.inference_mode():
-        for _ in range(2):
-            started = time.perf_counter()
-            model.module(normalise(zeros, plan.card)).softmax(1)
-            times.append(time.perf_counter() - started)
-    return float(np.min(times))

@@ -1,33 +1,33 @@
 """What a run will do, worked out before anything long begins."""
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pystac
 import shapely
+import shapely.affinity
 from odc.geo.geobox import GeoBox
 from odc.geo.geom import Geometry
 from shapely.geometry.base import BaseGeometry
 
-from geoseg.aoi import area_km2, read_aoi, swapped, to_degrees
-from geoseg.errors import CoverageError, RecipeError
+from geoseg.aoi import to_degrees
+from geoseg.errors import RecipeError
 from geoseg.grid.geobox import geobox_for, project
 from geoseg.grid.tiling import Block, TilePlan, blocks_of
-from geoseg.imagery.composite import COMPOSITES, ORDER_BY_CLOUDS, ORDER_BY_DATE
-from geoseg.imagery.local import COLLECTION, items_from_images
+from geoseg.imagery.composite import COMPOSITES
+from geoseg.imagery.local import COLLECTION
 from geoseg.imagery.preflight import Preflight, check_inputs, with_bands
+from geoseg.jobs.find import EVERYTHING, find_items, in_order
 from geoseg.models.card import ModelCard
 from geoseg.models.zoo import card_of
 from geoseg.recipe import Recipe
 from geoseg.stac.catalog import Catalog, load_catalog
-from geoseg.stac.items import Selection, search, select_items
+from geoseg.stac.items import Selection, select_items
 
 Say = Callable[[str], None]
-_EVERYTHING = "../.."
 _FAR_PX = 64
 """Items whose footprint is nearer than this to a block are handed to it: footprints are drawn roughly."""
 
@@ -84,11 +84,11 @@ def plan_run(recipe: Recipe, *, say: Say) -> Plan:
     for line in assumed:
         say(line)
     watch = _Watch()
-    items, aoi = _find(recipe, catalog)
+    items, aoi = find_items(recipe, catalog)
     items = with_bands(items, card, catalog=catalog)
     selection = select_items(items, aoi, per_place=recipe.max_items, min_coverage=recipe.min_coverage)
     watch.lap("search")
-    ordered = _in_order(selection.items, found=items, recipe=recipe)
+    ordered = in_order(selection.items, found=items, recipe=recipe)
     inputs = check_inputs(
         ordered,
         card,
@@ -178,7 +178,7 @@ def _with_defaults(recipe: Recipe, catalog: Catalog) -> tuple[Recipe, list[str]]
 
 def _dates(catalog: Catalog) -> tuple[str, str]:
     if not catalog.url.startswith(("http://", "https://")):
-        return _EVERYTHING, "all that the catalog has"
+        return EVERYTHING, "all that the catalog has"
     today = datetime.now(UTC).date()
     interval = f"{today - timedelta(days=365)}/{today}"
     return interval, f"the last 12 months, {interval}"
@@ -188,105 +188,6 @@ def _name_of(recipe: Recipe) -> str:
     source = recipe.aoi or recipe.image[0]
     path = Path(source.partition("|")[0])
     return path.stem if path.exists() or recipe.aoi is None else "area"
-
-
-# --- finding -------------------------------------------------------------------------------------
-
-
-def _find(recipe: Recipe, catalog: Catalog) -> tuple[pystac.ItemCollection, Geometry]:
-    if recipe.image:
-        items = items_from_images(
-            list(recipe.image), bands=recipe.bands, scale=recipe.scale, offset=recipe.offset
-        )
-        return items, _aoi_of(recipe, items)
-    aoi = _read(recipe, str(recipe.aoi))
-    try:
-        return _search(recipe, catalog, aoi), aoi
-    except CoverageError as error:
-        other = swapped(aoi)
-        if other is not None and _is_covered(recipe, catalog, other):
-            hint = "With longitude and latitude swapped there would be items: check the order of coordinates."
-            raise CoverageError(f"{error} {hint}") from None
-        raise
-
-
-def _search(recipe: Recipe, catalog: Catalog, aoi: Geometry) -> pystac.ItemCollection:
-    return search(
-        aoi,
-        catalog=catalog,
-        collection=recipe.collection,
-        datetime=recipe.datetime or _EVERYTHING,
-        max_cloud_cover=recipe.max_cloud_cover,
-    )
-
-
-def _is_covered(recipe: Recipe, catalog: Catalog, aoi: Geometry) -> bool:
-    try:
-        return len(_search(recipe, catalog, aoi)) > 0
-    except CoverageError:
-        return False
-
-
-def _read(recipe: Recipe, source: str) -> Geometry:
-    return read_aoi(source, crs=recipe.aoi_crs, max_area_km2=recipe.max_area_km2)
-
-
-def _aoi_of(recipe: Recipe, items: pystac.ItemCollection) -> Geometry:
-    """The area given, else what the first image covers in its own CRS, so that its own pixels are mapped."""
-    if recipe.aoi is not None:
-        return _read(recipe, recipe.aoi)
-    extents = []
-    for asset in (a for i in items for a in i.assets.values()):
-        fields = asset.extra_fields
-        shape, transform = fields["proj:shape"], fields["proj:transform"]
-        affine = GeoBox(shape, _affine(transform), fields["proj:code"] or fields["proj:wkt2"])
-        extents.append((abs(transform[0]), affine.extent))
-    finest = min(size for size, _ in extents)
-    same = [e for size, e in extents if math.isclose(size, finest, rel_tol=1e-6)]
-    aoi = same[0]
-    for extent in same[1:]:
-        aoi = aoi | extent.to_crs(str(aoi.crs))
-    if area_km2(aoi) > recipe.max_area_km2:
-        raise RecipeError(
-            f"The images cover {area_km2(aoi):,.0f} km², more than --max-area-km2 {recipe.max_area_km2:,.0f}. "
-            "Give an --aoi, or raise the limit."
-        )
-    return aoi
-
-
-def _affine(transform: list[float]):  # type: ignore[no-untyped-def]
-    from affine import Affine
-
-    return Affine(*transform[:6])
-
-
-def _in_order(
-    items: pystac.ItemCollection, *, found: pystac.ItemCollection, recipe: Recipe
-) -> pystac.ItemCollection:
-    """The items selected (least cloudy first), in the order in which the composite prefers them."""
-    if recipe.image:
-        chosen = {item.id for item in items}
-        return pystac.ItemCollection([item for item in found if item.id in chosen])
-    if recipe.composite == ORDER_BY_DATE and recipe.date:
-        try:
-            wanted = date.fromisoformat(recipe.date)
-        except ValueError:
-            raise RecipeError(f"--date {recipe.date} is not a date. Give it as 2024-07-01.") from None
-        return pystac.ItemCollection(
-            sorted(items.items, key=lambda i: _nearness(i, wanted))
-        )
-    if recipe.composite == ORDER_BY_CLOUDS:
-        return items
-    return pystac.ItemCollection(sorted(items, key=lambda i: (_day(i), i.id)))
-
-
-def _nearness(item: pystac.Item, wanted: date) -> tuple[int, int, str]:
-    day = _day(item)
-    return abs((day - wanted).days), -day.toordinal(), item.id
-
-
-def _day(item: pystac.Item) -> date:
-    return (item.datetime or item.common_metadata.start_datetime or datetime(1970, 1, 1, tzinfo=UTC)).date()
 
 
 def _tile_plan(geobox: GeoBox, recipe: Recipe, card: ModelCard) -> TilePlan:

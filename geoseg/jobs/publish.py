@@ -22,9 +22,9 @@ from geoseg.imagery.local import COLLECTION
 from geoseg.jobs.plan import Plan
 from geoseg.legend import CONFIDENCE_SCALE
 from geoseg.polygons.trace import polygonize_files
+from geoseg.report.facts import AreaAsked, ItemFacts, ModelFacts, Report, RunFacts
 from geoseg.report.html import render_html
 from geoseg.report.preview import map_png_bytes, write_preview
-from geoseg.report.facts import AreaAsked, ItemFacts, ModelFacts, Report, RunFacts
 from geoseg.report.summary import summarize
 from geoseg.stac.signing import redact
 from geoseg.writers.cog import mosaic_cog
@@ -170,11 +170,12 @@ def _lineage(plan: Plan) -> Lineage:
     dated = [i.datetime for i in plan.selection.items if i.datetime]
     source = "images" if plan.catalog.name == COLLECTION else plan.catalog.title
     hrefs = [h for i in plan.selection.items if (h := i.get_self_href())]
+    made_of = f"{plan.recipe.composite} of {len(plan.selection.items)} items of {source}"
     return Lineage(
         source_hrefs=tuple(redact(h) for h in hrefs),
         start=min(dated, default=datetime(1970, 1, 1, tzinfo=UTC)),
         end=max(dated, default=datetime(1970, 1, 1, tzinfo=UTC)),
-        text=f"{plan.recipe.composite} of {len(plan.selection.items)} items of {source}, model {plan.card.name}",
+        text=f"{made_of}, model {plan.card.name}",
         software={"geoseg": version("geoseg")},
     )
 

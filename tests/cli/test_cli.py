@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 
 import pytest
-
 from builders import geobox_at, smooth, write_image
+
 from geoseg.recipe import Recipe
 from geoseg.resources import resource_folder
 
@@ -34,7 +34,9 @@ def test_help_is_fast_and_imports_no_torch():
         times.append(time.perf_counter() - started)
     assert min(times) < 0.7
     probe = "import sys, geoseg, geoseg.cli.main; print(sorted({'torch','rasterio','geopandas','dask'} & set(sys.modules)))"
-    assert subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True).stdout.strip() == "[]"
+    assert (
+        subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True).stdout.strip() == "[]"
+    )
 
 
 def test_every_recipe_key_is_a_flag():
@@ -58,19 +60,32 @@ def test_predict_ends_with_a_table_and_json_is_json(image, tmp_path):
 
 def test_geojson_on_standard_input(tmp_path):
     text = (SAMPLE / "area.geojson").read_text()
-    done = geoseg("predict", "--aoi", "-", "--catalog", "sample", "--out", str(tmp_path / "map"), "-q", stdin=text)
+    done = geoseg(
+        "predict", "--aoi", "-", "--catalog", "sample", "--out", str(tmp_path / "map"), "-q", stdin=text
+    )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "map" / "class.tif").exists()
 
 
 def test_dry_run_says_what_it_will_cost_and_makes_nothing(tmp_path):
     out = tmp_path / "map"
-    done = geoseg("predict", "--aoi", str(SAMPLE / "area.geojson"), "--catalog", "sample", "--out", str(out), "--dry-run")
+    done = geoseg(
+        "predict",
+        "--aoi",
+        str(SAMPLE / "area.geojson"),
+        "--catalog",
+        "sample",
+        "--out",
+        str(out),
+        "--dry-run",
+    )
     assert done.returncode == 0, done.stderr
     for word in ("item", "grid", "tiles", "to read", "memory", "time"):
         assert word in done.stdout
     assert not out.exists()
-    facts = geoseg("predict", "--aoi", str(SAMPLE / "area.geojson"), "--catalog", "sample", "--dry-run", "--json", "-q")
+    facts = geoseg(
+        "predict", "--aoi", str(SAMPLE / "area.geojson"), "--catalog", "sample", "--dry-run", "--json", "-q"
+    )
     estimate = json.loads(facts.stdout)["estimate"]
     assert estimate["n_tiles"] >= 1
     assert estimate["read_mb"] > 0
@@ -121,7 +136,15 @@ def test_a_bug_is_a_traceback_and_exit_1(tmp_path):
 
 def test_an_unreachable_catalog_names_the_sample(tmp_path):
     """Nothing listens on the discard port."""
-    done = geoseg("predict", "--aoi", "1,2,1.1,2.1", "--catalog", "http://127.0.0.1:9/stac", "--out", str(tmp_path / "x"))
+    done = geoseg(
+        "predict",
+        "--aoi",
+        "1,2,1.1,2.1",
+        "--catalog",
+        "http://127.0.0.1:9/stac",
+        "--out",
+        str(tmp_path / "x"),
+    )
     assert done.returncode == 2
     last = done.stderr.strip().splitlines()[-1]
     assert "--catalog sample" in last
@@ -131,7 +154,10 @@ def test_an_unreachable_catalog_names_the_sample(tmp_path):
 def test_models_catalogs_and_doctor():
     cards = json.loads(geoseg("models", "list", "--json").stdout)
     assert cards[0]["name"] == "spectral-rules"
-    assert json.loads(geoseg("models", "show", "spectral-rules").stdout)["properties"]["mlm:name"] == "spectral-rules"
+    assert (
+        json.loads(geoseg("models", "show", "spectral-rules").stdout)["properties"]["mlm:name"]
+        == "spectral-rules"
+    )
     names = [c["name"] for c in json.loads(geoseg("catalogs", "--json").stdout)]
     assert {"earth-search", "planetary-computer", "hls", "cdse", "sample"} <= set(names)
     doctor = json.loads(geoseg("doctor", "--json").stdout)
@@ -143,7 +169,9 @@ def test_models_catalogs_and_doctor():
 def test_flags_win_over_the_recipe_and_both_are_in_the_manifest(image, tmp_path):
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(f'image = ["{image}"]\nmodel = "spectral-rules-vnir"\nmin_area_ha = 0.05\n')
-    done = geoseg("predict", "--recipe", str(recipe), "--min-area-ha", "0.1", "--out", str(tmp_path / "map"), "-q")
+    done = geoseg(
+        "predict", "--recipe", str(recipe), "--min-area-ha", "0.1", "--out", str(tmp_path / "map"), "-q"
+    )
     assert done.returncode == 0, done.stderr
     resolved = json.loads((tmp_path / "map" / "manifest.json").read_text())["recipe"]
     assert resolved["min_area_ha"] == 0.1

@@ -1,6 +1,8 @@
 """Small GeoTIFFs, items over them, and the way from files to pixels that the tests of this room share."""
 
 from collections.abc import Sequence
+from datetime import UTC as UTC_TIME
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from geoseg.models.card import ModelCard
 from geoseg.stac.catalog import Catalog
 
 IMAGES = Catalog(name=COLLECTION, title="the images given", url="")
+DAY = datetime(2024, 6, 1, tzinfo=UTC_TIME)
 UTM = "EPSG:32725"
 NORTH_UP = Affine(10, 0, 500_000, 0, -10, 9_000_000)
 IMAGERY = Path(__file__).parents[2] / "../shared/data/imagery"
@@ -109,16 +112,21 @@ def item_of(
     **properties: Any,
 ) -> pystac.Item:
     """A STAC item over (path, extra fields) assets named a, b, c ..., placed by what the files say."""
-    item = pystac.Item(name, None, None, None, properties={"datetime": "2024-06-01T00:00:00Z", **properties})
+    item = pystac.Item(name, None, None, DAY, properties={**properties})
     item.collection_id = collection
     footprint = None
     for key, (path, fields) in zip("abcdefgh", assets, strict=False):
         with rasterio.open(path) as file:
             geobox = GeoBox(file.shape, file.transform, str(file.crs))
-            proj = {"proj:code": str(file.crs), "proj:shape": list(file.shape), "proj:transform": list(file.transform)[:6]}
+            proj = {
+                "proj:code": str(file.crs),
+                "proj:shape": list(file.shape),
+                "proj:transform": list(file.transform)[:6],
+            }
         footprint = footprint or geobox.extent.to_crs("EPSG:4326")
         item.add_asset(
-            key, pystac.Asset(path, media_type="image/tiff; application=geotiff", extra_fields={**proj, **fields})
+            key,
+            pystac.Asset(path, media_type="image/tiff; application=geotiff", extra_fields={**proj, **fields}),
         )
     assert footprint is not None
     item.geometry, item.bbox = footprint.json, list(footprint.boundingbox.bbox)

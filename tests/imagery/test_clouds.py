@@ -53,7 +53,23 @@ def test_qa_pixel_values_of_real_scenes(name: str, rule: CloudRule) -> None:
     # Landsat 8-9 Collection 2 Level 2 Science Product Guide, table of QA_PIXEL values. Clear: land, water, cloud
     # of middling confidence only (land, water), snow. The rest: fill, dilated cloud, cloud, shadow, cirrus.
     clear = [21824, 21888, 22080, 22144, 30048]
-    cloudy = [1, 21826, 21890, 22280, 23888, 23952, 24088, 24216, 24344, 24472, 54596, 54852, 55052, 56856, 57240]
+    cloudy = [
+        1,
+        21826,
+        21890,
+        22280,
+        23888,
+        23952,
+        24088,
+        24216,
+        24344,
+        24472,
+        54596,
+        54852,
+        55052,
+        56856,
+        57240,
+    ]
     assert not any(masked([float(v) for v in clear], as_given(rule)))
     assert all(masked([float(v) for v in cloudy], as_given(rule)))
 
@@ -92,7 +108,9 @@ def test_each_time_has_its_own_rule_and_no_rule_masks_nothing() -> None:
 def test_no_clouds_no_change_and_lazy_stays_lazy() -> None:
     data = xr.DataArray(np.ones((1, 1, 2, 2), np.float32), dims=("time", "band", "y", "x")).chunk()
     assert mask_clouds(data, None) is data
-    clouds = xr.DataArray(np.zeros((1, 2, 2), np.float32), dims=("time", "y", "x"), attrs={"rules": [{"bits": [1]}]})
+    clouds = xr.DataArray(
+        np.zeros((1, 2, 2), np.float32), dims=("time", "y", "x"), attrs={"rules": [{"bits": [1]}]}
+    )
     done = mask_clouds(data, clouds.chunk())
     assert done.chunks is not None
     assert done.dims == ("time", "band", "y", "x")

@@ -79,7 +79,9 @@ def test_one_time_is_itself(method: str) -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_nothing_is_nodata_and_stays_float32(method: str) -> None:
-    done = composite(xr.DataArray(np.full((3, 2, 4, 4), np.nan, np.float32), dims=("time", "band", "y", "x")), method)
+    done = composite(
+        xr.DataArray(np.full((3, 2, 4, 4), np.nan, np.float32), dims=("time", "band", "y", "x")), method
+    )
     assert done.dtype == np.float32
     assert np.isnan(done).all()
 

@@ -87,7 +87,9 @@ def test_wrong_bands(tmp_path: Path, given_bands: list[str], text: str) -> None:
 
 def test_no_known_name(tmp_path: Path) -> None:
     path = write(tmp_path / "a.tif", dn(8), names=["one"])
-    with pytest.raises(ImageryError, match=r"No known band name in .*a\.tif \(it has one, band 2, .*\.\.\.\)") as error:
+    with pytest.raises(
+        ImageryError, match=r"No known band name in .*a\.tif \(it has one, band 2, .*\.\.\.\)"
+    ) as error:
         items_from_images([path])
     assert "--bands blue,green,red,nir" in message(error)
 
@@ -103,7 +105,9 @@ def test_a_band_twice_in_one_file(tmp_path: Path) -> None:
 
 def test_files_of_different_resolution_are_one_item(tmp_path: Path) -> None:
     fine = write(tmp_path / "10m.tif", dn(2, 40, 40), names=["red", "nir"])
-    coarse = write(tmp_path / "20m.tif", dn(1, 20, 20), names=["swir16"], transform=NORTH_UP @ Affine.scale(2))
+    coarse = write(
+        tmp_path / "20m.tif", dn(1, 20, 20), names=["swir16"], transform=NORTH_UP @ Affine.scale(2)
+    )
     (item,) = items_from_images([fine, coarse])
     assert names_of(item) == ["red", "nir", "swir16"]
     assert [a.extra_fields["proj:transform"][0] for a in item.assets.values()] == [10, 20]
@@ -138,7 +142,9 @@ def test_an_item_covers_what_all_its_files_cover(tmp_path: Path) -> None:
 
 def test_other_bands_elsewhere_are_another_item(tmp_path: Path) -> None:
     here = write(tmp_path / "here.tif", dn(1), names=["red"])
-    there = write(tmp_path / "there.tif", dn(1), names=["nir"], transform=NORTH_UP @ Affine.translation(50, 0))
+    there = write(
+        tmp_path / "there.tif", dn(1), names=["nir"], transform=NORTH_UP @ Affine.translation(50, 0)
+    )
     assert [names_of(i) for i in items_from_images([here, there])] == [["red"], ["nir"]]
 
 
@@ -147,7 +153,10 @@ def test_the_date_of_a_tiff(tmp_path: Path) -> None:
     with rasterio.open(dated, "r+") as file:
         file.update_tags(TIFFTAG_DATETIME="2021:07:05 10:11:12")
     first, second = items_from_images([dated, undated])
-    assert (first.datetime.isoformat()[:19], first.properties["geoseg:datetime_known"]) == ("2021-07-05T10:11:12", True)
+    assert (first.datetime.isoformat()[:19], first.properties["geoseg:datetime_known"]) == (
+        "2021-07-05T10:11:12",
+        True,
+    )
     assert second.properties["geoseg:datetime_known"] is False
 
 
@@ -155,7 +164,9 @@ def test_the_date_of_a_tiff(tmp_path: Path) -> None:
 
 
 def test_tags_of_the_file(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.tif", dn(2), names=["red", "nir"], scales=[1e-4, 2e-4], offsets=[-0.1, 0], nodata=7)
+    path = write(
+        tmp_path / "a.tif", dn(2), names=["red", "nir"], scales=[1e-4, 2e-4], offsets=[-0.1, 0], nodata=7
+    )
     (item,) = items_from_images([path])
     assert layers_of(item, "scale") == [1e-4, 2e-4]
     assert layers_of(item, "offset") == [-0.1, 0]
@@ -191,7 +202,9 @@ def test_scale_and_offset_given_beat_the_files(
 
 def test_wrong_number_of_scales(tmp_path: Path) -> None:
     path = write(tmp_path / "a.tif", dn(3), names=VNIR)
-    with pytest.raises(RecipeError, match=r"^--scale has 2 values, but there are 3 bands .*or one for all\.$"):
+    with pytest.raises(
+        RecipeError, match=r"^--scale has 2 values, but there are 3 bands .*or one for all\.$"
+    ):
         items_from_images([path], scale=[1, 2])
 
 
@@ -201,7 +214,9 @@ def test_dtypes_are_read_as_they_are(tmp_path: Path, dtype: str) -> None:
     path = write(tmp_path / "a.tif", pixels, names=VNIR)
     inputs = checked(path, scale=[0.01])
     geobox = GeoBox((30, 30), NORTH_UP, UTM)
-    np.testing.assert_array_equal(read_on(inputs.items, geobox, VNIR)[0], pixels.astype("f4") * np.float32(0.01))
+    np.testing.assert_array_equal(
+        read_on(inputs.items, geobox, VNIR)[0], pixels.astype("f4") * np.float32(0.01)
+    )
 
 
 # --- places --------------------------------------------------------------------------------------
@@ -320,7 +335,9 @@ def test_not_an_image(tmp_path: Path) -> None:
 
 def test_no_crs(tmp_path: Path) -> None:
     path = write(tmp_path / "a.tif", dn(1), names=["red"], crs=None)
-    with pytest.raises(ImageryError, match=r"has no CRS.*gdal_translate -a_srs EPSG:<code> IN\.tif OUT\.tif$"):
+    with pytest.raises(
+        ImageryError, match=r"has no CRS.*gdal_translate -a_srs EPSG:<code> IN\.tif OUT\.tif$"
+    ):
         items_from_images([path])
 
 
@@ -338,12 +355,14 @@ def test_control_points_only(tmp_path: Path) -> None:
         file.write(dn(1))
         points = [(0, 0, 5e5, 9e6), (0, 50, 5.005e5, 9e6), (40, 0, 5e5, 8.9996e6)]
         file.gcps = [GroundControlPoint(*p) for p in points], rasterio.crs.CRS.from_epsg(32725)
-    with pytest.raises(ImageryError, match=r"placed by control points.*gdalwarp -t_srs EPSG:<code> IN\.tif OUT\.tif$"):
+    with pytest.raises(
+        ImageryError, match=r"placed by control points.*gdalwarp -t_srs EPSG:<code> IN\.tif OUT\.tif$"
+    ):
         items_from_images([str(path)])
 
 
 class _Nothing(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:  # noqa: N802
+    def do_GET(self) -> None:
         self.send_error(404)
 
     do_HEAD = do_GET  # noqa: N815

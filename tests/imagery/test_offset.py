@@ -51,7 +51,9 @@ NO_SAMPLES: list[NDArray[np.float32]] = []
         ({FLAG: False, BASELINE: "04.00"}, None, -1000),
     ],
 )
-@pytest.mark.parametrize("samples", [NO_SAMPLES, DESERT, [s[:50] for s in DARK_GROUND]], ids=["none", "bright", "few"])
+@pytest.mark.parametrize(
+    "samples", [NO_SAMPLES, DESERT, [s[:50] for s in DARK_GROUND]], ids=["none", "bright", "few"]
+)
 def test_metadata_decides_where_pixels_are_silent(
     properties: dict[str, Any], declared: float | None, expected: int, samples: list[NDArray[np.float32]]
 ) -> None:
@@ -60,7 +62,13 @@ def test_metadata_decides_where_pixels_are_silent(
     assert not choice.is_conflict
 
 
-METADATA = [({}, None), ({BASELINE: "02.14"}, None), ({BASELINE: "05.09"}, None), ({FLAG: True}, -0.1), ({}, -0.1)]
+METADATA = [
+    ({}, None),
+    ({BASELINE: "02.14"}, None),
+    ({BASELINE: "05.09"}, None),
+    ({FLAG: True}, -0.1),
+    ({}, -0.1),
+]
 
 
 @pytest.mark.parametrize(("properties", "declared"), METADATA)
@@ -102,7 +110,9 @@ def test_fill_of_zero_proves_nothing(share: float, seed: int) -> None:
 @given(st.permutations(range(4)), st.sampled_from([DARK_GROUND, WITH_OFFSET, DESERT, OVERCORRECTED]))
 def test_the_order_of_bands_does_not_matter(order: list[int], samples: list[NDArray[np.float32]]) -> None:
     shuffled = [samples[i] for i in order]
-    assert decide_offset({BASELINE: "04.00"}, None, shuffled) == decide_offset({BASELINE: "04.00"}, None, samples)
+    assert decide_offset({BASELINE: "04.00"}, None, shuffled) == decide_offset(
+        {BASELINE: "04.00"}, None, samples
+    )
 
 
 @pytest.mark.parametrize(

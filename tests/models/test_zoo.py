@@ -4,9 +4,9 @@ import json
 
 import pytest
 import torch
+from builders import BANDS, model_folder, network
 from stac_validation import validate_item
 
-from builders import BANDS, model_folder, network
 from geoseg.errors import ModelError
 from geoseg.models.card import read_card, to_item, write_card
 from geoseg.models.zoo import FAMILIES, create_model, model_names
@@ -79,7 +79,10 @@ def test_weights_of_another_network_are_refused(tmp_path):
         (lambda item: item["properties"].pop("mlm:name"), "lacks 'mlm:name'"),
         (lambda item: item["properties"].update({"mlm:architecture": "unett"}), "did you mean unet"),
         (lambda item: item["properties"]["mlm:input"][0].update({"bands": ["red"]}), "4 values for 1 bands"),
-        (lambda item: item["properties"]["mlm:hyperparameters"].update({"encoder_name": "resnet19"}), "resnet18"),
+        (
+            lambda item: item["properties"]["mlm:hyperparameters"].update({"encoder_name": "resnet19"}),
+            "resnet18",
+        ),
     ],
 )
 def test_a_broken_card_is_explained(tmp_path, change, message):
@@ -100,7 +103,12 @@ def test_unknown_names_get_the_nearest():
 def test_rules_know_textbook_spectra():
     """green, red, nir, swir16 of clear water, dense grass, dry sand, and a mixed roof-and-garden pixel."""
     model = create_model("spectral-rules")
-    spectra = [[0.06, 0.04, 0.02, 0.01], [0.09, 0.06, 0.45, 0.2], [0.28, 0.34, 0.4, 0.5], [0.12, 0.12, 0.2, 0.2]]
+    spectra = [
+        [0.06, 0.04, 0.02, 0.01],
+        [0.09, 0.06, 0.45, 0.2],
+        [0.28, 0.34, 0.4, 0.5],
+        [0.12, 0.12, 0.2, 0.2],
+    ]
     pixels = torch.tensor(spectra).T[None, :, :, None]  # (1, band, 4, 1)
     names = [c.name for c in model.card.legend.classes]
     found = [names[i] for i in model.module(pixels)[0, :, :, 0].argmax(0)]
