@@ -18,7 +18,7 @@ from geoseg.recipe import MAX_AREA_KM2
 from geoseg.vectors import read_features
 
 _MAX_DEGREES = 360.0
-_MAX_COORDINATE = 1e9
+_MAX_COORDINATE = 1e8
 _MIN_AREA_KM2 = 1e-8
 
 

@@ -9,7 +9,7 @@ from shapely.geometry.base import BaseGeometry
 WGS84 = CRS("EPSG:4326")
 _STEP_M = 1000.0
 _STEP_DEG = 0.01
-_MAX_POINTS = 200_000
+_MAX_POINTS = 20_000
 """Densified outlines have about this many points at most."""
 _NO_AREA = 1e-18
 """Square degrees or square metres: what overlay computes with is then rounding error."""

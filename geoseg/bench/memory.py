@@ -27,11 +27,15 @@ class MemoryWatch(threading.Thread):
     def run(self) -> None:
         """Look every 50 ms; the kernel keeps the peak in between (VmHWM, proc_pid_status(5))."""
         while (mb := _highest_mb(self._pid)) > 0:
-            self._highest[self._pid] = mb
+            self._note(self._pid, mb)
             for pid in _descendants(self._pid):
-                self._highest[pid] = max(_highest_mb(pid), self._highest.get(pid, 0.0))
+                self._note(pid, _highest_mb(pid))
             self.peaks.append((time.time(), sum(self._highest.values())))
             time.sleep(_SAMPLE_EVERY_S)
+
+    def _note(self, pid: int, mb: float) -> None:
+        # VmHWM is exact to some hundred kB only and may even go down by that.
+        self._highest[pid] = max(mb, self._highest.get(pid, 0.0))
 
 
 def _descendants(pid: int) -> Iterator[int]:

@@ -47,7 +47,7 @@ class TilePlan:
         if self.size < least:
             raise RecipeError(
                 f"Tiles of {self.size} pixels are too small for a halo of {self.halo} on each side. "
-                f"Give --tile-size {least} or more, or --halo {max(self.size // 4, 0)} or less."
+                f"Give --tile-size {least} or more{', or a smaller --halo' if self.halo else ''}."
             )
 
     @property

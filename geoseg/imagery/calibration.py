@@ -22,8 +22,8 @@ _FILL_SHARE = 0.001
 _ON_ITS_OWN = 0.05
 """A value of this part of its pixels in some bands only is a measured one."""
 _GUIDE = "Say what they mean with --scale and --offset, one value or one per band"
-_LANDSAT_DARKEST = 6900
-"""Landsat Collection 2 level 2 stores reflectance 0 as 7273 (USGS, Science Product Guide)."""
+_LANDSAT_DARKEST, _LANDSAT_BRIGHTEST = 6900, 65455
+"""Landsat Collection 2 level 2 stores reflectance 0 as 7273 (USGS, Science Product Guide: -0.2 to 1.6)."""
 
 
 @dataclass(frozen=True)
@@ -131,15 +131,15 @@ def _from_values(
     if high <= 2 and not all(d.startswith(("int", "uint")) for d in dtypes):
         return 1.0, 0.0, f"values up to {high:.2g} were taken as reflectance"
     darkest = min(float(np.percentile(band, 1)) for band in valid if band.size)
-    if darkest > _LANDSAT_DARKEST:
+    if darkest > _LANDSAT_DARKEST and high <= _LANDSAT_BRIGHTEST:
         raise PreflightError(
             f"{item_id} holds values from {darkest:,.0f} to {high:,.0f} and states no scale. "
             "If it is Landsat Collection 2 level 2, give --scale 0.0000275 --offset -0.2."
         )
     if not 200 < high <= 30_000:
         raise PreflightError(
-            f"{item_id} holds values up to {high:,.4g} and states no scale; reflectance is 0..1, or 0..10000 "
-            f"as integers. {_GUIDE}."
+            f"{item_id} holds values up to {high:,.{0 if high > 10 else 2}f} and states no scale; "
+            f"reflectance is 0..1, or 0..10000 as integers. {_GUIDE}."
         )
     choice = offset.decide_offset({}, None, valid)
     if not choice.is_known:
@@ -149,5 +149,7 @@ def _from_values(
             GeosegWarning,
             stacklevel=2,
         )
-    reason = f"values up to {high:,.0f} were taken as reflectance x 10000, offset {choice.offset_dn}"
-    return offset.SCALE, choice.offset_dn * offset.SCALE, f"{reason} ({choice.reason})"
+    reason = (
+        f"values up to {high:,.0f} were taken as reflectance x 10000; Sentinel-2 offset {choice.offset_dn}"
+    )
+    return offset.SCALE, choice.offset_dn * offset.SCALE, f"{reason}: {choice.reason}"

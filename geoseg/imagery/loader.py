@@ -154,7 +154,8 @@ class _PatientReader(RioReader):
     def read(
         self, cfg: RasterLoadParams, dst_geobox: GeoBox, *, dst: Any = None, selection: Any = None
     ) -> Any:
-        """The pixels on ``dst_geobox``."""
+        """The pixels on ``dst_geobox``; the item's nodata is the file's too where that states none."""
+        cfg = replace(cfg, src_nodata_fallback=cfg.fill_value)
 
         def once(address: str) -> Any:
             uri = _mask_of(address) if self._is_mask else address

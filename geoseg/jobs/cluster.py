@@ -1,6 +1,7 @@
 """Where blocks run: threads of this process, or the workers of a Dask scheduler."""
 
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from uuid import uuid4
 
@@ -57,9 +58,7 @@ def run_on(address: str, tasks: list[BlockTask], *, on_done: Callable[[BlockDone
         n_slots = sum(client.nthreads().values()) * _IN_FLIGHT_PER_WORKER
         waiting: Iterator[BlockTask] = iter(tasks)
         # Tasks are submitted as others finish: a scheduler chokes on very large graphs.
-        futures = [
-            client.submit(run_block, t, pure=False) for t, _ in zip(waiting, range(n_slots), strict=False)
-        ]
+        futures = [client.submit(run_block, task, pure=False) for task in islice(waiting, n_slots)]
         queue = as_completed(futures, loop=client.loop)
         finished: list[BlockDone] = []
         for future in queue:

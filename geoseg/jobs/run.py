@@ -154,6 +154,8 @@ def _compute(plan: Plan, parts: Path, listener: Listener) -> list[BlockDone]:
     else:
         sizes = {t.block.index: t.block.window.width * t.block.window.height for t in tasks}
         done = run_on(plan.recipe.scheduler, tasks, on_done=lambda d: listener.advance(sizes[d.index]))
+    if sorted(d.index for d in done) != [t.block.index for t in tasks]:
+        raise RuntimeError(f"{len(tasks)} blocks were given out, {len(done)} came back.")
     return sorted(done, key=lambda d: d.index)
 
 

@@ -100,11 +100,14 @@ def test_memory_of_the_starting_process_does_not_count() -> None:
     del ballast
 
 
-def test_a_run_that_fails_says_what_predict_said(tmp_path: Path) -> None:
+def test_a_run_that_fails_says_what_predict_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = "import sys; print('reading', *sys.argv[1:3]); print('geoseg: the disk is full', file=sys.stderr); sys.exit(2)"
+    monkeypatch.setattr(measuring, "_PROGRAM", program)
     with pytest.raises(
-        OutputError, match=r"on 64 x 64 pixels ended with exit code 2: geoseg: .*none\.tif cannot be"
+        OutputError, match=r"on 64 x 64 pixels ended with exit code 2: geoseg: the disk is full"
     ):
-        measure(tmp_path / "none.tif", size=64, model="spectral-rules", name="x", out=tmp_path / "out")
+        measure(tmp_path / "scene.tif", size=64, model="spectral-rules", name="x", out=tmp_path / "out")
+    assert "reading predict --image" in (tmp_path / "out.log").read_text()
 
 
 @pytest.mark.parametrize(

@@ -273,11 +273,11 @@ def masked_file(path: Path, pixels: np.ndarray, shown: np.ndarray, kind: str) ->
             file.write(np.concatenate([pixels, shown[None].astype("uint16") * 65535]))
             file.descriptions = (*VNIR, None)
     else:
-        with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=kind == "inside"):
-            with rasterio.open(path, "w", count=3, **placed, **size) as file:
-                file.write(pixels)
-                file.descriptions = VNIR
-                file.write_mask(shown)
+        inside = rasterio.Env(GDAL_TIFF_INTERNAL_MASK=kind == "inside")
+        with inside, rasterio.open(path, "w", count=3, **placed, **size) as file:
+            file.write(pixels)
+            file.descriptions = VNIR
+            file.write_mask(shown)
     return str(path)
 
 

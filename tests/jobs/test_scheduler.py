@@ -1,6 +1,7 @@
 """Blocks on a real Dask scheduler, its workers processes of their own: the same bytes, whatever happens."""
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -22,13 +23,16 @@ from geoseg.recipe import Recipe
 
 SAMPLE = Path(__file__).parents[2] / "catalogs" / "sample"
 Process = subprocess.Popen[bytes]
+pytestmark = pytest.mark.lane
 
 
 @contextmanager
 def dask(log: Path, *args: str) -> Iterator[Process]:
     """A ``dask scheduler`` or ``dask worker`` that runs within the block."""
     with log.open("wb") as file:
-        process = subprocess.Popen([sys.executable, "-m", "dask", *args], stdout=file, stderr=file)
+        # As Dask's nannies do: workers that each take all cores for one network wait for each other.
+        env = {**os.environ, "OMP_NUM_THREADS": "1"}
+        process = subprocess.Popen([sys.executable, "-m", "dask", *args], stdout=file, stderr=file, env=env)
     try:
         yield process
     finally:
@@ -147,7 +151,6 @@ def test_no_scheduler_is_said(scene, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.lane
 def test_no_scheduler_is_one_line(scene, tmp_path):
     """Waits as long as a user would."""
     address = f"tcp://127.0.0.1:{free_ports(1)[0]}"
