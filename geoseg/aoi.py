@@ -156,7 +156,8 @@ def _polygons(frame: gpd.GeoDataFrame, label: str) -> NDArray[np.object_]:
         )
     if not is_polygon.all():
         _warn(f"{label}: {int((~is_polygon).sum())} point(s) or line(s) have no area, left out.")
-    return np.asarray(parts[is_polygon])
+    # Numbers next to zero (1e-160) mean nothing, but overlay stumbles over them.
+    return np.asarray(shapely.transform(parts[is_polygon], lambda xy: np.round(xy, 12)))
 
 
 def _check_coordinates(polygons: NDArray[np.object_], crs: CRS, label: str) -> None:

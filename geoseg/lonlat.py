@@ -30,7 +30,7 @@ def to_lonlat(geometry: BaseGeometry, source: CRS) -> BaseGeometry:
     moved = reproject(geometry, source, WGS84)
     if not is_finite(moved):
         return moved
-    return polygons_of(np.array([split(p) for p in shapely.get_parts(moved)]))
+    return polygons_of(np.array([split(p) for p in shapely.get_parts(moved)], dtype=object))
 
 
 def is_finite(geometry: BaseGeometry) -> bool:
@@ -61,6 +61,8 @@ def split(polygon: BaseGeometry) -> BaseGeometry:
     Each step of more than 180° is taken the short way round. A ring that goes all the way round holds the
     pole that it is nearer to.
     """
+    if polygon.is_empty:
+        return polygon
     shell = _split_ring(shapely.get_coordinates(polygon.exterior))
     holes = [_split_ring(shapely.get_coordinates(ring)) for ring in polygon.interiors]
     return polygons_of(shapely.difference(shell, shapely.union_all(holes))) if holes else shell

@@ -53,7 +53,7 @@ def test_pixels_on_the_grid_are_the_files_own_and_nan_outside(
     found = red(
         simple(str(path)), geobox=GeoBox((height, width), NORTH_UP @ Affine.translation(col, row), UTM)
     )
-    around = np.full((240, 240), np.nan, np.float32)
+    around = np.full((260, 260), np.nan, np.float32)
     around[100:140, 100:150] = pixels[0]
     top, left = 100 + row, 100 + col
     np.testing.assert_array_equal(found[0], around[top : top + height, left : left + width])

@@ -52,7 +52,7 @@ def scene(tmp_path_factory):
     pixels = smooth(4, (260, 300))
     pixels[:, 40:70, 100:180] = np.nan
     image = write_image(folder / "scene.tif", pixels, geobox_at(height=260, width=300))
-    return {"image": (str(image),), "model": str(model_folder(folder / "model"))}
+    return {"image": (str(image),), "model": str(model_folder(folder / "model", halo=8))}
 
 
 def test_all_outputs_are_there_and_agree(olinda):

@@ -72,6 +72,18 @@ def test_pixels_that_must_be_warped_are_as_patient(site: Nginx, tmp_path: Path) 
     assert made[0] == made[1]
 
 
+@pytest.mark.parametrize("kind", ["flaky", "dropping", "limited"])
+def test_a_catalog_on_a_bad_server_is_read(
+    site: Nginx, good: dict[str, Any], kind: str, tmp_path: Path
+) -> None:
+    catalog = site.url(kind, "sample/catalog.json")
+    args = ["--aoi", SAMPLE / "area.geojson", "--catalog", catalog, "--datetime", "2001"]
+    ran = geoseg("predict", "-q", *args, "--out", tmp_path / "map")
+    print(f"catalog {kind}: {ran.seconds} s")
+    assert (ran.code, ran.stderr) == (0, "")
+    assert rasters(tmp_path / "map") == good["items"]
+
+
 def test_an_outage_from_the_start_is_waited_for(site: Nginx, good: dict[str, Any], tmp_path: Path) -> None:
     site.flag.touch()
     timer = threading.Timer(LONGER_THAN_GDAL_TRIES_S, site.flag.unlink)
