@@ -55,7 +55,10 @@ def read_aoi(source: str, *, crs: str | None = None, max_area_km2: float = MAX_A
         polygons = shapely.get_parts([to_lonlat(p, odc_crs.CRS(said)) for p in polygons])
         said = WGS84.proj
     _check_coordinates(polygons, said, label)
-    aoi = Geometry(_union(polygons, said, label), crs=said.to_string())
+    try:
+        aoi = Geometry(_union(polygons, said, label), crs=said.to_string())
+    except shapely.errors.GEOSException:
+        raise AoiError(f"{label} has outlines that cannot be repaired. Redraw the polygon.") from None
     size_km2 = area_km2(aoi)
     if size_km2 < _MIN_AREA_KM2:
         raise AoiError(f"{label} encloses no area. Draw a polygon with at least three corners.")

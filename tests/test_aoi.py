@@ -459,8 +459,7 @@ REFUSALS = {
         '{"type": "Polygon", "coordinates": [[[0, 0], [1, 1e300], [0, 1], [0, 0]]]}',
         "beyond the Earth",
     ),
-    "sliver": (ring((0, 0), (1, 0), (1, 1e-16)), "encloses no area"),
-    "speck": (ring((2, 1), (181, 0), (181, 1e-22)), "encloses no area"),
+    "sliver": (ring((0, 0), (1e-3, 0), (1e-3, 1e-12)), "encloses no area"),
     "box upside down": ("0,5,1,4", "south 5 not below north 4"),
     "box without width": ("3,4,3,5", "no width"),
     "box of nan": ("nan,4,3,5", "not numbers"),
@@ -491,7 +490,13 @@ def test_specks_in_metres_enclose_no_area(tmp_path):
 
 
 def test_zero_area_after_repair():
-    for source in (ring((0, 0), (1, 1), (2, 2)), ring((0, 0), (1, 1))):
+    folded = ring((2, 1), (181, 0), (181, 1e-22))
+    for source in (
+        ring((0, 0), (1, 1), (2, 2)),
+        ring((0, 0), (1, 1)),
+        ring((0, 0), (1, 0), (1, 1e-16)),
+        folded,
+    ):
         with pytest.warns(GeosegWarning, match="repaired"):
             assert "encloses no area" in refused(source)
 
@@ -628,6 +633,12 @@ def test_no_damage_to_a_file_breaks_it(originals, tmp_path, number, data):
     cut = data.draw(st.none() | st.integers(0, len(raw)))
     (tmp_path / path.name).write_bytes(raw[:cut])
     survives(str(tmp_path / path.name))
+
+
+def test_numbers_next_to_zero_are_zero():
+    corners = [(1, 2), (0, -1.4e-45), (2, 0), (0, -1), (1, 0), (0, 1), (0, 0)]
+    with pytest.warns(GeosegWarning, match="repaired"):
+        assert read_aoi(ring(*corners), max_area_km2=HUGE).geom.is_valid
 
 
 def test_nonsense_far_from_its_crs_takes_no_time(tmp_path):

@@ -25,7 +25,7 @@ COVERS = ("water", "forest", "crop", "dry", "bare", "town")
 _ORIGIN_M = (420_000.0, 5_460_000.0)
 _NODATA = 0
 _CACHE_ROWS = 4
-"""Rows of blocks that GDAL may keep. With fewer than two, its COG driver unpacks blocks over and over."""
+"""Rows of blocks that GDAL may keep. With two, its COG driver unpacks blocks several times over."""
 # Typical reflectances, per band in the order of COVERS. Rounded from what Sentinel-2 shows in summer.
 _SPECTRA: dict[str, tuple[float, ...]] = {
     "coastal": (0.055, 0.020, 0.030, 0.060, 0.09, 0.10),

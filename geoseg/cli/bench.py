@@ -9,6 +9,8 @@ import typer
 from geoseg.errors import RecipeError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rich.table import Table
 
     from geoseg.bench.measure import Run
@@ -16,13 +18,23 @@ if TYPE_CHECKING:
 _MODEL_HELP = (
     "Built-in model, model folder, or FAMILY-ENCODER (unet-resnet18): a network made for the purpose."
 )
-_HEADINGS = (
-    "size", "wall", "CPU", "Mpx/s", "km²/s", "MB", "start", "check", "read", "predict", "rasters", "polygons",
-    "report", "n polygons",
-)  # fmt: skip
-_CAPTION = """\
-Seconds. CPU: of all threads. MB: peak memory, in brackets until the rasters are written. km² at 10 m pixels.
-start: Python, imports, ending. read and predict are summed over blocks."""
+_ROWS: dict[str, "Callable[[Run], str]"] = {
+    "wall time, s": lambda r: f"{r.wall_s:.1f}",
+    "  start: Python, imports, ending": lambda r: f"{r.start_s:.1f}",
+    "  check": lambda r: f"{r.check_s:.1f}",
+    "  read, summed over blocks": lambda r: f"{r.read_s:.1f}",
+    "  predict, summed over blocks": lambda r: f"{r.predict_s:.1f}",
+    "  rasters": lambda r: f"{r.rasters_s:.1f}",
+    "  polygons": lambda r: f"{r.polygons_s:.1f}",
+    "  report": lambda r: f"{r.report_s:.1f}",
+    "CPU time of all threads, s": lambda r: f"{r.cpu_s:.1f}",
+    "Mpx/s": lambda r: f"{r.mpx_per_s:.2f}",
+    "km²/s at 10 m": lambda r: f"{r.km2_per_s:.1f}",
+    "peak memory, MB": lambda r: f"{r.peak_mb:,.0f}",
+    "  until rasters are written": lambda r: f"{r.raster_peak_mb:,.0f}",
+    "polygons, number": lambda r: f"{r.n_polygons:,}",
+    "load of the machine": lambda r: f"{r.load:.1f}",
+}
 
 
 def bench(
@@ -68,25 +80,15 @@ def _side(text: str) -> int:
 
 
 def _table(runs: list["Run"], model: str) -> "Table":
-    """The fastest run of each size."""
+    """A column for each size: its fastest run."""
     from rich import box
     from rich.table import Table
 
     best = {run.size: run for run in sorted(runs, key=lambda r: -r.wall_s)}
-    table = Table(
-        title=f"geoseg predict, {model}", title_justify="left", caption=_CAPTION, box=box.SIMPLE_HEAD
-    )
-    table.caption_justify = "left"
-    for heading in _HEADINGS:
-        table.add_column(heading, justify="right")
+    table = Table(title=f"geoseg predict, {model}", title_justify="left", box=box.SIMPLE_HEAD)
+    table.add_column("scene, pixels square")
     for size in sorted(best):
-        r = best[size]
-        stages = (r.start_s, r.check_s, r.read_s, r.predict_s, r.rasters_s, r.polygons_s, r.report_s)
-        cells = [f"{size}", f"{r.wall_s:.1f}", f"{r.cpu_s:.1f}", f"{r.mpx_per_s:.2f}", f"{r.km2_per_s:.0f}"]
-        cells += [
-            f"{r.peak_mb:,.0f} ({r.raster_peak_mb:,.0f})",
-            *(f"{s:.1f}" for s in stages),
-            f"{r.n_polygons:,}",
-        ]
-        table.add_row(*cells)
+        table.add_column(f"{size}", justify="right")
+    for label, show in _ROWS.items():
+        table.add_row(label, *(show(best[size]) for size in sorted(best)))
     return table

@@ -15,9 +15,10 @@ from shapely.geometry.base import BaseGeometry
 
 from geoseg.aoi import to_degrees
 from geoseg.errors import RecipeError
-from geoseg.grid.geobox import geobox_for, project
+from geoseg.grid.geobox import geobox_for, project, snap_out
 from geoseg.grid.tiling import Block, TilePlan, blocks_of
 from geoseg.imagery.composite import COMPOSITES
+from geoseg.imagery.loader import CELL
 from geoseg.imagery.local import COLLECTION
 from geoseg.imagery.preflight import Preflight, check_inputs, with_bands
 from geoseg.jobs.find import EVERYTHING, find_items, in_order
@@ -119,7 +120,8 @@ def plan_run(recipe: Recipe, *, say: Say) -> Plan:
 
 def items_near(plan: Plan, block: Block) -> list[pystac.Item]:
     """The prepared items that may have pixels for a block, in order of preference."""
-    hull = plan.tiles.hull(block.window)
+    # Whole cells, as they are read: two block sizes must see the same items over a pixel.
+    hull = snap_out(plan.geobox, plan.tiles.hull(block.window), CELL)
     affine = plan.geobox.affine
     left, top = affine * (hull.col_off - _FAR_PX, hull.row_off - _FAR_PX)
     right, bottom = affine * (hull.col_off + hull.width + _FAR_PX, hull.row_off + hull.height + _FAR_PX)

@@ -289,7 +289,7 @@ def test_undeclared_nodata_is_found_and_said(
 def test_zeros_of_single_bands_are_measured_ones(tmp_path: Path) -> None:
     pixels = dn(3)
     pixels[2, :, :10] = 0  # water in the near infrared
-    pixels[:, 0, 0] = 0
+    pixels[:, 0] = 0  # and some shadow in all
     inputs = checked(write(tmp_path / "a.tif", pixels, names=VNIR))
     assert inputs.adapted == ()
     assert "nodata" not in band_metadata(inputs.items[0])["nir"]
