@@ -111,7 +111,7 @@ def test_check_says_what_was_adapted(tmp_path):
         (["predict", "--aoi", "1,2,3,4", "--max-items", "0"], "--max-items 0"),
         (["predict", "--aoi", "1,2,3,4", "--gsd", "ten"], "'--gsd'"),
         (["predict", "--recipe", "nope"], "No recipe 'nope'"),
-        (["predict", "--bbox", "1,5,2,4"], "order is west,south,east,north"),
+        (["predict", "--bbox", "1,5,2,4"], "give --bbox west,south,east,north"),
         (["predict", "--bbox", "0,0,9,9", "--catalog", "sample"], "--max-area-km2"),
         (["predict", "--image", "none.tif"], "none.tif"),
         (["models", "show", "nope"], "No model named 'nope'"),
