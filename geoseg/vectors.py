@@ -137,7 +137,7 @@ def _parse(source: Path | bytes, layer: str | None, label: str) -> gpd.GeoDataFr
     with _drivers(label):
         if isinstance(source, Path) and source.suffix.lower() in (".parquet", ".geoparquet"):
             return gpd.read_parquet(source)
-        return pyogrio.read_dataframe(source, layer=layer, columns=[], force_2d=True, on_invalid="fix")
+        return pyogrio.read_dataframe(source, layer=layer, columns=[], on_invalid="fix")
 
 
 @contextmanager

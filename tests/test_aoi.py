@@ -197,6 +197,7 @@ PLACES = [
     ("EPSG:2193", 175, -41),  # northing before easting
     ("EPSG:4674", -35, -8),  # degrees of another datum
     ("EPSG:4807", 2, 48),  # grads from Paris
+    ("EPSG:4807", 2, 83),  # more than 90 of them
     ("EPSG:3857", 10, 50),
     ("EPSG:4979", 10, 50),
     ("EPSG:32725+5773", -35, -8),
@@ -372,6 +373,9 @@ def test_a_ring_of_longitudes_around_a_pole(sign):
     cap = read_aoi(f"-180,{min(sign * 89, sign * 90)},180,{max(sign * 89, sign * 90)}", max_area_km2=HUGE)
     assert same(around.geom, cap.geom)
     assert area_km2(cap) == pytest.approx(39_192, rel=1e-4)
+    assert same(read_aoi(text_of(cap.geom), max_area_km2=HUGE).geom, cap.geom)
+    four_corners = shapely.box(*cap.geom.bounds)
+    assert same(read_aoi(text_of(four_corners), max_area_km2=HUGE).geom, cap.geom)
 
 
 # --- mended with a warning -----------------------------------------------------------------------
