@@ -31,7 +31,7 @@ class TilePlan:
         >>> from odc.geo.geobox import GeoBox
         >>> plan = TilePlan(GeoBox.from_bbox((0, 0, 1000, 1000), "EPSG:32725", resolution=10), 64, 8)
         >>> plan.stride, len(list(plan.tiles(Window(0, 0, 100, 100))))
-        (48, 9)
+        (48, 16)
     """
 
     geobox: GeoBox
