@@ -1,5 +1,6 @@
 """Fixtures of the lanes: a web site with imagery, good and bad."""
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "catalogs" / "sample"
 BIG = "big.tif"
 BIG_BANDS = "green,red,nir,swir16"
+ITEM = "landsat7-olinda/l7-etm-olinda/item.json"
 _SIDE, _COARSE = 2048, 32
 
 
@@ -52,3 +54,16 @@ def make_big(path: Path) -> None:
         blocksize=256,
     ) as cog:
         cog.write(pixels)
+
+
+def asked(base: str, what: str, folder: Path) -> list[str]:
+    """Arguments that read the sample's item, or the made COG, from ``base``."""
+    if what == "image":
+        return ["--image", base + BIG, "--bands", BIG_BANDS]
+    item = json.loads((SAMPLE / ITEM).read_text())
+    item["links"] = []
+    for asset in item["assets"].values():
+        asset["href"] = f"{base}sample/{Path(ITEM).parent}/{asset['href'].removeprefix('./')}"
+    path = folder / "items.json"
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": [item]}))
+    return ["--aoi", str(SAMPLE / "area.geojson"), "--catalog", str(path)]

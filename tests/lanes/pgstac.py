@@ -63,7 +63,7 @@ def pgstac(folder: Path) -> Iterator[Pgstac]:
     """Database and API while the block runs."""
     programs = {p: need(p, hint="apt-get install postgresql-15-postgis-3") for p in ("initdb", "postgres")}
     if not (VENV / "bin" / "pypgstac").exists():
-        text = f"no stac-fastapi-pgstac in {VENV}: .ci/pgstac-venv makes it"
+        text = f"no stac-fastapi-pgstac in {VENV}: .ci/lane-venvs makes it"
         pytest.fail(text) if IS_CI else pytest.skip(text)
     db_port, api_port = free_ports(2)
     env = {

@@ -1,6 +1,5 @@
 """Imagery from servers that misbehave: the same map, or one clear line and nothing left behind."""
 
-import json
 import socket
 import subprocess
 import threading
@@ -12,13 +11,12 @@ from typing import Any
 
 import pytest
 
-from lanes.conftest import BIG, BIG_BANDS, SAMPLE
+from lanes.conftest import SAMPLE, asked
 from lanes.nginx import Nginx
 from lanes.services import GEOSEG, geoseg, one_line, rasters, wait_until
 
 pytestmark = pytest.mark.lane
 
-ITEM = "landsat7-olinda/l7-etm-olinda/item.json"
 LONGER_THAN_GDAL_TRIES_S = 14
 DEAD_IN_S = 150
 """60 s of patience at most, and the start of five processes at once on a busy machine."""
@@ -168,16 +166,3 @@ def test_a_file_that_is_not_there_is_said_at_once(site: Nginx, tmp_path: Path) -
     assert "none.tif cannot be read: HTTP response code: 404" in one_line(ran.stderr)
     assert "secret" not in ran.stderr
     assert ran.seconds < 40
-
-
-def asked(base: str, what: str, folder: Path) -> list[str]:
-    """Arguments that read the sample's item, or the made COG, from ``base``."""
-    if what == "image":
-        return ["--image", base + BIG, "--bands", BIG_BANDS]
-    item = json.loads((SAMPLE / ITEM).read_text())
-    item["links"] = []
-    for asset in item["assets"].values():
-        asset["href"] = f"{base}sample/{Path(ITEM).parent}/{asset['href'].removeprefix('./')}"
-    path = folder / "items.json"
-    path.write_text(json.dumps({"type": "FeatureCollection", "features": [item]}))
-    return ["--aoi", str(SAMPLE / "area.geojson"), "--catalog", str(path)]
