@@ -13,7 +13,7 @@ from pyproj.exceptions import CRSError
 from shapely.geometry.base import BaseGeometry
 
 from geoseg.errors import AoiError, GeosegWarning
-from geoseg.lonlat import WGS84, area_m2, has_leap, is_finite, polygons_of, split, to_lonlat
+from geoseg.lonlat import WGS84, area_m2, has_leap, is_finite, polygons_of, to_lonlat, wrap
 from geoseg.recipe import MAX_AREA_KM2
 from geoseg.vectors import read_features
 
@@ -188,18 +188,14 @@ def _check_coordinates(polygons: NDArray[np.object_], crs: CRS, label: str) -> N
 
 def _union(polygons: NDArray[np.object_], crs: CRS, label: str) -> BaseGeometry:
     """One valid geometry; in degrees within -180..180."""
-    is_geographic = crs.is_geographic
-    leaps = np.array([is_geographic and has_leap(p) for p in polygons])
+    leaps = np.array([crs.is_geographic and has_leap(p) for p in polygons], bool)
     if leaps.any():
         _warn(f"{label} was read as crossing the antimeridian: {leaps.sum()} outline(s) leap across 180°.")
     plain = polygons[~leaps]
     broken = plain[~shapely.is_valid(plain)]
     if len(broken):
         _warn(f"{label}: repaired {len(broken)} polygon(s): {shapely.is_valid_reason(broken[0])}.")
-    whole = polygons_of(plain)
-    if is_geographic and not whole.is_empty and not (whole.bounds[0] >= -180 and whole.bounds[2] <= 180):
-        whole = polygons_of(np.array([split(shapely.segmentize(p, 90)) for p in shapely.get_parts(whole)]))
-    return polygons_of(np.array([whole, *(split(p) for p in polygons[leaps])]))
+    return wrap(polygons) if crs.is_geographic else polygons_of(polygons)
 
 
 def _warn(text: str) -> None:

@@ -55,6 +55,16 @@ def has_leap(polygon: BaseGeometry) -> bool:
     return len(leaps) > 0 and bool((leaps < 359.99).any() or not polygon.is_valid)
 
 
+def wrap(polygons: NDArray[np.object_]) -> BaseGeometry:
+    """The union of polygons in degrees, valid, longitudes in -180..180; a leap is a crossing of 180°."""
+    leaps = np.array([has_leap(p) for p in polygons], bool)
+    whole = polygons_of(polygons[~leaps])
+    if not whole.is_empty and not (whole.bounds[0] >= -180 and whole.bounds[2] <= 180):
+        # Corners on long edges, so that each step is the short way round; GEOS needs valid polygons for it.
+        whole = polygons_of(np.array([split(p) for p in shapely.get_parts(shapely.segmentize(whole, 90))]))
+    return polygons_of(np.array([whole, *(split(p) for p in polygons[leaps])]))
+
+
 def split(polygon: BaseGeometry) -> BaseGeometry:
     """A polygon in degrees with longitudes in -180..180, cut at the antimeridian (RFC 7946, 3.1.9).
 

@@ -100,11 +100,6 @@ def lattice_origin(geobox: GeoBox) -> tuple[int, int]:
     return math.floor(a.f / a.e + _LATTICE_TOLERANCE), math.floor(a.c / a.a + _LATTICE_TOLERANCE)
 
 
-def pixel_area_m2(geobox: GeoBox) -> float:
-    """Area of one pixel in the plane of its CRS, m²."""
-    return float(abs(geobox.affine.determinant))
-
-
 def snap_out(geobox: GeoBox, window: Window, cell: int) -> Window:
     """The smallest rectangle of whole cells that holds ``window``; cells are counted from the CRS origin."""
     row0, col0 = lattice_origin(geobox)

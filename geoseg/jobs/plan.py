@@ -1,6 +1,7 @@
 """What a run will do, worked out before anything long begins."""
 
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -14,8 +15,9 @@ from odc.geo.geom import Geometry
 from shapely.geometry.base import BaseGeometry
 
 from geoseg.aoi import to_degrees
-from geoseg.errors import RecipeError
+from geoseg.errors import GeosegWarning, RecipeError
 from geoseg.grid.geobox import geobox_for, project, snap_out
+from geoseg.grid.ground import plane_to_ground
 from geoseg.grid.tiling import Block, TilePlan, blocks_of
 from geoseg.imagery.composite import COMPOSITES
 from geoseg.imagery.loader import CELL
@@ -102,6 +104,13 @@ def plan_run(recipe: Recipe, *, say: Say) -> Plan:
     if recipe.keep_clouds:
         inputs = replace(inputs, has_clouds=False)
     geobox = geobox_for(aoi, gsd_m=inputs.gsd_m, crs=inputs.crs, anchor=inputs.anchor)
+    if not 0.99 <= (ratio := plane_to_ground(geobox)) <= 1.01:
+        warnings.warn(
+            f"Areas measured in {inputs.crs} are up to {ratio:.3g} times those on the ground here. For true "
+            "hectares give --crs utm, or the code of an equal-area CRS.",
+            GeosegWarning,
+            stacklevel=2,
+        )
     return Plan(
         recipe=recipe,
         assumed=tuple(assumed),

@@ -1,13 +1,12 @@
 """How large a region is on the ground."""
 
-from typing import cast
-
 import numpy as np
 import numpy.typing as npt
 import pyproj
 from odc.geo.geobox import GeoBox
 
 from geoseg.errors import OutputError
+from geoseg.grid.ground import row_areas_m2
 from geoseg.polygons.rings import Edges
 from geoseg.polygons.stitch import Nodes, Regions
 
@@ -59,24 +58,10 @@ def crs_of(geobox: GeoBox) -> pyproj.CRS:
 
 
 def _cumulated_strip_m2(geobox: GeoBox) -> Floats:
-    """(height + 1,) m² of one column of pixels from its top to each lattice row.
-
-    The area between the equator and a parallel is Snyder 1987 (USGS 1395), equation 3-12.
-    """
-    transform, crs = geobox.transform, crs_of(geobox)
-    if transform.b or transform.d:
+    """(height + 1,) m² of one column of pixels from its top to each lattice row."""
+    if geobox.transform.b or geobox.transform.d:
         raise OutputError(
             "The class map lies rotated on a grid in degrees, expected north up. Warp it: gdalwarp -t_srs"
         )
-    radian = crs.axis_info[0].unit_conversion_factor
-    geod = cast(pyproj.Geod, crs.get_geod())  # a CRS of degrees has an ellipsoid
-    major, minor = geod.a, geod.b
-    e = np.sqrt(1 - (minor / major) ** 2)
-    latitude = np.clip(
-        (transform.f + transform.e * np.arange(geobox.shape[0] + 1)) * radian, -np.pi / 2, np.pi / 2
-    )
-    s = np.sin(latitude)
-    zone = s / (1 - (e * s) ** 2) + (np.arctanh(e * s) / e if e else s)
-    per_radian = minor**2 / 2 * zone
-    strip: Floats = np.abs(per_radian - per_radian[0]) * abs(transform.a) * radian
+    strip: Floats = np.concatenate([[0.0], np.cumsum(row_areas_m2(geobox))])
     return strip

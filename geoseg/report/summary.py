@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import rasterio
-from pyproj import CRS, Geod
+from odc.geo.geobox import GeoBox
 from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
 
 from geoseg.errors import OutputError
+from geoseg.grid.ground import row_areas_m2
 from geoseg.legend import CLASS_NODATA, Legend
 from geoseg.report.facts import (
     AreaAsked,
@@ -115,36 +116,16 @@ def _classes(legend: Legend, pixels: npt.NDArray[Any], area_ha: npt.NDArray[Any]
 def _count(dataset: DatasetReader) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
     """Pixels and hectares of each value, both (256,)."""
     pixels, area_ha = np.zeros(256, np.int64), np.zeros(256)
-    row_ha = _pixel_ha(dataset)
+    row_ha = row_areas_m2(GeoBox.from_rio(dataset)) / _M2_PER_HA
+    all_alike = bool((row_ha == row_ha[0]).all())
     for _, window in dataset.block_windows(1):
         values = dataset.read(1, window=window)  # (y, x)
         counted = np.bincount(values.ravel(), minlength=256)
         pixels += counted
-        if row_ha is not None:
+        if not all_alike:
             rows = row_ha[window.row_off : window.row_off + window.height]
             area_ha += np.bincount(values.ravel(), np.repeat(rows, window.width), minlength=256)
-    if row_ha is None:
-        unit_m = (
-            CRS.from_wkt(dataset.crs.to_wkt()).axis_info[0].unit_conversion_factor if dataset.crs else 1.0
-        )
-        area_ha = pixels * (abs(dataset.transform.determinant) * unit_m**2 / _M2_PER_HA)
-    return pixels, area_ha
-
-
-def _pixel_ha(dataset: DatasetReader) -> npt.NDArray[np.float64] | None:
-    """(y,) hectares of a pixel in each row of a map in degrees; None where all pixels are alike.
-
-    Area between parallels of the ellipsoid: Snyder 1987 (USGS 1395), equation 3-12.
-    """
-    if dataset.crs is None or not dataset.crs.is_geographic:
-        return None
-    transform = dataset.transform
-    ellipsoid = Geod(ellps="WGS84")
-    e = math.sqrt(ellipsoid.es)
-    sines = np.sin(np.radians(transform.f + transform.e * np.arange(dataset.height + 1)))
-    to_equator = ellipsoid.b**2 / 2 * (sines / (1 - (e * sines) ** 2) + np.arctanh(e * sines) / e)
-    ha: npt.NDArray[np.float64] = np.abs(np.diff(to_equator)) * math.radians(abs(transform.a)) / _M2_PER_HA
-    return ha
+    return pixels, pixels * row_ha[0] if all_alike else area_ha
 
 
 def _grid(dataset: DatasetReader, total_ha: float) -> GridFacts:

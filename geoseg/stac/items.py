@@ -16,8 +16,9 @@ from shapely.geometry.base import BaseGeometry
 
 from geoseg.aoi import to_degrees
 from geoseg.errors import CatalogError, CoverageError, GeosegWarning, RecipeError
+from geoseg.lonlat import polygons_of
 from geoseg.stac.catalog import Catalog
-from geoseg.stac.coverage import area_km2, footprint, places, polygons_of
+from geoseg.stac.coverage import area_km2, footprint, places
 from geoseg.stac.dates import parse_interval
 from geoseg.stac.filters import Sieve, Wanted, cloud_cover, sift
 from geoseg.stac.messages import none_found, too_little

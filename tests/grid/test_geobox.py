@@ -19,7 +19,6 @@ from geoseg.errors import RecipeError
 from geoseg.grid.geobox import (
     geobox_for,
     lattice_origin,
-    pixel_area_m2,
     project,
     snap_out,
     utm_of,
@@ -349,7 +348,6 @@ def test_a_window_has_the_pixels_of_the_grid(lattice, window):
     for corner in ((0, 0), (window.width, window.height)):
         there = geobox.affine @ (corner[0] + window.col_off, corner[1] + window.row_off)
         assert inner.affine @ corner == pytest.approx(there, rel=1e-12, abs=1e-6)
-    assert pixel_area_m2(inner) == pytest.approx(lattice[2] ** 2)
 
 
 @given(LATTICES, WINDOWS, st.integers(1, 600))

@@ -20,6 +20,7 @@ from rio_cogeo import cog_validate
 from stac_validation import validate_item
 
 from geoseg.errors import CoverageError, GeosegError, GeosegWarning, ImageryError, OutputError, PreflightError
+from geoseg.jobs.plan import plan_run
 from geoseg.jobs.run import run
 from geoseg.recipe import Recipe
 
@@ -411,3 +412,14 @@ def test_geoseg_warnings_are_not_lost_outside_a_run():
 
     with pytest.warns(GeosegWarning, match="repaired"):
         read_aoi('{"type":"Polygon","coordinates":[[[0,0],[1,1],[1,0],[0,1],[0,0]]]}')
+
+
+def test_a_plane_that_stretches_areas_is_said(tmp_path):
+    recipe = Recipe(
+        aoi=str(SAMPLE / "area-patagonia.geojson"),
+        catalog="sample",
+        crs="EPSG:3857",
+        out=str(tmp_path / "map"),
+    )
+    with pytest.warns(GeosegWarning, match=r"EPSG:3857 are up to [\d.]+ times those on the ground"):
+        plan_run(recipe, say=lambda _: None)
