@@ -171,7 +171,10 @@ def _sample(
     fine = geobox_for(aoi, gsd_m=grid.gsd_m, crs=grid.crs, anchor=grid.anchor)
     coarse = fine.zoom_to(_SAMPLE_PX) if max(fine.shape) > _SAMPLE_PX else fine
     sign = signer(catalog.signing)
-    with gdal_env(read_environment(catalog)):
+    options: dict[str, str] = {}
+    for collection in sorted({item.collection_id or "" for item in prepared}):
+        options |= read_environment(catalog, collection)
+    with gdal_env(options):
         lazy = load(raw, geobox=coarse, bands=bands, resampling="nearest", sign=sign)
         pixels: NDArray[np.float32] = lazy.data.compute(scheduler="threads")  # (time, band, y, x)
     return {item.id: one.reshape(len(bands), -1) for item, one in zip(raw, pixels, strict=True)}

@@ -375,6 +375,16 @@ def test_pixels_overrule_what_sentinel2_items_say(
     assert band_metadata(inputs.items[0])["red"]["offset"] == pytest.approx(offset)
 
 
+def test_who_pays_is_said_before_the_first_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    config = S2.model_copy(update={"title": "Scenes", "read_options": {"AWS_REQUEST_PAYER": "requester"}})
+    monkeypatch.setitem(SENTINEL.collections, "somewhere", config)
+    with pytest.warns(GeosegWarning, match="Scenes of S2 lies in a requester-pays bucket"):
+        sentinel2(tmp_path, OUT, **{BASELINE: "02.14"})
+
+
 def test_values_of_a_catalog_that_are_no_reflectance(tmp_path: Path) -> None:
     path = write(tmp_path / "a.tif", dn(3))
     config = CollectionConfig.model_validate(
