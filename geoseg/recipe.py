@@ -1,5 +1,6 @@
 """A run in one value: what a TOML file or the command line asks for."""
 
+import json
 import tomllib
 from typing import Annotated, Any, Self
 
@@ -7,9 +8,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from geoseg.errors import RecipeError
 from geoseg.registry import did_you_mean
-from geoseg.resources import find_resource, resource_folder
+from geoseg.resources import find_resource, path_exists, resource_folder
 
 MAX_AREA_KM2 = 25_000.0
+
+
+_OF_A_SEARCH = ("catalog", "collection", "datetime", "max_cloud_cover")
 
 
 class Recipe(BaseModel):
@@ -66,12 +70,13 @@ class Recipe(BaseModel):
     halo: Annotated[int, Field(ge=0)] | None = None
     """Margin that tiles share, pixels; None for what the model's card says."""
     batch_size: Annotated[int, Field(ge=1)] = 4
-    """Tiles at a time on a GPU; does not change the map."""
+    """Tiles at a time on a GPU, where it may change the class of pixels at which two are all but equally
+    probable. The CPU runs one at a time."""
     device: str = "auto"
     """``cpu``, ``cuda``, or ``auto``: a GPU where there is one."""
 
     block_size: Annotated[int, Field(ge=64)] = 4096
-    """Side of the unit of work, pixels; does not change the map."""
+    """Side of the unit of work, pixels; does not change a map made on the CPU."""
     workers: Annotated[int, Field(ge=1)] = 1
     """Blocks at a time on this machine."""
     scheduler: str | None = None
@@ -94,6 +99,12 @@ class Recipe(BaseModel):
             raise ValueError("nearest-date needs the date: give --date 2024-07-01")
         if (self.bands or self.scale is not None or self.offset is not None) and not self.image:
             raise ValueError("--bands, --scale and --offset describe an --image; a catalog describes its own")
+        searched = [k for k in _OF_A_SEARCH if getattr(self, k) != type(self).model_fields[k].default]
+        if self.image and searched:
+            flags = " and ".join(f"--{key.replace('_', '-')}" for key in searched)
+            raise ValueError(
+                f"{flags} would choose from a catalog, but --image takes its place: give one of them"
+            )
         return self
 
     @classmethod
@@ -120,12 +131,14 @@ def _read(name: str) -> dict[str, Any]:
         known = sorted(p.stem for p in resource_folder("pipelines").glob("*.toml"))
         raise RecipeError(f"No recipe {name!r}: {did_you_mean(name, known)} Or give a TOML file.")
     try:
-        data = tomllib.loads(path.read_text("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, IsADirectoryError) as error:
-        raise RecipeError(f"{path} is not TOML: {error}.") from None
+        text = path.read_text("utf-8")
+        data = json.loads(text)["recipe"] if path.suffix == ".json" else tomllib.loads(text)
+    except (ValueError, KeyError, TypeError, IsADirectoryError) as error:
+        kind = "the manifest.json of a map" if path.suffix == ".json" else "TOML"
+        raise RecipeError(f"{path} is not {kind}: {error}.") from None
     for key in ("aoi", "out", "model"):
         value = data.get(key)
-        if isinstance(value, str) and (path.parent / value).exists():
+        if isinstance(value, str) and path_exists(path.parent / value):
             data[key] = str(path.parent / value)
     return data
 

@@ -1,5 +1,6 @@
 """One table for every extension point: models, composites, and whatever comes next."""
 
+import threading
 from collections.abc import Callable, Iterator
 from difflib import get_close_matches
 from importlib.metadata import entry_points
@@ -42,7 +43,8 @@ class Registry(Generic[T]):
         self._error = error
         self._fill = fill
         self._things: dict[str, T] = {}
-        self._is_filled = False
+        self._is_filled = self._is_being_filled = False
+        self._filling = threading.RLock()
 
     def register(self, name: str) -> Callable[[T], T]:
         """A decorator that files its subject under ``name``.
@@ -76,7 +78,14 @@ class Registry(Generic[T]):
     def _complete(self) -> None:
         if self._is_filled:
             return
-        self._is_filled = True
-        self._fill()
-        for point in entry_points(group=f"geoseg.{self._kind}s"):
-            self._things.setdefault(point.name, point.load())
+        with self._filling:  # other threads wait; the thread that fills may look things up meanwhile
+            if self._is_filled or self._is_being_filled:
+                return
+            self._is_being_filled = True
+            try:
+                self._fill()
+                for point in entry_points(group=f"geoseg.{self._kind}s"):
+                    self._things.setdefault(point.name, point.load())
+                self._is_filled = True
+            finally:
+                self._is_being_filled = False

@@ -15,10 +15,18 @@ def resource_folder(kind: str) -> Path:
     return packaged if packaged.is_dir() else _PACKAGE.parent / kind
 
 
+def path_exists(path: Path) -> bool:
+    """Whether there is such a file or folder; text that no path can be, such as long GeoJSON, is none."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
+
+
 def find_resource(kind: str, name: str, suffix: str) -> Path | None:
     """The file or folder that ``name`` stands for: a path as given, else a shipped resource, else None."""
     given = Path(name)
-    if given.exists():
+    if path_exists(given):
         return given
     shipped = resource_folder(kind) / f"{name}{suffix}"
     return shipped if shipped.exists() else None

@@ -1,6 +1,7 @@
 """Features as users give them: a vector file of any kind, GeoJSON text, standard input or a bounding box."""
 
 import json
+import re
 import sys
 import warnings
 from collections.abc import Iterator
@@ -15,11 +16,13 @@ from shapely.geometry.base import BaseGeometry
 
 from geoseg.errors import AoiError
 from geoseg.lonlat import WGS84
+from geoseg.resources import path_exists
 
 _GEOJSON_TYPES = (
     *("FeatureCollection", "Feature", "GeometryCollection", "Topology"),
     *("Polygon", "MultiPolygon", "Point", "MultiPoint", "LineString", "MultiLineString"),
 )
+_SEPARATORS = re.compile(r"[,;\s]+")
 _AROUND_EARTH = 2000.0
 _FORMATS = "Give GeoJSON, GeoPackage, Shapefile, GeoParquet or KML; imagery goes to --image."
 
@@ -42,7 +45,7 @@ def read_features(source: str) -> tuple[gpd.GeoDataFrame, str]:
         return gpd.GeoDataFrame(geometry=[bbox], crs=WGS84.proj), f"The box {source}"
     name, _, layer = source.partition("|layername=")
     path = Path(name)
-    if not name.strip() or not _exists(path):
+    if not name.strip() or not path_exists(path):
         named = " ".join(name.split())[:200] or "The area given"
         raise AoiError(
             f"{named} does not exist. Give --aoi a vector file, '-' for GeoJSON on standard input, or --bbox "
@@ -58,25 +61,29 @@ def _standard_input() -> str:
         raise AoiError("Standard input is not text in UTF-8. Pipe GeoJSON into it.") from None
 
 
-def _exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except OSError:  # a name that is too long
-        return False
-
-
 def _as_bbox(source: str) -> BaseGeometry | None:
+    order = "Give --bbox west,south,east,north in degrees."
+    parts = [p for p in _SEPARATORS.split(source.strip()) if p]
     try:
-        west, south, east, north = (float(p) for p in source.split(","))
+        numbers = [float(p) for p in parts]
     except ValueError:
         return None
-    order = "Give --bbox west,south,east,north in degrees."
+    if len(numbers) != 4 and len(numbers) > 1:
+        raise AoiError(f"The box {source} has {len(numbers)} numbers, expected 4. {order}")
+    if len(numbers) != 4:
+        return None
+    west, south, east, north = numbers
     if not np.isfinite([west, south, east, north]).all():
         raise AoiError(f"The box {source} has edges that are not numbers. {order}")
     if not south < north:
         raise AoiError(f"The box {source} has south {south:g} not below north {north:g}. {order}")
     if west == east:
         raise AoiError(f"The box {source} has no width. {order}")
+    if west > east and east + 360 - west > 180:
+        raise AoiError(
+            f"The box {source} has west beyond east, which means {east + 360 - west:g} degrees wide, across the "
+            f"antimeridian. If they were swapped, swap them back. {order}"
+        )
     box = shapely.box(west, south, east + 360 if west > east else east, north)
     # Short edges, so that a wide box is not taken for a narrow one across the antimeridian.
     return box if box.length > _AROUND_EARTH else shapely.segmentize(box, 90)

@@ -12,7 +12,7 @@ from odc.geo.xr import xr_coords
 
 from geoseg.legend import Legend
 from geoseg.models.card import ModelCard
-from geoseg.models.zoo import FAMILIES, Model, save_model
+from geoseg.models.zoo import FAMILIES, Model, prepare_model, save_model
 
 BANDS = ("green", "red", "nir", "swir16")
 
@@ -96,7 +96,7 @@ def network(family: str = "unet", *, size: int = 64, halo: int = 16, seed: int =
     with torch.no_grad():
         for _ in range(20):
             module(torch.randn(4, len(BANDS), size, size))
-    return Model(module.eval().requires_grad_(False), card)
+    return prepare_model(module, card)
 
 
 def model_folder(path: Path, **options: object) -> Path:

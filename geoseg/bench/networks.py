@@ -16,7 +16,7 @@ from torch.nn import functional
 from geoseg.bench.scenes import COVERS, GSD_M, SCALE, cover_shares, scene_pixels
 from geoseg.legend import Legend
 from geoseg.models.card import ModelCard
-from geoseg.models.zoo import FAMILIES, Model, card_of, model_names, normalise, save_model
+from geoseg.models.zoo import FAMILIES, Model, card_of, model_names, normalise, prepare_model, save_model
 
 BANDS = ("blue", "green", "red", "nir", "swir16", "swir22")
 N_STEPS = 40
@@ -82,7 +82,7 @@ def make_network(family: str, encoder: str, *, n_steps: int = N_STEPS) -> Model:
         torch.manual_seed(_SEED)
         module = FAMILIES[family](card)
         _train(module, card, n_steps)
-    return Model(module.eval().requires_grad_(False), card)
+    return prepare_model(module, card)
 
 
 def _train(module: nn.Module, card: ModelCard, n_steps: int) -> None:

@@ -29,6 +29,8 @@ app.command("bench")(bench_command.bench)
 _UsageError: type[Exception] = typer.BadParameter.__mro__[2]
 """click's ClickException; newer typers carry their own copy of click, so it is reached through typer."""
 
+_INTERRUPTED = 130
+
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the report as JSON on standard output.")]
 DryRun = Annotated[
@@ -50,15 +52,17 @@ def run() -> None:
     except _UsageError as error:
         _fail(error.format_message())  # type: ignore[attr-defined]
     except (KeyboardInterrupt, typer.Abort):
-        _fail("Stopped. Nothing was written.", code=130)
+        code = _INTERRUPTED
     except BrokenPipeError:
         sys.exit(0)
-    else:
-        sys.exit(code if isinstance(code, int) else 0)
+    if code == _INTERRUPTED:  # newer typers return it, older ones raise
+        _fail("Stopped. Nothing was written.", code=_INTERRUPTED)
+    sys.exit(code if isinstance(code, int) else 0)
 
 
 def _fail(message: str, *, code: int = 2) -> None:
-    print(f"geoseg: {' '.join(message.split())}", file=sys.stderr)  # noqa: T201
+    if message:  # a group called without a command has printed its help
+        print(f"geoseg: {' '.join(message.split())}", file=sys.stderr)  # noqa: T201
     sys.exit(code)
 
 

@@ -1,6 +1,7 @@
 """``geoseg models``: which there are, and what one expects."""
 
 import json as json_
+import sys
 from typing import Annotated
 
 import typer
@@ -12,7 +13,7 @@ app = typer.Typer(help="Models: which there are, what they need and give.", no_a
 def list_models(json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
     """List the built-in models and the families that model folders can use."""
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from geoseg.models.zoo import DEFAULT_MODEL, FAMILIES, card_of, model_names
 
@@ -20,13 +21,14 @@ def list_models(json: Annotated[bool, typer.Option("--json", help="As JSON.")] =
     if json:
         typer.echo(json_.dumps([c.model_dump(mode="json") for c in cards], indent=2))
         return
-    table = Table("model", "bands", "GSD", "classes", "title", title="Models", title_justify="left")
+    headings = (Column("model", no_wrap=True), "bands", "GSD", "classes", "title")
+    table = Table(*headings, title="Models", title_justify="left")
     for card in cards:
         name = f"{card.name} (default)" if card.name == DEFAULT_MODEL else card.name
         low, high = card.gsd_range_m
         classes = ", ".join(c.name for c in card.legend.classes)
         table.add_row(name, ", ".join(card.bands), f"{low:g}..{high:g} m", classes, card.title)
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 160)
     console.print(table)
     console.print(f"Families for model folders: {', '.join(FAMILIES)}.")
     console.print("A model folder holds item.json and weights.safetensors.")

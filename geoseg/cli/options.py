@@ -8,6 +8,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 import typer
 from pydantic.fields import FieldInfo
 
+from geoseg.errors import RecipeError
 from geoseg.recipe import Recipe
 
 _PANELS = {
@@ -35,6 +36,8 @@ def takes_recipe(command: Callable[..., None]) -> Callable[..., None]:
     def wrapper(recipe: str | None, bbox: str | None, **values: Any) -> None:
         own = {k: values.pop(k) for k in list(values) if k in extra}
         given = {k: _as_given(k, v) for k, v in values.items() if v is not None}
+        if bbox is not None and "aoi" in given:
+            raise RecipeError("--aoi and --bbox both say the area. Give one of them.")
         if bbox is not None:
             given["aoi"] = bbox
         command(Recipe.resolve(recipe, **given), **own)
@@ -42,7 +45,10 @@ def takes_recipe(command: Callable[..., None]) -> Callable[..., None]:
     own_parameters = list(inspect.signature(command).parameters.values())[1:]
     parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own_parameters]
     extra = {p.name for p in parameters}
-    file = typer.Option("--recipe", help="TOML file with these keys, or the name of a shipped one.")
+    file = typer.Option(
+        "--recipe",
+        help="TOML file with these keys, the name of a shipped one, or the manifest.json of a map.",
+    )
     box = typer.Option("--bbox", help=_BBOX, rich_help_panel="Area")
     first = [_parameter("recipe", str | None, file), _parameter("bbox", str | None, box)]
     fields = [

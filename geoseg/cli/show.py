@@ -112,8 +112,8 @@ def check(recipe: Recipe, *, quiet: bool, as_json: bool) -> None:
         print(json.dumps(_as_dict(plan, None), indent=2))  # noqa: T201
         return
     table = _plan_table(plan, f"The imagery fits model {plan.card.name}")
-    for item_id, text in plan.inputs.calibrations.items():
-        table.add_row("calibration", f"{item_id}: {text}")
+    for text in plan.scaling:
+        table.add_row("calibration", text)
     for text in plan.inputs.adapted or ("nothing had to be adapted",):
         table.add_row("adapted", text)
     _results.print(table)

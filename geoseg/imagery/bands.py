@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from geoseg.stac.metadata import COMMON_NAMES
+from geoseg.stac.metadata import COMMON_NAMES, SENTINEL2
 
 _ALIASES = {
     "swir1": "swir16", "swir2": "swir22", "nir1": "nir", "nearinfrared": "nir", "nirnarrow": "nir08",
@@ -12,13 +12,6 @@ _ALIASES = {
     "b": "blue", "n": "nir",
 }  # fmt: skip
 """In lower case, without blanks, hyphens and underscores."""
-
-SENTINEL2 = {
-    "B01": "coastal", "B02": "blue", "B03": "green", "B04": "red", "B05": "rededge071", "B06": "rededge075",
-    "B07": "rededge078", "B08": "nir", "B8A": "nir08", "B09": "nir09", "B10": "cirrus", "B11": "swir16",
-    "B12": "swir22",
-}  # fmt: skip
-"""Sentinel-2 MSI band numbers (ESA, Sentinel-2 User Handbook)."""
 
 _OLI = {
     1: "coastal",

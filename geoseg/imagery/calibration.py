@@ -1,6 +1,6 @@
 """How stored numbers become reflectance: as declared, as Sentinel-2 needs it, or as the values tell."""
 
-import warnings
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +8,7 @@ import numpy as np
 import pystac
 from numpy.typing import NDArray
 
-from geoseg.errors import GeosegWarning, PreflightError
+from geoseg.errors import PreflightError
 from geoseg.imagery import local, offset
 from geoseg.imagery.loader import CLOUDS, band_metadata
 from geoseg.stac.catalog import CollectionConfig
@@ -36,6 +36,8 @@ class Calibration:
     reason: str
     nodata: float | None = None
     """A stored number that was found to mean no value; None: as declared."""
+    doubt: str | None = None
+    """What a person should know: metadata and pixels contradict each other, or neither tells."""
 
 
 def is_bare(item: pystac.Item) -> bool:
@@ -45,32 +47,37 @@ def is_bare(item: pystac.Item) -> bool:
     )
 
 
+def kind_of(item: pystac.Item, prepared: pystac.Item) -> Hashable:
+    """Items of one kind were made by one processing chain and are scaled alike; a bare image is like none."""
+    if is_bare(item):
+        return item.id
+    declared = {str(v) for k, v in band_metadata(prepared).items() if k != CLOUDS}
+    return (item.collection_id, offset.witnesses(item.properties), frozenset(declared))
+
+
 def calibrate(
-    item: pystac.Item, prepared: pystac.Item, config: CollectionConfig, sample: Sample, *, others: Sample
+    item: pystac.Item, prepared: pystac.Item, config: CollectionConfig, pixels: Sample
 ) -> Calibration:
-    """What to do with an item's numbers.
+    """What to do with the numbers of an item, and of all of its kind.
 
     Args:
         item: as its catalog gives it.
         prepared: its small copy.
         config: how its collection is read.
-        sample: of its pixels; of size 0 where none were taken.
-        others: pixels of all items like it, taken instead where it has no valid one.
+        pixels: of items of its kind; of size 0 where none were taken.
 
     Raises:
         PreflightError: an image without a scale holds numbers that cannot be taken as reflectance.
-
-    Warns:
-        GeosegWarning: where pixels and metadata contradict each other, or neither tells of the offset.
     """
     declared = [v for k, v in band_metadata(prepared).items() if k != CLOUDS]
-    alike = sample if np.isfinite(sample).any() else others
-    nodata = undeclared_nodata(declared, alike)
+    nodata = undeclared_nodata(declared, pixels)
+    valid = _valid(pixels, nodata)
     if config.boa_offset:
-        return Calibration(*_sentinel2(item, declared, _valid(sample, nodata)), nodata)
+        return _sentinel2(item, declared, valid, nodata)
     if is_bare(item):
-        return Calibration(*_from_values(item.id, _valid(alike, nodata), declared), nodata)
-    return Calibration(None, 0.0, _as_declared(declared), nodata)
+        return _from_values(item.id, valid, declared, nodata)
+    doubt = _offset_forgotten(declared, valid) if item.collection_id == local.COLLECTION else None
+    return Calibration(None, 0.0, _as_declared(declared), nodata, doubt=doubt)
 
 
 def _valid(sample: Sample, nodata: float | None) -> list[Sample]:
@@ -101,19 +108,33 @@ def _as_declared(bands: list[dict[str, Any]]) -> str:
     return "scale and offset of each band as declared"
 
 
+def _offset_forgotten(declared: list[dict[str, Any]], valid: list[Sample]) -> str | None:
+    """What to say of an image in Sentinel-2's scale whose pixels hold the offset that nobody took out."""
+    if any(b.get("scale") != offset.SCALE or b.get("offset", 0.0) for b in declared):
+        return None
+    choice = offset.decide_offset({}, 0.0, valid)
+    if not choice.is_conflict:
+        return None
+    return "its pixels seem to hold Sentinel-2's offset of -1000, but none is taken out: give --offset -0.1."
+
+
 def _sentinel2(
-    item: pystac.Item, declared: list[dict[str, Any]], valid: list[Sample]
-) -> tuple[float, float, str]:
+    item: pystac.Item, declared: list[dict[str, Any]], valid: list[Sample], nodata: float | None
+) -> Calibration:
     stated = [band["offset"] for band in declared if "offset" in band]
     choice = offset.decide_offset(item.properties, min(stated, default=None), valid)
-    if choice.is_conflict:
-        warnings.warn(f"{item.id}: {choice.reason}.", GeosegWarning, stacklevel=2)
-    return offset.SCALE, choice.offset_dn * offset.SCALE, f"offset {choice.offset_dn}: {choice.reason}"
+    return Calibration(
+        offset.SCALE,
+        choice.offset_dn * offset.SCALE,
+        f"offset {choice.offset_dn}: {choice.reason}",
+        nodata,
+        doubt=f"{choice.reason}." if choice.is_conflict else None,
+    )
 
 
 def _from_values(
-    item_id: str, valid: list[Sample], declared: list[dict[str, Any]]
-) -> tuple[float, float, str]:
+    item_id: str, valid: list[Sample], declared: list[dict[str, Any]], nodata: float | None
+) -> Calibration:
     """Reflectance as it is or times 10000 is told by the values; bytes and all else are refused."""
     values = np.concatenate(valid) if valid else np.empty(0, np.float32)
     if values.size == 0:
@@ -126,10 +147,10 @@ def _from_values(
     if dtypes <= {"uint8", "int8"}:
         raise PreflightError(
             f"{item_id} holds 8-bit numbers (99 % are below {high:.0f}) and states no scale, but the model "
-            f"expects reflectance. {_GUIDE}; --scale 0.004 roughly takes 0..250 as 0..1."
+            f"expects reflectance. {_GUIDE}, from the scene's metadata: bytes are scaled by band."
         )
     if high <= 2 and not all(d.startswith(("int", "uint")) for d in dtypes):
-        return 1.0, 0.0, f"values up to {high:.2g} were taken as reflectance"
+        return Calibration(1.0, 0.0, f"values up to {high:.2g} were taken as reflectance", nodata)
     darkest = min(float(np.percentile(band, 1)) for band in valid if band.size)
     if darkest > _LANDSAT_DARKEST and high <= _LANDSAT_BRIGHTEST:
         raise PreflightError(
@@ -142,14 +163,17 @@ def _from_values(
             f"reflectance is 0..1, or 0..10000 as integers. {_GUIDE}."
         )
     choice = offset.decide_offset({}, None, valid)
-    if not choice.is_known:
-        warnings.warn(
-            f"{item_id}: its pixels do not tell whether Sentinel-2's offset of -1000 is in them; "
-            "it was taken as not. For baseline 04.00 and later give --scale 0.0001 --offset -0.1.",
-            GeosegWarning,
-            stacklevel=2,
-        )
+    doubt = (
+        "its pixels do not tell whether Sentinel-2's offset of -1000 is in them; it was taken as not. "
+        "For baseline 04.00 and later give --scale 0.0001 --offset -0.1."
+    )
     reason = (
         f"values up to {high:,.0f} were taken as reflectance x 10000; Sentinel-2 offset {choice.offset_dn}"
     )
-    return offset.SCALE, choice.offset_dn * offset.SCALE, f"{reason}: {choice.reason}"
+    return Calibration(
+        offset.SCALE,
+        choice.offset_dn * offset.SCALE,
+        f"{reason}: {choice.reason}",
+        nodata,
+        doubt=None if choice.is_known else doubt,
+    )

@@ -3,10 +3,12 @@
 from typing import Any
 
 import pystac
+import shapely
 
 from geoseg.imagery.bands import SUBSTITUTES
 from geoseg.imagery.loader import CLOUDS, MASKED
 from geoseg.stac.catalog import BandConfig, CollectionConfig
+from geoseg.stac.coverage import footprint
 from geoseg.stac.metadata import declared_scaling
 
 _KEPT = ("datetime", "start_datetime", "end_datetime", "platform", "constellation", "eo:cloud_cover", "gsd")
@@ -38,10 +40,11 @@ def prepare(
     What the item declares of scale, offset and nodata wins over the catalog's file. No links, thumbnails or
     signed addresses travel with it.
     """
+    ground = footprint(item)
     small = pystac.Item(
         id=item.id,
-        geometry=item.geometry,
-        bbox=item.bbox,
+        geometry=shapely.geometry.mapping(ground),
+        bbox=list(ground.bounds),
         datetime=item.datetime,
         properties={k: v for k, v in item.properties.items() if k in _KEPT or k.startswith("proj:")},
         collection=f"{item.collection_id}/{item.id}",

@@ -1,6 +1,7 @@
 """Local or remote files as STAC items, so that they take the same path as a catalog's."""
 
 import re
+import warnings
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,13 +15,13 @@ from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.io import DatasetReader
 
 from geoseg.aoi import to_degrees
-from geoseg.errors import ImageryError, RecipeError
+from geoseg.errors import GeosegWarning, ImageryError, RecipeError
 from geoseg.imagery.bands import common_names, name_of_file
 from geoseg.imagery.loader import MASKED
 from geoseg.imagery.reading import gdal_env, read_patiently
+from geoseg.redaction import redact
 from geoseg.registry import did_you_mean
 from geoseg.stac.metadata import COMMON_NAMES
-from geoseg.stac.signing import redact
 
 T = TypeVar("T")
 COLLECTION = "images"
@@ -178,15 +179,28 @@ def _names_for(opened: list[dict[str, Any]], bands: Sequence[str] | None) -> lis
         named = [info["names"] for info in opened]
     else:
         named = _spread(_known(bands), [len(info["names"]) for info in opened], "bands")
+        for info, given in zip(opened, named, strict=True):
+            _warn_of_others(info, given)
     return [_around_alpha(info["is_alpha"], names, None) for info, names in zip(opened, named, strict=True)]
+
+
+def _warn_of_others(info: dict[str, Any], given: list[str | None]) -> None:
+    said = zip(info["names"], given, strict=True)
+    others = [f"{own}, you say {name}" for own, name in said if own and name and own != name]
+    if others:
+        warnings.warn(
+            f"{info['label']} names its bands otherwise: it says {'; '.join(others)}. --bands was believed.",
+            GeosegWarning,
+            stacklevel=2,
+        )
 
 
 def _refuse_nameless(info: dict[str, Any]) -> None:
     found = ", ".join(info["descriptions"][:6]) + (", ..." if len(info["descriptions"]) > 6 else "")
-    count = len(info["names"])
+    count = f"{len(info['names'])} band{'s' * (len(info['names']) > 1)}"
     raise ImageryError(
-        f"No known band name in {info['label']} (it has {found}). Name its {count} bands in order: "
-        "--bands blue,green,red,nir ('-' leaves one out)."
+        f"No known band name in {info['label']} (it has {found}). Name its {count} in order, as in "
+        "--bands blue,green,red,nir,swir16,swir22 ('-' leaves one out)."
     )
 
 

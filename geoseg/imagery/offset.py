@@ -22,6 +22,9 @@ _DARKEST_DN = (950, 1350)
 """With the offset in, the darkest pixels of every band lie here, where the area holds water or shadow; bright
 bare ground without it has some band outside."""
 
+_VARIED_DN = 1000
+"""Where nothing is brighter than the darkest by this much, as over ash or wet peat, it need not be shadow."""
+
 
 @dataclass(frozen=True)
 class OffsetDecision:
@@ -67,12 +70,18 @@ def decide_offset(
     return OffsetDecision(seen, f"{said}, but {witness}: the pixels were believed", is_conflict=True)
 
 
+def witnesses(properties: dict[str, Any]) -> tuple[object, object]:
+    """What an item says of its offset: whether it is applied, and the processing baseline."""
+    baseline = properties.get("s2:processing_baseline") or properties.get("processing:version")
+    return properties.get("earthsearch:boa_offset_applied"), baseline
+
+
 def _expected(properties: dict[str, Any], declared_offset: float | None) -> tuple[int | None, str]:
-    if properties.get("earthsearch:boa_offset_applied") is True:
+    if witnesses(properties)[0] is True:
         return 0, "the item says the offset is already applied (earthsearch:boa_offset_applied)"
     if declared_offset is not None:
         return OFFSET_DN if declared_offset else 0, f"the asset declares an offset of {declared_offset:g}"
-    stated = properties.get("s2:processing_baseline") or properties.get("processing:version")
+    _, stated = witnesses(properties)
     baseline = _number(stated)
     if baseline is None:
         return None, ""
@@ -99,5 +108,6 @@ def _seen(samples: list[NDArray[np.float32]]) -> tuple[int | None, str, bool]:
         return 0, f"dark pixels lie below {_LOW_DN}", False
     low, high = _DARKEST_DN
     if len(full) >= 3 and all(low <= np.percentile(s, 0.1) <= high for s in full):
-        return OFFSET_DN, "the darkest pixels of every band lie near 1000", True
+        is_varied = any(np.percentile(s, 99) - np.percentile(s, 0.1) >= _VARIED_DN for s in full)
+        return OFFSET_DN, "the darkest pixels of every band lie near 1000", is_varied
     return None, "", False

@@ -1,7 +1,9 @@
 """Does the imagery fit the model? Asked before anything long runs; adapted where safe, refused where not."""
 
 import warnings
+from collections.abc import Hashable
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import numpy as np
 import pystac
@@ -11,7 +13,7 @@ from odc.geo.geom import Geometry
 from geoseg.errors import GeosegWarning, PreflightError
 from geoseg.grid.geobox import geobox_for
 from geoseg.imagery import local, native
-from geoseg.imagery.calibration import Calibration, Sample, calibrate, is_bare
+from geoseg.imagery.calibration import Calibration, Sample, calibrate, kind_of
 from geoseg.imagery.harmonise import available_bands, choose_bands, prepare
 from geoseg.imagery.loader import CLOUDS, band_metadata, load
 from geoseg.imagery.reading import gdal_env
@@ -65,7 +67,7 @@ def with_bands(items: pystac.ItemCollection, card: ModelCard, *, catalog: Catalo
         raise PreflightError(
             f"Model {card.name} needs {', '.join(card.bands)}; the imagery has "
             f"{', '.join(sorted(seen)) or 'no band with a known name'}. Missing: "
-            f"{', '.join(sorted(missing))}. Take other imagery, or another --model: geoseg models list."
+            f"{', '.join(sorted(missing))}. Take other imagery, or another --model (geoseg models list)."
         )
     if len(kept) < len(items):
         text = f"{len(items) - len(kept)} of {len(items)} items lack {', '.join(sorted(missing))}, left out."
@@ -85,7 +87,7 @@ def check_inputs(
     """Compare bands, GSD, CRS, scaling, offset and values of ``items`` with what ``card`` expects.
 
     Pixels of eight items, and of every image that states no scale, are sampled: 256 across the area, from
-    overviews where there are any.
+    overviews where there are any. Items that one processing chain made are scaled alike.
 
     Args:
         items: as ``search`` and ``select_items`` or ``items_from_images`` give them.
@@ -103,8 +105,9 @@ def check_inputs(
     prepared, bands, adapted = _prepare_all(items, card, catalog)
     grid = native.grid_of(prepared, aoi, gsd_m=gsd_m, crs=crs)
     adapted += grid.adapted + _check_gsd(grid.gsd_m, card)
-    samples = _sample(_to_sample(items, prepared), bands, aoi, grid, catalog)
-    decided = _calibrate(items, prepared, samples, catalog)
+    kinds = [kind_of(item, small) for item, small in zip(items, prepared, strict=True)]
+    samples = _samples(prepared, kinds, bands, aoi, grid, catalog)
+    decided = _calibrate(items, prepared, kinds, samples, catalog)
     adapted += [
         f"{name}: pixels of {c.nodata:g} in all bands were taken as nodata, as none is declared"
         for name, c in decided.items()
@@ -154,9 +157,27 @@ def _check_gsd(gsd_m: float, card: ModelCard) -> list[str]:
 # --- pixels --------------------------------------------------------------------------------------
 
 
-def _to_sample(items: pystac.ItemCollection, prepared: pystac.ItemCollection) -> pystac.ItemCollection:
-    pairs = enumerate(zip(items, prepared, strict=True))
-    return pystac.ItemCollection([p for n, (item, p) in pairs if n < _SAMPLE_ITEMS or is_bare(item)])
+def _samples(
+    prepared: pystac.ItemCollection,
+    kinds: list[Hashable],
+    bands: tuple[str, ...],
+    aoi: Geometry,
+    grid: native.NativeGrid,
+    catalog: Catalog,
+) -> dict[str, Sample]:
+    """Digital numbers of the first items of each kind, eight at least, and more until all bands have some."""
+    of_kind: dict[Hashable, list[pystac.Item]] = {}
+    for kind, item in zip(kinds, prepared, strict=True):
+        of_kind.setdefault(kind, []).append(item)
+    waiting = [item for turn in zip_longest(*of_kind.values()) for item in turn if item is not None]
+    samples: dict[str, Sample] = {}
+    n_next = max(_SAMPLE_ITEMS, len(of_kind))
+    while waiting:
+        samples |= _sample(pystac.ItemCollection(waiting[:n_next]), bands, aoi, grid, catalog)
+        if np.any([np.isfinite(s).any(axis=1) for s in samples.values()], axis=0).all():
+            break
+        waiting, n_next = waiting[n_next:], _SAMPLE_ITEMS
+    return samples
 
 
 def _sample(
@@ -172,7 +193,7 @@ def _sample(
     coarse = fine.zoom_to(_SAMPLE_PX) if max(fine.shape) > _SAMPLE_PX else fine
     sign = signer(catalog.signing)
     options: dict[str, str] = {}
-    for collection in sorted({item.collection_id or "" for item in prepared}):
+    for collection in sorted({item.collection_id.rpartition("/")[0] for item in prepared}):  # type: ignore[union-attr]
         options |= read_environment(catalog, collection)
     with gdal_env(options):
         lazy = load(raw, geobox=coarse, bands=bands, resampling="nearest", sign=sign)
@@ -192,24 +213,28 @@ def _raw(item: pystac.Item) -> pystac.Item:
 def _calibrate(
     items: pystac.ItemCollection,
     prepared: pystac.ItemCollection,
+    kinds: list[Hashable],
     samples: dict[str, Sample],
     catalog: Catalog,
 ) -> dict[str, Calibration]:
-    none = np.empty((0, 0), np.float32)
-    pooled: dict[str | None, Sample] = {}
-    for collection in {item.collection_id for item in items}:
-        parts = [samples[i.id] for i in items if i.collection_id == collection and i.id in samples]
-        pooled[collection] = np.concatenate(parts, axis=1) if parts else none
-    return {
-        item.id: calibrate(
-            item,
-            small,
-            collection_config(catalog, item),
-            samples.get(item.id, none),
-            others=pooled[item.collection_id],
-        )
-        for item, small in zip(items, prepared, strict=True)
-    }
+    """By item id; decided once for each kind, from all its pixels."""
+    by_kind: dict[Hashable, Calibration] = {}
+    for kind in dict.fromkeys(kinds):
+        alike = [(i, p) for i, p, k in zip(items, prepared, kinds, strict=True) if k == kind]
+        item, small = alike[0]
+        pixels = _pooled([i for i, _ in alike], samples)
+        if not np.isfinite(pixels).any():
+            pixels = _pooled([i for i in items if i.collection_id == item.collection_id], samples)
+        by_kind[kind] = calibrate(item, small, collection_config(catalog, item), pixels)
+        if by_kind[kind].doubt:
+            name = item.id if len(alike) == 1 else f"{item.id} and {len(alike) - 1} like it"
+            warnings.warn(f"{name}: {by_kind[kind].doubt}", GeosegWarning, stacklevel=2)
+    return {item.id: by_kind[kind] for item, kind in zip(items, kinds, strict=True)}
+
+
+def _pooled(items: list[pystac.Item], samples: dict[str, Sample]) -> Sample:
+    parts = [samples[item.id] for item in items if item.id in samples]
+    return np.concatenate(parts, axis=1) if parts else np.empty((0, 0), np.float32)
 
 
 def _apply(item: pystac.Item, calibration: Calibration) -> pystac.Item:

@@ -17,7 +17,7 @@ from rasterio._err import CPLE_BaseError
 from rasterio.errors import RasterioError
 
 from geoseg.errors import ImageryError
-from geoseg.stac.signing import redact
+from geoseg.redaction import redact
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)

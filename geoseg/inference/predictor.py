@@ -1,7 +1,9 @@
 """Pixels to classes: tile by tile on one lattice, row by row in memory."""
 
+import copy
 import time
 from collections.abc import Callable, Iterator
+from itertools import chain
 
 import numpy as np
 import torch
@@ -10,8 +12,9 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from odc.geo.xr import xr_coords
 from rasterio.windows import Window
+from torch import nn
 
-from geoseg.errors import ModelError
+from geoseg.errors import ModelError, RecipeError
 from geoseg.grid.geobox import window_geobox
 from geoseg.grid.tiling import Tile, TilePlan
 from geoseg.inference.blend import RowBlender
@@ -38,8 +41,9 @@ def predict(
     """The class of every pixel, and how sure the model is.
 
     Tiles overlap by two halos; there their probabilities are blended by tapers that sum to 1, then the
-    largest wins. On the CPU tiles are run one at a time whatever ``batch_size`` says: it is as fast, and
-    results are then the same to the byte.
+    largest wins. A batch changes the last bits of what a network says of a tile, so where two classes are all
+    but equally probable the size of batches may decide. On the CPU tiles are therefore run one at a time
+    whatever ``batch_size`` says, which is as fast: results there are the same to the byte.
 
     Args:
         image: (band, y, x) float32 reflectance in the order of the card's bands, NaN = nodata; in memory or
@@ -52,7 +56,8 @@ def predict(
         mask: (y, x) of the window, True where a prediction is wanted; None for everywhere. Tiles without a
             wanted pixel are not run.
         batch_size: tiles per step on a GPU.
-        device: a torch device, such as ``cpu`` or ``cuda``; ``auto`` is a GPU where there is one.
+        device: a torch device, such as ``cpu`` or ``cuda``; ``auto`` is a GPU where there is one. A network
+            that lies elsewhere is copied there; the one in ``model`` stays as it is.
         on_rows: told the number of rows done after each row of tiles.
 
     Returns:
@@ -77,7 +82,8 @@ def predict(
     strips = _Strips(image, plan.geobox)
     blender = RowBlender(window, n_classes=len(card.legend.classes), size=plan.size, halo=plan.halo)
     values = np.array(card.legend.values, np.uint8)
-    runner = _Runner(model, device, batch_size)
+    place = device_of(device)
+    runner = _Runner(model, place, _n_at_a_time(place, batch_size))
     with torch.inference_mode():
         for tiles in plan.rows(window):
             inputs = (strips.take(t.window) if _is_wanted(t, window, wanted) else None for t in tiles)
@@ -100,7 +106,7 @@ def predict(
 def seconds_per_tile(model: Model, size: int) -> float:
     """Time that one tile takes on the CPU here, seconds: the better of two tries on zeros."""
     zeros = np.zeros((len(model.card.bands), size, size), np.float32)
-    runner, times = _Runner(model, "cpu", 1), []
+    runner, times = _Runner(model, torch.device("cpu"), 1), []
     with torch.inference_mode():
         for _ in range(2):
             started = time.perf_counter()
@@ -125,16 +131,42 @@ def _is_wanted(tile: Tile, window: Window, wanted: Mask) -> bool:
     )
 
 
+def device_of(name: str) -> torch.device:
+    """The device called ``name``; ``auto`` is a GPU where there is one.
+
+    Raises:
+        RecipeError: there is no such device here.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise RecipeError(f"--device {name} is not a device. Give cpu, cuda or auto.") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise RecipeError(f"--device {name}: torch finds no GPU here. Give cpu or auto.")
+    return device
+
+
+def _n_at_a_time(device: torch.device, batch_size: int) -> int:
+    return 1 if device.type == "cpu" else batch_size
+
+
+def _module_on(device: torch.device, module: nn.Module) -> nn.Module:
+    """The network itself where it lies on that device, else a copy: ``Module.to`` would move the caller's."""
+    if all(tensor.device == device for tensor in chain(module.parameters(), module.buffers())):
+        return module
+    return copy.deepcopy(module).to(device)
+
+
 class _Runner:
     """Batches of tiles through the network."""
 
-    def __init__(self, model: Model, device: str, batch_size: int) -> None:
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
+    def __init__(self, model: Model, device: torch.device, batch_size: int) -> None:
         self._model = model
-        self._device = torch.device(device)
-        self._module = model.module.to(self._device).to(memory_format=torch.channels_last)
-        self._batch_size = batch_size if self._device.type != "cpu" else 1
+        self._device = device
+        self._module = _module_on(device, model.module)
+        self._batch_size = batch_size
 
     def run(self, inputs: Iterator[Pixels | None]) -> Iterator[Pixels | None]:
         """Probabilities (class, size, size) for each input (band, size, size), None for None, in order."""

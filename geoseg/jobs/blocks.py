@@ -20,6 +20,7 @@ from rasterio.features import rasterize
 from rasterio.windows import Window
 from shapely.geometry.base import BaseGeometry
 
+from geoseg.errors import ModelError
 from geoseg.grid.geobox import snap_out, window_geobox
 from geoseg.grid.tiling import Block, TilePlan
 from geoseg.imagery.clouds import mask_clouds
@@ -51,6 +52,9 @@ class BlockTask:
     has_clouds: bool
     catalog: Catalog
     model: str
+    """Name of a built-in one, or the absolute path of a folder."""
+    model_sha256: str | None
+    """Of the weights that the run was planned with."""
     batch_size: int
     device: str
     parts: Path
@@ -129,7 +133,7 @@ def _predict(task: BlockTask, mask: NDArray[np.bool_]) -> tuple[NDArray[np.uint8
         image = read_composite(task, items, window_geobox(task.plan.geobox, needed))
         done = predict(
             image,
-            model=_model(task.model),
+            model=_model(task.model, task.model_sha256),
             plan=task.plan,
             window=window,
             mask=mask,
@@ -156,8 +160,15 @@ def _row_listener(task: BlockTask) -> Callable[[int], None] | None:
 
 
 @lru_cache(maxsize=2)
-def _model(name: str) -> Model:
-    return create_model(name)
+def _model(name: str, sha256: str | None) -> Model:
+    """Loaded once in a process, and again when its weights are others."""
+    model = create_model(name)
+    if model.card.sha256 != sha256:
+        raise ModelError(
+            f"{name} has weights with sha256 {(model.card.sha256 or 'none')[:12]}… on this worker; the run "
+            f"was planned with {(sha256 or 'none')[:12]}…. Give all workers the same model folder."
+        )
+    return model
 
 
 def _nothing(window: Window) -> NDArray[np.uint8]:

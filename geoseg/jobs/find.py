@@ -8,12 +8,13 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 from odc.geo.geom import Geometry
 
-from geoseg.aoi import area_km2, read_aoi, swapped
+from geoseg.aoi import area_km2, read_aoi, swapped, to_degrees
 from geoseg.errors import CoverageError, RecipeError
 from geoseg.imagery.composite import ORDER_BY_CLOUDS, ORDER_BY_DATE
 from geoseg.imagery.local import items_from_images
 from geoseg.recipe import Recipe
 from geoseg.stac.catalog import Catalog
+from geoseg.stac.coverage import footprint
 from geoseg.stac.items import search
 
 EVERYTHING = "../.."
@@ -31,7 +32,10 @@ def find_items(recipe: Recipe, catalog: Catalog) -> tuple[pystac.ItemCollection,
         items = items_from_images(
             list(recipe.image), bands=recipe.bands, scale=recipe.scale, offset=recipe.offset
         )
-        return items, _aoi_of(recipe, items)
+        aoi = _aoi_of(recipe, items)
+        if recipe.aoi is not None:
+            _refuse_apart(items, aoi)
+        return items, aoi
     aoi = _read(recipe, str(recipe.aoi))
     try:
         return _search(recipe, catalog, aoi), aoi
@@ -41,6 +45,18 @@ def find_items(recipe: Recipe, catalog: Catalog) -> tuple[pystac.ItemCollection,
             hint = "With longitude and latitude swapped there would be items: check the order of coordinates."
             raise CoverageError(f"{error} {hint}") from None
         raise
+
+
+def _refuse_apart(items: pystac.ItemCollection, aoi: Geometry) -> None:
+    prints = [footprint(item) for item in items]
+    area = to_degrees(aoi).geom
+    if not any(p.intersects(area) for p in prints):
+        west, south, east, north = area.bounds
+        image = ",".join(f"{v:.3f}" for v in prints[0].bounds)
+        raise CoverageError(
+            f"The area ({west:.3f},{south:.3f},{east:.3f},{north:.3f}) lies outside the images: "
+            f"{items[0].id} covers {image}. Give an area there, or other images."
+        )
 
 
 def _search(recipe: Recipe, catalog: Catalog, aoi: Geometry) -> pystac.ItemCollection:

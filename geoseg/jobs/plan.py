@@ -23,14 +23,18 @@ from geoseg.imagery.composite import COMPOSITES
 from geoseg.imagery.loader import CELL
 from geoseg.imagery.local import COLLECTION
 from geoseg.imagery.preflight import Preflight, check_inputs, with_bands
+from geoseg.inference.predictor import device_of
 from geoseg.jobs.find import EVERYTHING, find_items, in_order
 from geoseg.models.card import ModelCard
 from geoseg.models.zoo import card_of
 from geoseg.recipe import Recipe
+from geoseg.redaction import redact
+from geoseg.resources import path_exists
 from geoseg.stac.catalog import Catalog, load_catalog
 from geoseg.stac.items import Selection, select_items
 
 Say = Callable[[str], None]
+_NAMELESS = "area"
 _FAR_PX = 64
 """Items whose footprint is nearer than this to a block are handed to it: footprints are drawn roughly."""
 
@@ -61,6 +65,29 @@ class Plan:
         return self.tiles.geobox
 
     @property
+    def name(self) -> str:
+        """What the map is called: as the area's file or the image; as its folder where the area has no file."""
+        name = _name_of(self.recipe)
+        return self.out.name if name == _NAMELESS else name
+
+    @property
+    def attribution(self) -> str:
+        """Whose data the map is made from: as the items say, else their catalog."""
+        said = [item.properties.get("geoseg:attribution") for item in self.selection.items]
+        return "; ".join(dict.fromkeys(filter(None, said))) or self.catalog.attribution
+
+    @property
+    def scaling(self) -> list[str]:
+        """How numbers become reflectance, a line for each way."""
+        ways: dict[str, list[str]] = {}
+        for item_id, reason in self.inputs.calibrations.items():
+            ways.setdefault(reason, []).append(item_id)
+        return [
+            f"{ids[0]}{f' and {len(ids) - 1} more' if len(ids) > 1 else ''}: {reason}"
+            for reason, ids in ways.items()
+        ]
+
+    @property
     def aoi_px(self) -> BaseGeometry | None:
         """The area in pixels (col, row) of the grid; None where the map is not cut."""
         if not self.is_cut:
@@ -82,6 +109,8 @@ def plan_run(recipe: Recipe, *, say: Say) -> Plan:
     """
     COMPOSITES[recipe.composite]
     card = card_of(recipe.model)
+    if recipe.scheduler is None:
+        device_of(recipe.device)
     catalog = _catalog_of(recipe)
     recipe, assumed = _with_defaults(recipe, catalog)
     for line in assumed:
@@ -90,6 +119,9 @@ def plan_run(recipe: Recipe, *, say: Say) -> Plan:
     items, aoi = find_items(recipe, catalog)
     items = with_bands(items, card, catalog=catalog)
     selection = select_items(items, aoi, per_place=recipe.max_items, min_coverage=recipe.min_coverage)
+    for item in selection.items:
+        if caution := item.properties.get("geoseg:caution"):
+            warnings.warn(f"{item.id}: {caution}.", GeosegWarning, stacklevel=2)
     watch.lap("search")
     ordered = in_order(selection.items, found=items, recipe=recipe)
     inputs = check_inputs(
@@ -184,6 +216,8 @@ def _with_defaults(recipe: Recipe, catalog: Catalog) -> tuple[Recipe, list[str]]
     if recipe.out is None:
         chosen["out"] = str(Path("geoseg-out") / _name_of(recipe))
         assumed.append(f"output: {chosen['out']}/ (--out)")
+    elif Path(recipe.out).name in ("", ".."):  # such as ".": the map is named after its folder
+        chosen["out"] = str(Path(recipe.out).resolve())
     return recipe.model_copy(update=chosen), assumed
 
 
@@ -196,9 +230,10 @@ def _dates(catalog: Catalog) -> tuple[str, str]:
 
 
 def _name_of(recipe: Recipe) -> str:
-    source = recipe.aoi or recipe.image[0]
-    path = Path(source.partition("|")[0])
-    return path.stem if path.exists() or recipe.aoi is None else "area"
+    if recipe.aoi is None:
+        return Path(redact(recipe.image[0])).stem
+    path = Path(recipe.aoi.partition("|")[0])
+    return path.stem if path_exists(path) else _NAMELESS
 
 
 def _tile_plan(geobox: GeoBox, recipe: Recipe, card: ModelCard) -> TilePlan:

@@ -6,7 +6,7 @@ import platform
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -21,56 +21,138 @@ from geoseg.grid.geobox import lattice_origin
 from geoseg.imagery.local import COLLECTION
 from geoseg.jobs.plan import Plan
 from geoseg.legend import CONFIDENCE_SCALE
+from geoseg.models.card import CARD_NAME
 from geoseg.polygons.trace import polygonize_files
+from geoseg.recipe import Recipe
+from geoseg.redaction import redact
 from geoseg.report.facts import AreaAsked, ItemFacts, ModelFacts, Report, RunFacts
 from geoseg.report.html import render_html
 from geoseg.report.preview import map_png_bytes, write_preview
 from geoseg.report.summary import summarize
-from geoseg.stac.signing import redact
+from geoseg.resources import path_exists
+from geoseg.stac.items import SEARCH_KEY
 from geoseg.writers.cog import mosaic_cog
 from geoseg.writers.gpkg import write_gpkg
 from geoseg.writers.qml import write_qml
-from geoseg.writers.stac_item import Lineage, write_item
+from geoseg.writers.stac_item import Lineage, SourceItem, SourceModel, write_item
 
 _STAMPED = ("torch", "rasterio", "odc-stac", "dask", "numpy", "shapely", "pystac-client")
+_MANIFEST = "manifest.json"
+_SIDECARS = (".aux.xml", ".ovr", "-wal", "-shm", "-journal")
+"""What GDAL, SQLite and QGIS put beside our files by themselves."""
+_NOBODYS = ("lost+found", ".DS_Store", "Thumbs.db")
+"""What systems put into folders."""
 
 
 @contextmanager
 def workspace(out: Path, *, overwrite: bool) -> Iterator[Path]:
-    """A hidden folder beside ``out`` that becomes ``out`` when the block ends well, and is removed when not.
+    """A hidden folder whose files become those of ``out`` when the block ends well; removed when it does not.
+
+    It lies within ``out`` where that exists and beside it where not: files are then renamed, never copied,
+    and workers that share ``out`` see it.
 
     Raises:
-        OutputError: ``out`` exists and ``overwrite`` is not set, is a file, or cannot be made.
+        OutputError: ``out`` holds anything but a map, or a map and ``overwrite`` is not set; it cannot be
+            written; or it has changed meanwhile, then the finished map is kept where the message says.
     """
-    if out.exists() and not out.is_dir():
+    try:
+        target = out.resolve()  # a symbolic link stays, and what it leads to is filled
+        _check(target, out, overwrite=overwrite)
+        parent = target if target.is_dir() else target.parent
+        parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=parent))
+        folder.chmod(0o755)
+    except (OSError, RuntimeError) as error:  # Python 3.11 says RuntimeError of links that lead in a circle
+        raise OutputError(f"{out} cannot be written: {_reason(error)}. Give another --out.") from None
+    try:
+        yield folder
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    try:
+        _check(target, out, overwrite=overwrite)
+        _move(folder, target)
+    except (OSError, OutputError) as error:
+        why = f"{error}" if isinstance(error, OutputError) else f"{out} cannot be written: {_reason(error)}."
+        raise OutputError(f"{why} The finished map is in {_keep(folder, target)}.") from error
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)
+
+
+def _check(target: Path, out: Path, *, overwrite: bool) -> None:
+    if target.exists() and not target.is_dir():
         raise OutputError(f"{out} is a file, not a folder. Give another --out.")
-    if out.is_dir() and any(out.iterdir()) and not overwrite:
-        raise OutputError(f"{out} exists already. Give --overwrite to replace it, or another --out.")
-    if out.is_dir() and any(out.iterdir()) and not (out / "manifest.json").exists():
+    names = _names_in(target)
+    if not names:
+        return
+    written = _files_of_map(target)
+    if not written:
         raise OutputError(
             f"{out} holds files that are not a geoseg map: it is not replaced. Give another --out."
         )
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent.resolve()))
-    except OSError as error:
-        raise OutputError(f"{out} cannot be made: {error.strerror}. Give another --out.") from None
-    try:
-        folder.chmod(0o755)
-        yield folder
-        _move(folder, out)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    if not overwrite:
+        raise OutputError(f"{out} exists already. Give --overwrite to replace it, or another --out.")
+    allowed = written | {name + suffix for name in written for suffix in _SIDECARS}
+    if foreign := [name for name in names if name not in allowed]:
+        shown = ", ".join(foreign[:3]) + (f" and {len(foreign) - 3} more" if len(foreign) > 3 else "")
+        raise OutputError(
+            f"{out} holds files that geoseg did not write: {shown}. Move them, or give another --out."
+        )
 
 
-def _move(folder: Path, out: Path) -> None:
-    if out.exists():
-        old = folder.with_suffix(".old")
-        out.rename(old)
-        folder.rename(out)
-        shutil.rmtree(old)
-    else:
-        folder.rename(out)
+def _names_in(target: Path) -> list[str]:
+    """What lies there, without workspaces, also of runs that were killed."""
+    names = sorted(p.name for p in target.iterdir()) if target.is_dir() else []
+    is_ours = [name.startswith(".") and name.endswith((".partial", ".old")) for name in names]
+    return [name for name, ours in zip(names, is_ours, strict=True) if not ours and name not in _NOBODYS]
+
+
+def _files_of_map(target: Path) -> set[str]:
+    """The files that geoseg wrote there, as its manifest lists them; empty where none of its maps lies."""
+    try:
+        manifest = json.loads((target / _MANIFEST).read_text("utf-8"))
+        return {_MANIFEST, *manifest["files"]} if "geoseg" in manifest else set()
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
+
+
+def _move(folder: Path, target: Path) -> None:
+    """All files of ``folder`` into ``target``, in place of what lies there; or all stays as it was."""
+    if not target.is_dir():
+        folder.rename(target)
+        return
+    # File by file: a mount point (a Docker volume given as --out) or the folder that a shell stands in cannot
+    # be renamed. The manifest, which makes a folder a map, goes first and comes last.
+    old = target / f"{folder.stem}.old"
+    old.mkdir()
+    leaving = [(target / name, old / name) for name in _names_in(target)]
+    coming = [(path, target / path.name) for path in sorted(folder.iterdir())]
+    leaving.sort(key=lambda pair: pair[0].name != _MANIFEST)
+    coming.sort(key=lambda pair: pair[0].name == _MANIFEST)
+    done: list[tuple[Path, Path]] = []
+    try:
+        for source, goal in leaving + coming:
+            source.rename(goal)
+            done.append((source, goal))
+    except BaseException:
+        for source, goal in reversed(done):
+            with suppress(OSError):
+                goal.rename(source)
+        with suppress(OSError):
+            old.rmdir()
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _keep(folder: Path, target: Path) -> Path:
+    """A finished map is never thrown away: where it is now, under a name that is not hidden."""
+    kept = folder.with_name(f"{target.name}-finished-{folder.stem.rpartition('.')[2]}")
+    with suppress(OSError):
+        return folder.rename(kept)
+    return folder
 
 
 def write_rasters(plan: Plan, folder: Path, parts: list[Path]) -> None:
@@ -167,24 +249,46 @@ def _model_facts(plan: Plan) -> ModelFacts:
 
 
 def _lineage(plan: Plan) -> Lineage:
-    dated = [i.datetime for i in plan.selection.items if i.datetime]
     source = "images" if plan.catalog.name == COLLECTION else plan.catalog.title
-    hrefs = [h for i in plan.selection.items if (h := i.get_self_href())]
     made_of = f"{plan.recipe.composite} of {len(plan.selection.items)} items of {source}"
+    read = {item.id: item for item in plan.inputs.items}
+    card = Path(plan.recipe.model, CARD_NAME)
     return Lineage(
-        source_hrefs=tuple(redact(h) for h in hrefs),
-        start=min(dated, default=datetime(1970, 1, 1, tzinfo=UTC)),
-        end=max(dated, default=datetime(1970, 1, 1, tzinfo=UTC)),
+        sources=tuple(_source_item(item, read[item.id]) for item in plan.selection.items),
+        model=SourceModel(plan.card.name, plan.card.sha256, str(card.resolve()) if card.is_file() else None),
         text=f"{made_of}, model {plan.card.name}",
         software={"geoseg": version("geoseg")},
     )
+
+
+def _source_item(item: pystac.Item, prepared: pystac.Item) -> SourceItem:
+    is_dated = item.properties.get("geoseg:datetime_known", True)
+    common, href = item.common_metadata, item.get_self_href()
+    files = dict.fromkeys(_address(asset.href) for asset in prepared.assets.values())
+    return SourceItem(
+        id=item.id,
+        collection=item.collection_id if item.collection_id != COLLECTION else None,
+        href=href,
+        files=() if href else tuple(files),
+        start=_in_utc(common.start_datetime or item.datetime) if is_dated else None,
+        end=_in_utc(common.end_datetime or item.datetime or common.start_datetime) if is_dated else None,
+    )
+
+
+def _address(href: str) -> str:
+    """Paths in full: the item lies elsewhere than where the run was started."""
+    return str(Path(href).resolve()) if path_exists(Path(href)) else href
+
+
+def _in_utc(moment: datetime | None) -> datetime | None:
+    return moment.replace(tzinfo=UTC) if moment and moment.tzinfo is None else moment
 
 
 def _write_manifest(plan: Plan, folder: Path, run: RunFacts) -> None:
     manifest = {
         "geoseg": run.geoseg_version,
         "created": run.created.isoformat(),
-        "recipe": _clean(plan.recipe.model_dump(mode="json")),
+        "recipe": _clean(_resolved(plan).model_dump(mode="json")),
         "catalog": {"name": plan.catalog.name, "url": redact(plan.catalog.url)},
         "items": [{"id": i.id, "collection": i.collection_id} for i in plan.selection.items],
         "model": {"name": plan.card.name, "sha256": plan.card.sha256},
@@ -197,7 +301,28 @@ def _write_manifest(plan: Plan, folder: Path, run: RunFacts) -> None:
             if p.is_file()
         },
     }
-    (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", "utf-8")
+    (folder / _MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", "utf-8")
+
+
+def _resolved(plan: Plan) -> Recipe:
+    """The recipe with what was decided in place of what was left open; it makes the same map again."""
+    recipe = plan.recipe
+    decided: dict[str, Any] = {
+        "gsd": plan.inputs.gsd_m,
+        "crs": plan.inputs.crs,
+        "tile_size": plan.tiles.size,
+        "halo": plan.tiles.halo,
+    }
+    if recipe.aoi == "-" and plan.aoi.crs == "EPSG:4326":
+        decided["aoi"] = json.dumps(plan.aoi.json)
+    if not recipe.image:
+        asked = plan.selection.items.extra_fields[SEARCH_KEY]
+        if recipe.max_cloud_cover is None:
+            decided["max_cloud_cover"] = asked["max_cloud_cover"]
+        # A collection that was found, not asked for, was searched without the conditions of its own file.
+        if recipe.collection is None and asked["collection"] not in plan.catalog.collections:
+            decided["collection"] = asked["collection"]
+    return recipe.model_copy(update=decided)
 
 
 def _clean(recipe: dict[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
 
-from geoseg.errors import GeosegWarning, PreflightError
+from geoseg.errors import GeosegWarning, PreflightError, RecipeError
 from geoseg.jobs import publish
 from geoseg.jobs.blocks import ROW_LISTENERS, BlockDone, BlockTask, aoi_mask
 from geoseg.jobs.cluster import run_here, run_on
@@ -74,7 +74,7 @@ def run(recipe: Recipe, *, listener: Listener | None = None) -> Result:
     started = time.perf_counter()
     with _collected(listener) as warned:
         plan = plan_run(recipe, say=listener.say)
-        for line in plan.inputs.adapted:
+        for line in (*plan.scaling, *plan.inputs.adapted):
             listener.say(line)
         with publish.workspace(plan.out, overwrite=recipe.overwrite) as folder:
             report = _make(plan, folder, listener, warned, started)
@@ -84,6 +84,8 @@ def run(recipe: Recipe, *, listener: Listener | None = None) -> Result:
 def tasks_of(plan: Plan, parts: Path) -> list[BlockTask]:
     """A task for each block that holds some of the area."""
     aoi_px = plan.aoi_px
+    folder = Path(plan.recipe.model)
+    model = str(folder.resolve()) if folder.is_dir() else plan.recipe.model
     return [
         BlockTask(
             block=block,
@@ -94,7 +96,8 @@ def tasks_of(plan: Plan, parts: Path) -> list[BlockTask]:
             composite=plan.recipe.composite,
             has_clouds=plan.inputs.has_clouds,
             catalog=plan.catalog,
-            model=plan.recipe.model,
+            model=model,
+            model_sha256=plan.card.sha256,
             batch_size=plan.recipe.batch_size,
             device=plan.recipe.device,
             parts=parts,
@@ -106,7 +109,7 @@ def tasks_of(plan: Plan, parts: Path) -> list[BlockTask]:
 
 def _make(plan: Plan, folder: Path, listener: Listener, warned: list[str], started: float) -> Report:
     created = datetime.now(UTC).replace(microsecond=0)
-    title = f"Land cover of {plan.out.name}"
+    title = f"Land cover of {plan.name}"
     timings = dict(plan.timings_s)
     done = _compute(plan, folder / "parts", listener)
     timings |= {"read": sum(d.read_s for d in done), "predict": sum(d.predict_s for d in done)}
@@ -131,7 +134,7 @@ def _make(plan: Plan, folder: Path, listener: Listener, warned: list[str], start
         assumptions=plan.assumed,
         adapted=plan.inputs.adapted,
         warnings=tuple(dict.fromkeys(warned)),
-        attribution=plan.catalog.attribution,
+        attribution=plan.attribution,
         timings_s={stage: round(seconds, 3) for stage, seconds in timings.items()},
         elapsed_s=round(time.perf_counter() - started, 3),
         peak_memory_mb=round(peak_mb, 1),
@@ -144,6 +147,11 @@ def _make(plan: Plan, folder: Path, listener: Listener, warned: list[str], start
 def _compute(plan: Plan, parts: Path, listener: Listener) -> list[BlockDone]:
     parts.mkdir()
     tasks = tasks_of(plan, parts)
+    if not tasks:
+        raise RecipeError(
+            f"The area holds no centre of a pixel of {plan.inputs.gsd_m:g} m. "
+            "Give a smaller --gsd, or a larger area."
+        )
     listener.start("reading and predicting", sum(t.block.window.width * t.block.window.height for t in tasks))
     if plan.recipe.scheduler is None:
         ROW_LISTENERS[str(parts)] = listener.advance

@@ -1,6 +1,5 @@
 """Where models come from: built-in cards, families that build networks, and model folders."""
 
-import hashlib
 import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from torch import nn
 
 from geoseg import models
 from geoseg.errors import ModelError
+from geoseg.files import sha256_of
 from geoseg.models.card import CARD_NAME, WEIGHTS_NAME, ModelCard, read_card, write_card
 from geoseg.registry import Registry, did_you_mean
 
@@ -45,7 +45,9 @@ class Model:
     """A network ready for inference, with its card."""
 
     module: nn.Module
-    """Maps normalised reflectance (n, band, size, size) float32 to logits (n, class, size, size)."""
+    """Maps normalised reflectance (n, band, size, size) float32 to logits (n, class, size, size).
+
+    Nobody changes it: threads share it."""
     card: ModelCard
 
 
@@ -53,7 +55,7 @@ def create_model(name: str) -> Model:
     """The model called ``name``: a built-in one, or a folder with ``item.json`` and ``weights.safetensors``.
 
     Weights are read as safetensors only (no pickle is ever loaded) after their sha256 has been compared with
-    the card's. The network is in evaluation mode, on the CPU.
+    the card's. The network is on the CPU, as :func:`prepare_model` leaves it.
 
     Raises:
         ModelError: unknown name, broken card, wrong checksum, weights that do not fit.
@@ -66,7 +68,16 @@ def create_model(name: str) -> Model:
     module = FAMILIES[card.family](card)
     if Path(name).is_dir():
         _load_weights(module, Path(name), card)
-    return Model(module.eval().requires_grad_(False), card)
+    return prepare_model(module, card)
+
+
+def prepare_model(module: nn.Module, card: ModelCard) -> Model:
+    """A network made ready for inference, once: evaluation mode, no gradients, weights in ``channels_last``.
+
+    The module itself is changed, and is the model's from then on. That layout makes convolutions fast; in
+    another one the same weights give results that differ in the last bits.
+    """
+    return Model(module.eval().requires_grad_(False).to(memory_format=torch.channels_last), card)
 
 
 def card_of(name: str) -> ModelCard:
@@ -91,7 +102,7 @@ def save_model(model: Model, folder: Path) -> ModelCard:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / WEIGHTS_NAME
     save_file({k: v.contiguous() for k, v in model.module.state_dict().items()}, path)
-    card = model.card.model_copy(update={"sha256": _sha256(path)})
+    card = model.card.model_copy(update={"sha256": sha256_of(path)})
     write_card(card, folder)
     return card
 
@@ -102,7 +113,7 @@ def _load_weights(module: nn.Module, folder: Path, card: ModelCard) -> None:
         if module.state_dict():
             raise ModelError(f"{folder} has no {WEIGHTS_NAME}. Put the weights beside {CARD_NAME}.")
         return
-    found = _sha256(path)
+    found = sha256_of(path)
     if card.sha256 and found != card.sha256:
         raise ModelError(
             f"{path} has sha256 {found[:12]}…, its card says {card.sha256[:12]}…: "
@@ -115,11 +126,6 @@ def _load_weights(module: nn.Module, folder: Path, card: ModelCard) -> None:
     except RuntimeError as error:
         detail = " ".join(str(error).split())[:300]
         raise ModelError(f"{path} does not fit the {card.family} of its card: {detail}") from None
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def normalise(pixels: torch.Tensor, card: ModelCard) -> torch.Tensor:

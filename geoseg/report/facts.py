@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 from pyproj import CRS, Geod
 
-from geoseg.stac.signing import redact
+from geoseg.redaction import redact
 
 Redacted = Annotated[str, BeforeValidator(lambda text: redact(text) if isinstance(text, str) else text)]
 """Text whose URLs have lost users, passwords and queries: reports are mailed around, keys must not be."""

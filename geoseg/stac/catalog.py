@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from geoseg.errors import CatalogError
+from geoseg.redaction import redact
 from geoseg.registry import did_you_mean
 from geoseg.resources import resource_folder
 from geoseg.stac.metadata import ItemLike, describe_item
@@ -106,17 +107,6 @@ class CollectionConfig(BaseModel):
         }
         return {**data, "bands": bands}
 
-    def band(self, name: str) -> BandConfig:
-        """The band of that common name.
-
-        Raises:
-            CatalogError: when the collection has no such band.
-        """
-        if name not in self.bands:
-            has = ", ".join(self.bands)
-            raise CatalogError(f"{self.title or 'The collection'} has no band {name!r}; it has {has}.")
-        return self.bands[name]
-
 
 class Catalog(BaseModel):
     """A place that is searched for items, and how to read what it holds."""
@@ -164,7 +154,8 @@ def load_catalog(address: str) -> Catalog:
     if re.fullmatch(r"[\w-]+", address) and shipped.is_file():
         return _from_toml(shipped)
     if urlsplit(address).scheme in ("http", "https"):
-        return Catalog(name=urlsplit(address).hostname or address, title=address, url=address)
+        shown = redact(address)
+        return Catalog(name=urlsplit(shown).hostname or shown, title=shown, url=address)
     path = Path(address)
     if path.suffix == ".toml" and path.is_file():
         return _from_toml(path)

@@ -3,7 +3,7 @@
 import re
 from calendar import monthrange
 from dataclasses import dataclass
-from datetime import UTC, datetime, time
+from datetime import UTC, datetime, time, timedelta
 
 import pystac
 
@@ -28,12 +28,19 @@ class Interval:
 
     def meets(self, item: pystac.Item) -> bool:
         """Whether the item was acquired then, in part at least. An item without any date is kept."""
+        return self.gap(item) <= timedelta(0)
+
+    def gap(self, item: pystac.Item) -> timedelta:
+        """How long before or after it the item was acquired; 0 where it meets it or has no date."""
         first = item.datetime or item.common_metadata.start_datetime
         last = item.common_metadata.end_datetime or first
-        if first is None or last is None:
-            return True
-        after_start = self.start is None or _utc(last) >= self.start
-        return after_start and (self.end is None or _utc(first) <= self.end)
+        gap = timedelta(0)
+        if first is not None and last is not None:
+            if self.start is not None:
+                gap = max(gap, self.start - _utc(last))
+            if self.end is not None:
+                gap = max(gap, _utc(first) - self.end)
+        return gap
 
 
 def parse_interval(text: str) -> Interval:

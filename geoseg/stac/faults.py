@@ -6,8 +6,8 @@ import re
 import requests
 
 from geoseg.errors import CatalogError, CatalogUnreachable
+from geoseg.redaction import redact
 from geoseg.stac.catalog import Catalog
-from geoseg.stac.signing import redact
 
 _SAMPLE = "Check the network, or try without one: --catalog sample."
 

@@ -5,6 +5,7 @@ import operator
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 import pystac
@@ -61,6 +62,10 @@ class Sieve:
     """Kept, but without ``eo:cloud_cover``."""
     n_superseded: int = 0
     """Older versions of items kept."""
+    nearest: tuple[timedelta, str] | None = None
+    """How far from the interval the nearest of the items off it is, and its day."""
+    collections: set[str] = field(default_factory=set)
+    """Those of the items found."""
 
 
 def sift(items: Iterable[pystac.Item], wanted: Wanted) -> Sieve:
@@ -109,11 +114,15 @@ def without_superseded(items: list[pystac.Item]) -> list[pystac.Item]:
 
 def _sift_one(item: pystac.Item, wanted: Wanted, sieve: Sieve) -> None:
     sieve.n_found += 1
+    sieve.collections.add(item.collection_id or "")
     is_other = wanted.collection is not None and item.collection_id not in (None, wanted.collection)
     if is_other or not shapely.intersects(footprint(item), wanted.area):
         sieve.n_elsewhere += 1
     elif wanted.interval is not None and not wanted.interval.meets(item):
         sieve.n_off_date += 1
+        taken = item.datetime or item.common_metadata.start_datetime
+        here = (wanted.interval.gap(item), f"{taken:%Y-%m-%d}")
+        sieve.nearest = min(here, sieve.nearest or here)
     elif not _meets(item.properties, wanted.query):
         sieve.n_other += 1
     else:

@@ -46,11 +46,6 @@ class Selection:
     depth_max: int
 
     @property
-    def uncovered_km2(self) -> float:
-        """Ground of the area that no item covers."""
-        return max(self.aoi_km2 - self.covered_km2, 0.0)
-
-    @property
     def share(self) -> float:
         """Covered part of the area, 0..1."""
         return min(self.covered_km2 / self.aoi_km2, 1.0) if self.aoi_km2 else 0.0

@@ -20,12 +20,12 @@ _SYNONYMS = {"rededge1": "rededge071", "rededge2": "rededge075", "rededge3": "re
 # Centre wavelength in micrometres where ``rededge`` alone does not say which one it is (EO v2, common names).
 _RED_EDGES = ((0.69, 0.72, "rededge071"), (0.73, 0.76, "rededge075"), (0.77, 0.80, "rededge078"))
 _B8A = (0.85, 0.88, "nir08")  # Planetary Computer calls Sentinel-2's B8A "rededge" too
-# Band numbers of Sentinel-2's MSI (ESA, Sentinel-2 User Handbook), as its products name their files.
-_SENTINEL2 = {
+SENTINEL2 = {
     "B01": "coastal", "B02": "blue", "B03": "green", "B04": "red", "B05": "rededge071", "B06": "rededge075",
     "B07": "rededge078", "B08": "nir", "B8A": "nir08", "B09": "nir09", "B10": "cirrus", "B11": "swir16",
     "B12": "swir22",
 }  # fmt: skip
+"""Band numbers of Sentinel-2's MSI (ESA, Sentinel-2 User Handbook), as its products name their files."""
 _NOT_DATA = frozenset({"thumbnail", "overview", "visual", "metadata"})
 
 
@@ -99,7 +99,7 @@ def _bands_of(
     layers = _layers(item, asset)
     named = [(index, _name(layer)) for index, layer in enumerate(layers, start=1)]
     if not any(name for _, name in named) and len(layers) <= 1:
-        named = [(1, _known(key) or (_SENTINEL2.get(key[:3].upper()) if _is_sentinel2(item) else None))]
+        named = [(1, _known(key) or (SENTINEL2.get(key[:3].upper()) if _is_sentinel2(item) else None))]
     for index, name in named:
         if name is None:
             continue

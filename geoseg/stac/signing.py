@@ -1,6 +1,6 @@
 """Authorised reading: URLs are signed in the worker at read time, keys come from the environment here only.
 
-Nothing of this is stored in items, logged or written to outputs; :func:`redact` cleans what is shown.
+Nothing of this is stored in items, logged or written to outputs; ``geoseg.redaction`` cleans what is shown.
 """
 
 import os
@@ -12,9 +12,6 @@ from pathlib import Path
 
 from geoseg.errors import CatalogError, GeosegWarning
 from geoseg.stac.catalog import Catalog
-
-# scheme://user:password@host/path?query#fragment, also inside a sentence or behind /vsicurl/
-_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)(?:[^/\s@?#'\"]*@)?([^\s?#'\"]*)(?:[?#][^\s'\"]*)?")
 
 
 def signer(name: str | None) -> Callable[[str], str] | None:
@@ -76,16 +73,6 @@ def read_environment(catalog: Catalog, collection: str | None = None) -> dict[st
     if catalog.signing == "cdse":
         options |= _cdse_options(catalog)
     return options
-
-
-def redact(text: str) -> str:
-    """``text`` with the user names, passwords, queries and fragments of its URLs left out.
-
-    Example:
-        >>> redact("https://me:secret@host/a/b.tif?sig=abc")
-        'https://host/a/b.tif'
-    """
-    return _URL.sub(r"\1\2", text)
 
 
 def _earthdata_token(catalog: Catalog) -> str:

@@ -122,7 +122,10 @@ def _from_json(source: Source, query: Query) -> Iterator[Document]:
     for item in items or []:
         if not isinstance(item, dict) or item.get("type") != "Feature" or "id" not in item:
             raise not_stac(source.catalog, source.href, "it lists something that is no item")
-        yield with_absolute_hrefs(item, source.href if is_item else own_address(item, source.href))
+        if is_item:
+            others = [link for link in item.get("links") or [] if link.get("rel") != "self"]
+            item = {**item, "links": [*others, {"rel": "self", "href": source.href}]}
+        yield with_absolute_hrefs(item, own_address(item, source.href))
 
 
 def _from_folder(source: Source, query: Query) -> Iterator[Document]:

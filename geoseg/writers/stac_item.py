@@ -12,15 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import shapely
-import shapely.affinity
 import shapely.geometry
 from odc.geo.geobox import GeoBox
 from odc.geo.geom import Geometry
 from shapely.geometry.base import BaseGeometry
 
+from geoseg.aoi import to_degrees
 from geoseg.errors import OutputError
 from geoseg.legend import CLASS_NODATA, CONFIDENCE_NODATA, CONFIDENCE_SCALE, Legend
-from geoseg.stac.signing import redact
+from geoseg.lonlat import WGS84, join, wrap
+from geoseg.redaction import redact
 
 _EXTENSIONS = [
     f"https://stac-extensions.github.io/{name}/schema.json"
@@ -57,21 +58,42 @@ OUTPUTS: Mapping[str, OutputAsset] = {
 
 
 @dataclass(frozen=True)
-class Lineage:
-    """What a map was made from, by what and when."""
+class SourceItem:
+    """An item whose pixels are in the map."""
 
-    source_hrefs: tuple[str, ...]
-    """Addresses of the source items; queries, users and passwords are cut off before they are written."""
-    start: datetime
-    """Earliest acquisition."""
-    end: datetime
+    id: str
+    collection: str | None = None
+    href: str | None = None
+    """Address of the STAC item itself, where it has one; users, passwords and queries are cut off."""
+    files: tuple[str, ...] = ()
+    """Addresses of its files that were read, cut likewise."""
+    start: datetime | None = None
+    """Earliest acquisition; None where the item states no date."""
+    end: datetime | None = None
     """Latest acquisition."""
+
+
+@dataclass(frozen=True)
+class SourceModel:
+    """The model that made the classes."""
+
+    name: str
+    sha256: str | None = None
+    """Of its weights; None for a model without any."""
+    href: str | None = None
+    """Its STAC MLM item, where that has an address."""
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """What a map was made from and by what."""
+
+    sources: tuple[SourceItem, ...]
+    model: SourceModel
     text: str
     """One sentence for people: imagery, composite, model."""
     software: Mapping[str, str]
     """Name to version, such as ``{"geoseg": "0.1.0"}``."""
-    model_href: str | None = None
-    """The STAC MLM item of the model, where it has an address."""
 
 
 def write_item(
@@ -93,7 +115,8 @@ def write_item(
         geobox: Grid of ``class.tif`` and ``confidence.tif``.
         footprint: Polygon of the map; a shapely geometry must be in EPSG:4326 (longitude, latitude).
         legend: Written as ``classification:classes``, nodata included.
-        lineage: Becomes dates, ``processing:*`` and ``derived_from`` links.
+        lineage: Becomes dates, ``processing:*``, ``geoseg:source_items``, ``geoseg:model`` and, for items
+            and models that have an address, ``derived_from`` links.
         created: When the map was made, with time zone.
         assets: Key to file; the files need not exist yet.
 
@@ -104,7 +127,8 @@ def write_item(
         >>> import tempfile
         >>> box = GeoBox.from_bbox((500000, 0, 500100, 100), "EPSG:32633", resolution=10)
         >>> day = datetime(2024, 6, 1, tzinfo=UTC)
-        >>> lineage = Lineage((), day, day, "one scene", {"geoseg": "0.1.0"})
+        >>> scene = SourceItem("scene", files=("/data/scene.tif",), start=day, end=day)
+        >>> lineage = Lineage((scene,), SourceModel("rules"), "one scene", {"geoseg": "0.1.0"})
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     path = write_item(Path(folder, "item.json"), item_id="a", geobox=box, footprint=box.extent,
         ...                       legend=Legend.of(water="1F78B4"), lineage=lineage, created=day)
@@ -137,17 +161,13 @@ def write_item(
 def _properties(geobox: GeoBox, lineage: Lineage, created: datetime) -> dict[str, Any]:
     height, width = geobox.shape
     crs = geobox.crs
-    times: dict[str, Any] = {"datetime": _stamp(lineage.start)}
-    if lineage.start != lineage.end:
-        times = {
-            "datetime": None,
-            "start_datetime": _stamp(lineage.start),
-            "end_datetime": _stamp(lineage.end),
-        }
     code = crs.epsg if crs else None
     left, bottom, right, top = geobox.boundingbox.bbox
+    model = lineage.model
+    # The model's item by its address, as MLM's best practices want it (github.com/stac-extensions/mlm).
+    expression = {"format": "stac-mlm", "expression": redact(model.href)} if model.href else None
     return {
-        **times,
+        **_times(lineage.sources, created),
         "created": _stamp(created),
         "proj:code": f"EPSG:{code}" if code else None,
         **({"proj:wkt2": crs.to_wkt()} if crs and not code else {}),
@@ -156,18 +176,52 @@ def _properties(geobox: GeoBox, lineage: Lineage, created: datetime) -> dict[str
         "proj:bbox": [left, bottom, right, top],
         "processing:level": "L4",
         "processing:lineage": redact(lineage.text),
+        **({"processing:expression": expression} if expression else {}),
         "processing:software": dict(lineage.software),
+        "geoseg:source_items": [_source(source) for source in lineage.sources],
+        "geoseg:model": {"name": model.name, **({"sha256": model.sha256} if model.sha256 else {})},
+    }
+
+
+def _times(sources: tuple[SourceItem, ...], created: datetime) -> dict[str, Any]:
+    """From the first to the last acquisition; STAC wants a date even where no image states one."""
+    starts, ends = [s.start for s in sources if s.start], [s.end for s in sources if s.end]
+    if not starts or not ends:
+        words = "The images state no date: datetime is when this map was made."
+        return {"datetime": _stamp(created), "description": words, "geoseg:datetime_known": False}
+    start, end = _stamp(min(starts)), _stamp(max(ends))
+    times: dict[str, Any] = {"datetime": start}
+    if start != end:
+        times = {"datetime": None, "start_datetime": start, "end_datetime": end}
+    if len(starts) < len(sources):
+        n_undated = len(sources) - len(starts)
+        times["description"] = f"{n_undated} of {len(sources)} images state no date: dates are the others'."
+    return times
+
+
+def _source(source: SourceItem) -> dict[str, Any]:
+    return {
+        "id": source.id,
+        **({"collection": source.collection} if source.collection else {}),
+        **({"href": redact(source.href)} if source.href else {}),
+        **({"files": [redact(file) for file in source.files]} if source.files else {}),
     }
 
 
 def _links(lineage: Lineage) -> list[dict[str, str]]:
-    """``derived_from`` once for each source item, then the model's own item."""
-    sources = sorted({redact(href) for href in lineage.source_hrefs})
-    links = [{"rel": "derived_from", "href": href, "type": "application/geo+json"} for href in sources]
-    if lineage.model_href:
-        model = {"href": redact(lineage.model_href), "type": "application/geo+json", "title": "Model"}
-        links.append({"rel": "derived_from", **model})
+    """``derived_from`` once for each source item that has an address, then the model's own item.
+
+    Never a link to an image: clients such as pystac read what ``derived_from`` names as a STAC item.
+    """
+    titles = {redact(source.href): source.id for source in lineage.sources if source.href}
+    links = [_derived_from(href, title) for href, title in sorted(titles.items())]
+    if lineage.model.href:
+        links.append(_derived_from(redact(lineage.model.href), f"Model {lineage.model.name}"))
     return links
+
+
+def _derived_from(href: str, title: str) -> dict[str, str]:
+    return {"rel": "derived_from", "href": href, "type": "application/geo+json", "title": title}
 
 
 def _asset(key: str, asset: OutputAsset, geobox: GeoBox, legend: Legend) -> dict[str, Any]:
@@ -192,39 +246,21 @@ def _asset(key: str, asset: OutputAsset, geobox: GeoBox, legend: Legend) -> dict
 
 def _in_degrees(footprint: Geometry | BaseGeometry) -> BaseGeometry:
     """The footprint in EPSG:4326, cut at the antimeridian (RFC 7946, section 3.1.9)."""
-    if isinstance(footprint, Geometry):
-        footprint = footprint.to_crs("EPSG:4326", resolution="auto", wrapdateline=True).geom
-    worlds = [
-        shapely.affinity.translate(
-            shapely.intersection(footprint, shapely.box(west, -90, west + 360, 90)), -shift
-        )
-        for west, shift in ((-540, -360), (-180, 0), (180, 360))
-    ]
-    parts = [p for world in worlds for p in shapely.get_parts(world) if p.area > 0]
-    if not parts:
+    geometry = footprint if isinstance(footprint, Geometry) else Geometry(footprint, crs=WGS84)
+    whole = wrap(shapely.get_parts(to_degrees(geometry).geom))
+    if whole.is_empty:
         raise OutputError(
             "The footprint of the map is empty in longitude and latitude; give a polygon with an area."
         )
-    whole = (
-        parts[0]
-        if len(parts) == 1
-        else shapely.MultiPolygon([q for p in parts for q in shapely.get_parts(p)])
-    )
     rounded = shapely.set_precision(whole, 10**-_DECIMALS, mode="pointwise")
     oriented: BaseGeometry = shapely.orient_polygons(rounded if rounded.is_valid else whole)
     return oriented
 
 
 def _bbox(geometry: BaseGeometry) -> list[float]:
-    """(west, south, east, north); west > east where the geometry lies on both sides of the antimeridian."""
-    west, south, east, north = geometry.bounds
-    if west == -180 and east == 180:
-        bounds = [p.bounds for p in shapely.get_parts(geometry)]
-        is_split = all(b[0] >= 0 or b[2] <= 0 for b in bounds)
-        if is_split:
-            west = min(b[0] for b in bounds if b[0] >= 0)
-            east = max(b[2] for b in bounds if b[2] <= 0)
-    return [west, south, east, north]
+    """(west, south, east, north); west > east where it is narrower across the antimeridian."""
+    west, south, east, north = join(geometry).bounds
+    return [west, south, round(east - 360, _DECIMALS) if east > 180 else east, north]
 
 
 def _stamp(moment: datetime) -> str:

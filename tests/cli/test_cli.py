@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -106,7 +107,7 @@ def test_check_says_what_was_adapted(tmp_path):
     [
         (["predict"], "no area"),
         (["predict", "--aoi", "nowhere.geojson"], "nowhere.geojson does not exist"),
-        (["predict", "--bbox", "1,2,3"], "does not exist"),
+        (["predict", "--bbox", "1,2,3"], "has 3 numbers, expected 4"),
         (["predict", "--foo"], "No such option"),
         (["predict", "--aoi", "1,2,3,4", "--max-items", "0"], "--max-items 0"),
         (["predict", "--aoi", "1,2,3,4", "--gsd", "ten"], "'--gsd'"),
@@ -193,3 +194,35 @@ def test_unknown_keys_of_a_recipe_get_the_nearest(tmp_path):
     done = geoseg("predict", "--recipe", str(recipe))
     assert done.returncode == 2
     assert "did you mean max_items" in done.stderr
+
+
+def test_a_run_that_is_stopped_says_so(tmp_path):
+    """SIGINT in the middle: one line, exit code 130, nothing left."""
+    out = tmp_path / "map"
+    command = [sys.executable, "-c", "from geoseg.cli.main import run; run()", "predict", "--out", str(out)]
+    command += ["--aoi", str(SAMPLE / "area.geojson"), "--catalog", "http://127.0.0.1:9/"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    assert process.stderr is not None
+    process.stderr.readline()  # the first assumption is said: it runs
+    process.send_signal(signal.SIGINT)
+    rest = process.stderr.read()
+    assert process.wait(timeout=60) == 130, rest
+    assert rest.splitlines()[-1] == "geoseg: Stopped. Nothing was written."
+    assert "Traceback" not in rest
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("args", "text"),
+    [
+        (["--aoi", "a.geojson", "--bbox", "0,0,1,1"], "--aoi and --bbox both say the area"),
+        (
+            ["--image", "a.tif", "--datetime", "2024", "--catalog", "sample"],
+            "--catalog and --datetime would choose",
+        ),
+    ],
+)
+def test_flags_that_exclude_each_other_are_refused(args, text):
+    done = geoseg("predict", *args)
+    assert done.returncode == 2
+    assert text in done.stderr

@@ -18,7 +18,7 @@ from odc.geo.geobox import GeoBox
 from odc.geo.geom import Geometry
 from rasterio.control import GroundControlPoint
 
-from geoseg.errors import ImageryError, RecipeError
+from geoseg.errors import GeosegWarning, ImageryError, RecipeError
 from geoseg.imagery.local import items_from_images
 
 VNIR = ("green", "red", "nir")
@@ -54,6 +54,7 @@ def test_names_from_file_names(tmp_path: Path) -> None:
     assert names_of(item) == ["blue", "nir08", "swir16"]
 
 
+@pytest.mark.filterwarnings("ignore:.*names its bands otherwise")
 @pytest.mark.parametrize(
     ("given_bands", "expected"),
     [
@@ -92,6 +93,12 @@ def test_no_known_name(tmp_path: Path) -> None:
     ) as error:
         items_from_images([path])
     assert "--bands blue,green,red,nir" in message(error)
+
+
+def test_names_that_contradict_the_files_are_said(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.tif", dn(3), names=["blue", "green", "red"])
+    with pytest.warns(GeosegWarning, match=r"a\.tif names its bands otherwise: it says blue, you say red"):
+        items_from_images([path], bands=["red", "green", "blue"])
 
 
 def test_a_band_twice_in_one_file(tmp_path: Path) -> None:
@@ -298,6 +305,7 @@ def test_masks_and_alpha_bands_hide_pixels(tmp_path: Path, kind: str, shift: int
         assert np.isfinite(found[:, 11:19, :-1]).all()
 
 
+@pytest.mark.filterwarnings("ignore:.*names its bands otherwise")
 def test_alpha_is_not_counted_among_the_bands(tmp_path: Path) -> None:
     path = masked_file(tmp_path / "a.tif", dn(3), np.ones((40, 50), bool), "alpha")
     (item,) = items_from_images([path], bands=["nir", "red", "green"], scale=[1.0, 2.0, 3.0])

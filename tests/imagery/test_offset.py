@@ -134,3 +134,10 @@ def test_real_images(file: str, truth: int, properties: dict[str, Any]) -> None:
     is_steppe = "xrspatial" in file  # Patagonia: nothing dark enough for proof, so metadata stands
     assert choice.offset_dn == (-1000 if is_steppe and properties.get(BASELINE) == "04.00" else truth)
     assert choice.is_known
+
+
+@pytest.mark.parametrize("properties", [{FLAG: True}, {BASELINE: "02.14"}])
+def test_even_dark_ground_is_no_proof_of_an_offset(properties: dict[str, Any]) -> None:
+    ash = [RNG.integers(1200, 1350, 5000).astype(np.float32) for _ in range(4)]
+    choice = decide_offset(properties, None, ash)
+    assert (choice.offset_dn, choice.is_conflict) == (0, False)

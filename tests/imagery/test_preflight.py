@@ -375,6 +375,30 @@ def test_pixels_overrule_what_sentinel2_items_say(
     assert band_metadata(inputs.items[0])["red"]["offset"] == pytest.approx(offset)
 
 
+def several(folder: Path, pixels: list[Pixels], **properties: Any) -> Preflight:
+    """Items of one kind, newest last."""
+    items = []
+    for number, layer in enumerate(pixels):
+        paths = [write(folder / f"{number}-{n}.tif", layer[n : n + 1], nodata=0) for n in range(3)]
+        items.append(item_of(*[(p, {}) for p in paths], name=f"i{number}", **properties))
+    aoi = GeoBox((40, 50), NORTH_UP, UTM).extent
+    return check_inputs(pystac.ItemCollection(items), card(*VNIR), aoi=aoi, catalog=SENTINEL)
+
+
+def test_items_of_one_kind_are_scaled_alike_whether_sampled_or_not(tmp_path: Path) -> None:
+    with pytest.warns(GeosegWarning, match=r"^i0 and 9 like it: .*: the pixels were believed\.$"):
+        inputs = several(tmp_path, [OUT] * 10, **{BASELINE: "05.09"})
+    assert {band_metadata(i)["red"]["offset"] for i in inputs.items} == {0}
+
+
+def test_sampling_goes_on_until_there_is_a_valid_pixel(tmp_path: Path) -> None:
+    empty = np.zeros_like(OUT)
+    inputs = several(tmp_path, [*[empty] * 9, OUT], **{BASELINE: "02.14"})
+    assert {band_metadata(i)["red"]["offset"] for i in inputs.items} == {0}
+    with pytest.raises(PreflightError, match="no valid pixel in the area"):
+        several(tmp_path, [empty] * 10, **{BASELINE: "02.14"})
+
+
 def test_who_pays_is_said_before_the_first_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
@@ -483,3 +507,11 @@ def test_real_images(files: list[str], given_too: dict[str, Any], text: str) -> 
     inputs = checked(*[str(IMAGERY / f) for f in files], **given_too)
     assert len(inputs.items) == len(files)
     assert all(text in reason for reason in inputs.calibrations.values())
+
+
+def test_an_offset_that_the_user_forgot_is_said(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.tif", IN, names=VNIR)
+    with pytest.warns(
+        GeosegWarning, match=r"hold Sentinel-2's offset of -1000, but none .* give --offset -0\.1"
+    ):
+        checked(path, scale=[1e-4])

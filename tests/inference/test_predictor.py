@@ -11,6 +11,7 @@ from torch import nn
 
 from geoseg.errors import ModelError
 from geoseg.grid.tiling import TilePlan, blocks_of
+from geoseg.inference import predictor
 from geoseg.inference.predictor import predict
 from geoseg.legend import CONFIDENCE_SCALE, Legend
 from geoseg.models.card import ModelCard
@@ -112,6 +113,73 @@ def test_a_real_network_gives_the_same_bytes_in_any_blocks(family):
         class_id, confidence = in_blocks(image, model, block_size, batch_size=3, chunks=48)
         assert class_id.tobytes() == whole.class_id.values.tobytes()
         assert confidence.tobytes() == whole.confidence.values.tobytes()
+
+
+@pytest.fixture
+def batches(monkeypatch):
+    """Real batches on the CPU, where :func:`predict` otherwise runs tiles one at a time; those that were run."""
+    sizes = []
+
+    class Counting(predictor._Runner):
+        def _forward(self, pixels):
+            sizes.append(len(pixels))
+            return super()._forward(pixels)
+
+    monkeypatch.setattr(predictor, "_Runner", Counting)
+    monkeypatch.setattr(predictor, "_n_at_a_time", lambda device, batch_size: batch_size)
+    return sizes
+
+
+def _holed_mask(height, width):
+    """True but for a hole as large as some tiles: they are not run, those around them are."""
+    mask = np.ones((height, width), bool)
+    mask[20:130, 60:170] = False
+    return mask
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 50])
+def test_batches_of_plain_sums_do_not_show(batches, batch_size):
+    """Each tile of a batch gets its own answer, whatever lies between: the bytes are those of single tiles."""
+    image = as_image(smooth(2, (150, 200)), geobox_at(3, 5, height=150, width=200))
+    model, mask = model_of(Mean(), size=32, halo=8), _holed_mask(150, 200)
+    alone = predict(image, model=model, mask=mask)
+    n_tiles = sum(batches)
+    batches.clear()
+    together = predict(image, model=model, mask=mask, batch_size=batch_size)
+    rows = list(TilePlan(image.odc.geobox, 32, 8).rows(Window(0, 0, 200, 150)))
+    assert max(batches) == min(batch_size, len(rows[0]))
+    assert sum(batches) == n_tiles < sum(map(len, rows)), "tiles of the hole are run too"
+    assert together.class_id.values.tobytes() == alone.class_id.values.tobytes()
+    assert together.confidence.values.tobytes() == alone.confidence.values.tobytes()
+
+
+@pytest.mark.parametrize(("family", "batch_size"), [("unet", 2), ("deeplabv3plus", 3)])
+def test_batches_of_a_real_network_change_last_bits_only(batches, family, batch_size):
+    """What is promised of a GPU: a class may differ where two are equally probable, nowhere else."""
+    image = as_image(smooth(1, (150, 200)), geobox_at(3, 5, height=150, width=200))
+    model, mask = network(family), _holed_mask(150, 200)
+    alone = predict(image, model=model, mask=mask)
+    batches.clear()
+    together = predict(image, model=model, mask=mask, batch_size=batch_size)
+    assert set(batches) >= {batch_size}
+    assert len(np.unique(alone.class_id)) > 2, "the test would be blind with one class"
+    steps = together.confidence.values.astype(int) - alone.confidence.values
+    assert np.abs(steps).max() <= 1
+    assert (steps != 0).mean() < 0.01
+    assert (together.class_id.values != alone.class_id.values).mean() < 0.001
+
+
+def test_the_network_given_is_not_changed():
+    """Neither moved to another device nor laid out anew: it may be the caller's, and another thread's."""
+    model = network()
+    model = Model(model.module.to(memory_format=torch.contiguous_format), model.card)
+    before = {k: (t.data_ptr(), t.device, t.stride()) for k, t in model.module.state_dict().items()}
+    image = as_image(smooth(1, (64, 64)), geobox_at(height=64, width=64))
+    predict(image, model=model)
+    with pytest.raises(NotImplementedError):  # of PyTorch: tensors of "meta" have no values
+        predict(image, model=model, device="meta")
+    after = {k: (t.data_ptr(), t.device, t.stride()) for k, t in model.module.state_dict().items()}
+    assert after == before
 
 
 @settings(max_examples=8, deadline=None)

@@ -14,14 +14,28 @@ import pystac
 import pytest
 import rasterio
 import shapely
+from affine import Affine
 from builders import geobox_at, model_folder, smooth, write_image
+from odc.geo.geobox import GeoBox
 from rasterio.features import rasterize
 from rio_cogeo import cog_validate
 from stac_validation import validate_item
 
-from geoseg.errors import CoverageError, GeosegError, GeosegWarning, ImageryError, OutputError, PreflightError
-from geoseg.jobs.plan import plan_run
-from geoseg.jobs.run import run
+from geoseg.errors import (
+    CoverageError,
+    GeosegError,
+    GeosegWarning,
+    ImageryError,
+    ModelError,
+    OutputError,
+    PreflightError,
+    RecipeError,
+)
+from geoseg.imagery.local import items_from_images
+from geoseg.jobs import blocks as blocks_module
+from geoseg.jobs.blocks import run_block
+from geoseg.jobs.plan import _name_of, plan_run
+from geoseg.jobs.run import run, tasks_of
 from geoseg.recipe import Recipe
 
 SAMPLE = Path(__file__).parents[2] / "catalogs" / "sample"
@@ -180,9 +194,6 @@ def test_two_items_meet_without_a_gap(tmp_path):
 
 def test_across_the_antimeridian_and_two_utm_zones(tmp_path):
     """Images in zones 60 and 1 south, an area over both: one map, no slit at 180 degrees."""
-    from affine import Affine
-    from odc.geo.geobox import GeoBox
-
     sources = []
     for zone, x0 in ((60, 810_000), (1, 170_000)):
         grid = GeoBox(
@@ -414,12 +425,67 @@ def test_geoseg_warnings_are_not_lost_outside_a_run():
         read_aoi('{"type":"Polygon","coordinates":[[[0,0],[1,1],[1,0],[0,1],[0,0]]]}')
 
 
-def test_a_plane_that_stretches_areas_is_said(tmp_path):
-    recipe = Recipe(
-        aoi=str(SAMPLE / "area-patagonia.geojson"),
-        catalog="sample",
-        crs="EPSG:3857",
-        out=str(tmp_path / "map"),
-    )
+def test_a_plane_that_stretches_areas_is_said(scene, tmp_path):
+    far_north = GeoBox((100, 100), Affine(10, 0, 400_000, 0, -10, 7_000_000), "EPSG:32632")
+    image = write_image(tmp_path / "north.tif", smooth(1, (100, 100)), far_north)
+    recipe = Recipe(image=(str(image),), crs="EPSG:3857", out=str(tmp_path / "map"))
     with pytest.warns(GeosegWarning, match=r"EPSG:3857 are up to [\d.]+ times those on the ground"):
         plan_run(recipe, say=lambda _: None)
+
+
+def test_an_item_whose_outline_leaps_over_180_degrees_is_in_every_block(tmp_path):
+    """Many catalogs draw such footprints; the blocks at both ends of the map must see the item."""
+    grid = GeoBox((120, 200), Affine(100, 0, 810_000, 0, -100, 8_120_000), "EPSG:32760")
+    path = write_image(tmp_path / "a.tif", smooth(3, (120, 200)), grid)
+    items = items_from_images([str(path)])
+    (item,) = items
+    item.geometry = grid.extent.to_crs("EPSG:4326").json
+    assert np.ptp([x for x, _ in item.geometry["coordinates"][0]]) > 300
+    items.save_object(str(tmp_path / "items.json"))
+    made = []
+    for block_size in (64, 4096):
+        out = tmp_path / str(block_size)
+        recipe = Recipe(
+            aoi="179.93,-17.08,-179.93,-17.0",
+            catalog=str(tmp_path / "items.json"),
+            min_coverage=0.5,
+            block_size=block_size,
+            out=str(out),
+        )
+        assert run(recipe).report.coverage.valid_share > 0.9
+        made.append(sha(out / "class.tif"))
+    assert made[0] == made[1]
+
+
+def test_new_weights_under_an_old_name_make_a_new_map(scene, tmp_path, monkeypatch):
+    """A process that lives on, such as a worker, must not go on with the weights it loaded first."""
+    monkeypatch.chdir(tmp_path)  # and the name is a relative one
+    maps = []
+    for seed in (1, 2):
+        model_folder(tmp_path / "model", halo=8, seed=seed)
+        out = tmp_path / f"map{seed}"
+        run(Recipe(image=scene["image"], model="model", out=str(out)))
+        maps.append(sha(out / "class.tif"))
+    assert maps[0] != maps[1]
+    plan = plan_run(Recipe(image=scene["image"], model="model"), say=lambda _: None)
+    (task,) = tasks_of(plan, tmp_path)
+    monkeypatch.chdir("/")
+    run_block(task)
+    model_folder(tmp_path / "model", halo=8, seed=3)
+    blocks_module._model.cache_clear()
+    with pytest.raises(ModelError, match=r"on this worker; the run was planned with"):
+        run_block(task)
+
+
+def test_an_area_between_pixel_centres_is_said(scene, tmp_path):
+    recipe = Recipe(
+        image=scene["image"], aoi="-34.903001,-8.050001,-34.903000,-8.050000", out=str(tmp_path / "m")
+    )
+    with pytest.raises(RecipeError, match="holds no centre of a pixel of 10 m"):
+        run(recipe)
+
+
+def test_the_folder_is_named_without_secrets_or_long_text(scene):
+    assert _name_of(Recipe(image=("https://me:pw@host/scene.tif?token=a.b.c",))) == "scene"
+    text = '{"type":"Polygon","coordinates":[' + "[0,0]," * 2000 + "]}"
+    assert _name_of(Recipe(aoi=text)) == "area"

@@ -21,6 +21,7 @@ from geoseg.report.summary import summarize
 from geoseg.writers.cog import write_cog
 from geoseg.writers.gpkg import write_gpkg
 from geoseg.writers.qml import write_qml
+from lanes.services import IS_CI
 
 PYTHON = "/usr/bin/python3"
 ENVIRONMENT = {**os.environ, "QT_QPA_PLATFORM": "offscreen"}
@@ -38,7 +39,8 @@ def folder(tmp_path_factory):
         ).returncode
     )
     if not has_qgis:
-        pytest.skip(f"{PYTHON} cannot import qgis.core (Debian packages qgis python3-qgis)")
+        text = f"{PYTHON} cannot import qgis.core: apt-get install qgis python3-qgis"
+        pytest.fail(text) if IS_CI else pytest.skip(text)
     folder = tmp_path_factory.mktemp("out")
     _write_outputs(folder)
     return folder

@@ -12,7 +12,7 @@ from typing import Any
 import pystac
 import pytest
 import shapely
-from stac_fakes import area, make_item
+from stac_fakes import area, make_item, serve
 
 from geoseg.aoi import read_aoi
 from geoseg.errors import CatalogError, CoverageError
@@ -234,3 +234,28 @@ def test_a_link_to_nowhere_names_the_file(tmp_path: Path) -> None:
     (tmp_path / "here/items/hazy/hazy.json").unlink()
     with pytest.raises(CatalogError, match=r"hazy\.json cannot be read: No such file"):
         search(AOI, catalog=load_catalog(str(path)), datetime="2024")
+
+
+@pytest.mark.parametrize("what", ["nothing found", "nothing readable", "several collections", "found"])
+def test_no_secret_of_the_address_is_said_or_logged(what: str, caplog: pytest.LogCaptureFixture) -> None:
+    items = {
+        "nothing found": [dumped(make_item("far", (100, 45, 101, 46)))],
+        "nothing readable": [{"type": "Feature", "id": "broken"}],
+        "several collections": [dumped(make_item(n, collection=n)) for n in ("a", "b")],
+        "found": [dumped(make_item("here"))],
+    }[what]
+    answer = json.dumps({"type": "FeatureCollection", "features": items})
+    server = serve(lambda path, body: (200, answer))
+    host = f"127.0.0.1:{server.server_port}"
+    catalog = load_catalog(f"http://u:hunter2@{host}/c.json?token=S3CR")
+    caplog.set_level("INFO", logger="geoseg")
+    try:
+        said = json.dumps(search(AOI, catalog=catalog, datetime="2024").extra_fields)
+    except (CatalogError, CoverageError) as error:
+        said = str(error)
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert f"http://{host}/c.json" in said
+    for secret in ("hunter2", "S3CR"):
+        assert secret not in said + caplog.text

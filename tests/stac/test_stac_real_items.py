@@ -123,4 +123,4 @@ def test_the_recorded_planetary_computer(planetary_computer: tuple[str, list[dic
     assert selected.share == pytest.approx(1)
     newest = max(item.datetime for item in found if item.datetime)
     assert any(item.datetime == newest for item in selected.items)
-    assert collection_config(catalog, next(iter(found))).band("nir").index == 4
+    assert collection_config(catalog, next(iter(found))).bands["nir"].index == 4

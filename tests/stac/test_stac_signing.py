@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geoseg.errors import CatalogError, GeosegWarning
+from geoseg.redaction import redact
 from geoseg.stac import signing
 from geoseg.stac.catalog import load_catalog
-from geoseg.stac.signing import read_environment, redact, signer
+from geoseg.stac.signing import read_environment, signer
 
 word = st.text("abcXYZ019-_.", min_size=1, max_size=8)
 
@@ -31,6 +32,7 @@ def test_redacted_addresses_keep_host_and_path_only(
     for text in (
         clean,
         f"{scheme}://{user}:{secret}@{host}/{path}?sig={secret}&x=1#{secret}",
+        f"{scheme}://{user}:{secret}@{secret}@{host}/{path}",  # servers are told all before the last @
         f"{clean}?{secret}",
     ):
         assert redact(text) == clean
