@@ -9,6 +9,7 @@ GeosegError
 ├── PreflightError   the imagery does not fit the model
 ├── ModelError       a model folder, its card or its weights cannot be used
 ├── RecipeError      an option or a recipe key cannot be used
+├── EvaluationError  a reference, a sample or a benchmark cannot be scored
 └── OutputError      an output cannot be written
 
 Each message is one line that says what was got, what was expected and what to do next. The command
@@ -50,6 +51,10 @@ class ModelError(GeosegError):
 
 class RecipeError(GeosegError):
     """A recipe file, one of its keys, or a command-line option has no usable value."""
+
+
+class EvaluationError(GeosegError):
+    """A reference, a labelled sample or a benchmark folder does not fit what it is compared with."""
 
 
 class OutputError(GeosegError):

@@ -81,8 +81,8 @@ def _as_bbox(source: str) -> BaseGeometry | None:
         raise AoiError(f"The box {source} has no width. {order}")
     if west > east and east + 360 - west > 180:
         raise AoiError(
-            f"The box {source} has west beyond east, which means {east + 360 - west:g} degrees wide, across the "
-            f"antimeridian. If they were swapped, swap them back. {order}"
+            f"The box {source} has west beyond east: {east + 360 - west:g} degrees across the antimeridian. "
+            f"If they were swapped, swap them back. {order}"
         )
     box = shapely.box(west, south, east + 360 if west > east else east, north)
     # Short edges, so that a wide box is not taken for a narrow one across the antimeridian.

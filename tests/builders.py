@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import geopandas as gpd
 import numpy as np
 import rasterio
 import torch
@@ -9,6 +10,7 @@ import xarray as xr
 from affine import Affine
 from odc.geo.geobox import GeoBox
 from odc.geo.xr import xr_coords
+from rasterio.features import rasterize
 
 from geoseg.legend import Legend
 from geoseg.models.card import ModelCard
@@ -103,3 +105,19 @@ def model_folder(path: Path, **options: object) -> Path:
     """A model folder with the weights of :func:`network`."""
     save_model(network(**options), path)  # type: ignore[arg-type]
     return path
+
+
+def polygons_of(out: Path) -> gpd.GeoDataFrame:
+    """The polygons of the map in ``out``, seen to be valid and, burned back, its raster pixel for pixel."""
+    polygons = gpd.read_file(out / "classes.gpkg", layer="classes")
+    with rasterio.open(out / "class.tif") as source:
+        burned = rasterize(
+            zip(polygons.geometry, polygons.class_id, strict=True),
+            out_shape=source.shape,
+            transform=source.transform,
+            fill=255,
+            dtype="uint8",
+        )
+        assert (burned == source.read(1)).all()
+    assert polygons.is_valid.all()
+    return polygons

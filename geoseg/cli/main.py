@@ -9,6 +9,7 @@ import typer
 
 from geoseg.cli import bench as bench_command
 from geoseg.cli import doctor as doctor_command
+from geoseg.cli import evaluate as evaluate_command
 from geoseg.cli import models as models_commands
 from geoseg.cli.options import takes_recipe
 from geoseg.errors import GeosegError
@@ -23,6 +24,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(models_commands.app, name="models")
+app.command("evaluate")(evaluate_command.evaluate)
 app.command("doctor")(doctor_command.doctor)
 app.command("bench")(bench_command.bench)
 

@@ -66,7 +66,7 @@ class Plan:
 
     @property
     def name(self) -> str:
-        """What the map is called: as the area's file or the image; as its folder where the area has no file."""
+        """What the map is called: as the file of the area or the image, else as the output folder."""
         name = _name_of(self.recipe)
         return self.out.name if name == _NAMELESS else name
 

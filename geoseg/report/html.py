@@ -24,14 +24,7 @@ def render_html(report: Report, map_png: bytes) -> str:
         report: The facts.
         map_png: The bare map, as ``map_png_bytes`` gives it; set into the page.
     """
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
+    environment = page_environment()
     environment.filters |= {
         "percent": percent, "hectares": hectares, "km2": km2, "seconds": seconds, "moment": moment,
     }  # fmt: skip
@@ -39,7 +32,7 @@ def render_html(report: Report, map_png: bytes) -> str:
     stages = {stage: s for stage, s in report.timings_s.items() if stage != "total"}
     return environment.get_template(_TEMPLATE).render(
         report=report,
-        map_src=f"data:image/png;base64,{base64.b64encode(map_png).decode()}",
+        map_src=data_url(map_png),
         map_text=", ".join(f"{c.class_name} {percent(c.share)}" for c in present) or "no pixel has a class",
         mapped_ha=sum(c.area_ha for c in report.classes),
         largest_share=max((c.share for c in report.classes), default=0) or 1,
@@ -50,6 +43,23 @@ def render_html(report: Report, map_png: bytes) -> str:
         crs=crs_name(report.grid),
         bar=scale_bar(ground_width_m(report.grid)),
     )
+
+
+def page_environment() -> Environment:
+    """For templates of this room: all text is escaped, an unknown name is an error."""
+    return Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+
+
+def data_url(png: bytes) -> str:
+    """A picture as an address that holds it."""
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 
 def hectares(area_ha: float) -> str:

@@ -1,5 +1,7 @@
 """Laws of prediction: nothing about how the work is cut may show in the map."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
@@ -300,3 +302,24 @@ def test_memory_does_not_grow_with_the_height():
         blender.feed(tiles, iter([np.ones((2, 32, 32), np.float32)] * len(tiles)))
         largest = max(largest, blender._sums.nbytes)
     assert largest <= 2 * 64 * 32 * 4
+
+
+def test_memory_of_a_lazy_image_is_that_of_its_strips():
+    """Nothing is held of an image that is read piece by piece but some rows, and the result."""
+    _peak_bytes(256)  # the first one imports
+    low, high = _peak_bytes(512), _peak_bytes(4096)
+    result = 64 * (4096 - 512) * 3  # class, confidence, mask
+    assert high - low < result + 200_000  # measured: 125,000; the image is 3,670,000
+
+
+def _peak_bytes(height: int) -> int:
+    import dask.array as da
+
+    grid = geobox_at(height=height, width=64)
+    values = da.full((4, height, 64), 0.2, chunks=(4, 256, 64), dtype=np.float32)
+    image = as_image(np.zeros((4, height, 64)), grid).copy(data=values)
+    tracemalloc.start()
+    predict(image, model=model_of(Mean(), size=32, halo=8))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return peak

@@ -2,11 +2,9 @@
 
 from pathlib import Path
 
-import geopandas as gpd
 import numpy as np
 import pytest
-import rasterio
-from rasterio.features import rasterize
+from builders import polygons_of
 
 from geoseg.errors import ImageryError, PreflightError
 from geoseg.jobs.run import Result, run
@@ -21,18 +19,7 @@ PERU = IMAGERY / "landsat_peru_timeseries"
 def mapped(tmp_path: Path, *images: Path, **options: object) -> tuple[Result, dict[str, float]]:
     """The map, and the share of each class; the polygons are checked against the raster on the way."""
     result = run(Recipe(image=tuple(map(str, images)), out=str(tmp_path / "map"), **options))
-    with rasterio.open(result.out / "class.tif") as source:
-        class_id = source.read(1)
-        polygons = gpd.read_file(result.out / "classes.gpkg", layer="classes")
-        burned = rasterize(
-            zip(polygons.geometry, polygons.class_id, strict=True),
-            out_shape=source.shape,
-            transform=source.transform,
-            fill=255,
-            dtype="uint8",
-        )
-    assert (burned == class_id).all()
-    assert polygons.is_valid.all()
+    polygons_of(result.out)
     return result, {c.class_name: c.share for c in result.report.classes}
 
 

@@ -26,6 +26,16 @@ from geoseg.report.summary import summarize
 from geoseg.writers.cog import write_cog
 from tests.report.conftest import LEGEND, an_item, blocks, grid
 
+FACTS = {
+    "title": "T",
+    "aoi": AreaAsked(source="bbox", area_km2=0.1),
+    "covered_km2": 0.1,
+    "items": (),
+    "model": ModelFacts(name="m"),
+    "run": RunFacts(geoseg_version="0"),
+}
+"""What :func:`summarize` is told beside the map."""
+
 
 @settings(max_examples=20, deadline=None)
 @given(
@@ -40,16 +50,7 @@ def test_counts_are_those_of_the_array_and_leave_no_pixel_out(class_id):
         path = write_cog(
             wrap_xr(class_id, grid(*class_id.shape, "EPSG:32725", 10)), Path(folder, "class.tif")
         )
-        report = summarize(
-            path,
-            LEGEND,
-            title="T",
-            aoi=AreaAsked(source="bbox", area_km2=0.1),
-            covered_km2=0.1,
-            items=(),
-            model=ModelFacts(name="m"),
-            run=RunFacts(geoseg_version="0"),
-        )
+        report = summarize(path, LEGEND, **FACTS)
     assert [c.pixels for c in report.classes] == [int((class_id == v).sum()) for v in LEGEND.values]
     assert sum(c.pixels for c in report.classes) + report.nodata_pixels == class_id.size
     assert [c.area_ha for c in report.classes] == pytest.approx([c.pixels / 100 for c in report.classes])
@@ -133,16 +134,7 @@ def test_a_value_without_a_name_is_an_error(make_report):
 
 def test_a_missing_map_is_one_line(tmp_path):
     with pytest.raises(OutputError, match=r"Cannot read .*gone\.tif: .*No such file.*Run the job again\.$"):
-        summarize(
-            tmp_path / "gone.tif",
-            LEGEND,
-            title="T",
-            aoi=AreaAsked(source="bbox", area_km2=1),
-            covered_km2=1,
-            items=(),
-            model=ModelFacts(name="m"),
-            run=RunFacts(geoseg_version="0"),
-        )
+        summarize(tmp_path / "gone.tif", LEGEND, **FACTS)
 
 
 def test_ground_lengths():

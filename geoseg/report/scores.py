@@ -1,0 +1,201 @@
+"""``scores.json`` and ``scores.html`` of an evaluation."""
+
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+from numpy.typing import NDArray
+from PIL import Image
+
+from geoseg.errors import OutputError
+from geoseg.evaluation.rasters import CELL, TILE, Evaluation
+from geoseg.evaluation.reliability import Reliability
+from geoseg.evaluation.scores import Scores
+from geoseg.report.html import data_url, page_environment
+
+JSON_NAME, HTML_NAME = "scores.json", "scores.html"
+_WORDS = {
+    "pixel_accuracy": "Pixel accuracy", "mean_accuracy": "Mean accuracy", "miou": "Mean IoU",
+    "fwiou": "Frequency-weighted IoU", "dice": "Mean F1 (Dice)", "kappa": "Cohen's kappa",
+}  # fmt: skip
+_WORST = 6
+_MAP_CELLS, _MAP_PX = 360, 720
+_SHADE = (59, 111, 143)
+_NONE = (190, 190, 190)
+_TILE_GAP = 4
+
+Worst = dict[tuple[int, int], tuple[NDArray[np.int32], NDArray[np.int32]]]
+"""Class indices (y, x) of prediction and reference, by the first (row, column) of a tile."""
+
+
+def refuse_existing(out: Path, *, overwrite: bool) -> None:
+    """Scores that lie there already are kept.
+
+    Raises:
+        OutputError: there are some, and ``overwrite`` is not set; or ``out`` is no folder.
+    """
+    if out.exists() and not out.is_dir():
+        raise OutputError(f"{out} is a file, not a folder. Give another --out.")
+    if (out / JSON_NAME).exists() and not overwrite:
+        raise OutputError(f"{out} holds scores already. Give --overwrite to replace them, or another --out.")
+
+
+def write_scores(evaluation: Evaluation, out: Path, *, worst: Worst) -> None:
+    """Both files, each under a temporary name until it is whole; the JSON comes last.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    html = render_scores(evaluation, worst=worst)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for name, text in ((HTML_NAME, html), (JSON_NAME, evaluation.scores.to_json())):
+            temporary = out / f".{name}.{os.getpid()}"
+            temporary.write_text(text, encoding="utf-8")
+            temporary.replace(out / name)
+    except OSError as error:
+        raise OutputError(f"{out} cannot be written: {error.strerror}. Give another --out.") from None
+
+
+def render_scores(evaluation: Evaluation, *, worst: Worst) -> str:
+    """The page: overall and per-class scores, confusion, reliability, map of errors, worst tiles, places."""
+    scores = evaluation.scores
+    environment = page_environment()
+    environment.filters["percent"] = _percent
+    has_map = evaluation.compared.size > 0
+    colors = np.array([c.rgb for c in evaluation.legend.classes], np.uint8)
+    return environment.get_template("scores.html.j2").render(
+        scores=scores,
+        unit="pixels" if has_map else "points",
+        words=_WORDS,
+        has_unpredicted=any(scores.unpredicted),
+        matrix=_matrix(scores),
+        diagram=Markup(_diagram(scores.reliability)) if scores.reliability else "",  # noqa: S704
+        error_map=data_url(_png(_error_map(evaluation))) if has_map else "",
+        cell_px=CELL * -(-max(evaluation.wrong.shape) // _MAP_CELLS),
+        tiles=[
+            {
+                "src": data_url(_png(_side_by_side(*layers, colors))),
+                "row": row,
+                "col": col,
+                "share": _share_at(evaluation, row, col),
+            }
+            for (row, col), layers in worst.items()
+        ],
+    )
+
+
+def worst_tiles(evaluation: Evaluation, *, n: int = _WORST) -> list[tuple[int, int]]:
+    """(row, column) in pixels of the tiles with the most errors; none without any."""
+    wrong = _summed(evaluation.wrong, TILE // CELL)
+    order = [int(k) for k in np.argsort(-wrong.ravel(), kind="stable")[:n] if wrong.ravel()[k]]
+    return [(k // wrong.shape[1] * TILE, k % wrong.shape[1] * TILE) for k in order]
+
+
+def _side_by_side(
+    prediction: NDArray[np.integer], reference: NDArray[np.integer], colors: NDArray[np.uint8]
+) -> NDArray[np.uint8]:
+    """(y, x, 3) prediction, reference and errors side by side.
+
+    Args:
+        prediction: (y, x) class indices; others have no class.
+        reference: (y, x) class indices; others are not compared.
+        colors: (class, 3) RGB.
+    """
+    palette = np.vstack([colors, [[255, 255, 255]]]).astype(np.uint8)
+    n = len(colors)
+    left, middle = (palette[np.minimum(layer, n)] for layer in (prediction, reference))
+    errors = np.full((*prediction.shape, 3), 235, np.uint8)
+    errors[reference >= n] = 255
+    errors[(reference < n) & (prediction != reference)] = (200, 20, 30)
+    gap = np.full((prediction.shape[0], _TILE_GAP, 3), 255, np.uint8)
+    return np.concatenate([left, gap, middle, gap, errors], axis=1)
+
+
+def _share_at(evaluation: Evaluation, row: int, col: int) -> float:
+    n = TILE // CELL
+    at = (slice(row // CELL, row // CELL + n), slice(col // CELL, col // CELL + n))
+    return float(evaluation.wrong[at].sum() / evaluation.compared[at].sum())
+
+
+def _summed(cells: NDArray[np.int64], n: int) -> NDArray[np.int64]:
+    """Sums over squares of ``n`` cells."""
+    if not cells.size:
+        return cells
+    rows, cols = (np.arange(0, size, n) for size in cells.shape)
+    sums: NDArray[np.int64] = np.add.reduceat(np.add.reduceat(cells, rows, axis=0), cols, axis=1)
+    return sums
+
+
+def _matrix(scores: Scores) -> list[dict[str, Any]]:
+    rows = []
+    has_unpredicted = any(scores.unpredicted)
+    for n, c in enumerate(scores.classes):
+        counts = [*scores.confusion[n], *([scores.unpredicted[n]] if has_unpredicted else [])]
+        total = sum(counts)
+        cells = [
+            {"count": v, "shade": _shade(v / total) if v and total else "", "is_right": k == n}
+            for k, v in enumerate(counts)
+        ]
+        rows.append({"name": c.class_name, "cells": cells})
+    return rows
+
+
+def _shade(share: float) -> str:
+    return ",".join(str(round(255 + (c - 255) * 0.75 * share)) for c in _SHADE)
+
+
+def _diagram(reliability: Reliability) -> str:
+    """SVG bars of accuracy over confidence, as wide as there are pixels, and the line of honesty."""
+    side, margin = 260, 34
+    most = max(b.n for b in reliability.diagram) or 1
+    parts = [
+        f'<svg viewBox="0 0 {side + 2 * margin} {side + 2 * margin}" role="img" '
+        'aria-label="Accuracy over confidence">',
+        f'<rect x="{margin}" y="{margin}" width="{side}" height="{side}" fill="none" stroke="var(--line)"/>',
+    ]
+    for b in reliability.diagram:
+        if b.accuracy is None:
+            continue
+        full = (b.high - b.low) * side
+        width = full * (0.15 + 0.75 * (b.n / most) ** 0.5)
+        x = margin + b.low * side + (full - width) / 2
+        height = b.accuracy * side
+        parts.append(
+            f'<rect x="{x:.1f}" y="{margin + side - height:.1f}" width="{width:.1f}" height="{height:.1f}" '
+            f'fill="var(--bar)"><title>{b.n:,} pixels: {b.accuracy:.1%} right</title></rect>'
+        )
+    low, high = margin, margin + side
+    parts.append(
+        f'<line x1="{low}" y1="{high}" x2="{high}" y2="{low}" stroke="var(--ink)" stroke-dasharray="4"/>'
+    )
+    for share in (0, 0.5, 1):
+        at = share * side
+        parts.append(f'<text x="{low + at:.0f}" y="{high + 16}" text-anchor="middle">{share:.0%}</text>')
+        parts.append(f'<text x="{low - 5}" y="{high - at + 4:.0f}" text-anchor="end">{share:.0%}</text>')
+    parts.append(f'<text x="{low + side / 2}" y="{high + 31}" text-anchor="middle">confidence</text>')
+    parts.append(f'<text x="{low}" y="{low - 10}">right</text></svg>')
+    return "".join(parts)
+
+
+def _error_map(evaluation: Evaluation) -> NDArray[np.uint8]:
+    n = -(-max(evaluation.wrong.shape) // _MAP_CELLS)
+    wrong, compared = _summed(evaluation.wrong, n), _summed(evaluation.compared, n)
+    share = wrong / np.maximum(compared, 1)
+    red = np.stack([255 - 100 * share, 255 - 245 * share**0.7, 255 - 235 * share**0.7], axis=-1)
+    picture = np.where(compared[..., None] > 0, red, _NONE).astype(np.uint8)
+    zoom = max(1, _MAP_PX // max(picture.shape[:2]))
+    return picture.repeat(zoom, 0).repeat(zoom, 1)
+
+
+def _png(picture: NDArray[np.uint8]) -> bytes:
+    sink = io.BytesIO()
+    Image.fromarray(picture).save(sink, format="PNG", optimize=True)
+    return sink.getvalue()
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.1f} %"
