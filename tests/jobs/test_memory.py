@@ -14,7 +14,7 @@ from geoseg.jobs.run import Silence, run
 from geoseg.recipe import Recipe
 
 WIDTH, BLOCK, TILE, HALO = 1024, 1024, 512, 64
-LOW, HIGH = 2048, 5120
+LOW, HIGH = 2048, 4096
 GROWTH_MB = 8
 """Of some 860. Measured: 4 at most, up or down, from what threads happen to do at the same time. It is 2.7 bytes
 for each pixel more: less than a pixel's input (16), its probabilities (16) or its confidence as float32 (4)."""
