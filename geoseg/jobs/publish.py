@@ -1,6 +1,5 @@
 """Parts to outputs: rasters, polygons, item, report, manifest; all or nothing."""
 
-import hashlib
 import json
 import platform
 import shutil
@@ -17,6 +16,7 @@ from odc.geo.geobox import GeoBox
 
 from geoseg.aoi import to_degrees
 from geoseg.errors import OutputError
+from geoseg.files import sha256_of
 from geoseg.grid.geobox import lattice_origin
 from geoseg.imagery.local import COLLECTION
 from geoseg.jobs.plan import Plan
@@ -244,7 +244,7 @@ def _facts(plan: Plan, item: pystac.Item) -> ItemFacts:
 def _model_facts(plan: Plan) -> ModelFacts:
     card = plan.card
     return ModelFacts(
-        name=card.name, title=card.title, licence=card.license, sha256=card.sha256, bands=card.bands
+        name=card.name, title=card.title, license=card.license, sha256=card.sha256, bands=card.bands
     )
 
 
@@ -296,7 +296,7 @@ def _write_manifest(plan: Plan, folder: Path, run: RunFacts) -> None:
         "tiles": {"size": plan.tiles.size, "halo": plan.tiles.halo},
         "versions": {"python": platform.python_version(), **{name: version(name) for name in _STAMPED}},
         "files": {
-            p.name: {"sha256": _sha256(p), "bytes": p.stat().st_size}
+            p.name: {"sha256": sha256_of(p), "bytes": p.stat().st_size}
             for p in sorted(folder.iterdir())
             if p.is_file()
         },
@@ -339,8 +339,3 @@ def _grid(geobox: GeoBox) -> dict[str, Any]:
         "shape": list(geobox.shape),
         "lattice_origin": [row, col],
     }
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -86,7 +86,7 @@ class ModelFacts(_Facts):
 
     name: str
     title: str = ""
-    licence: str = ""
+    license: str = ""
     sha256: str | None = None
     bands: tuple[str, ...] = ()
 
@@ -100,7 +100,7 @@ class RunFacts(_Facts):
     """What the preflight changed to make the imagery fit the model, and why."""
     warnings: tuple[Redacted, ...] = ()
     attribution: str = ""
-    """What the imagery's licence wants shown beside the map."""
+    """What the imagery's license wants shown beside the map."""
     timings_s: Mapping[str, float] = Field(default_factory=dict)
     """Stage to seconds; stages may run side by side."""
     elapsed_s: float = 0.0

@@ -54,7 +54,6 @@ class CloudRule(BaseModel):
     """A pixel is masked when any of these bits is set (0 is the lowest), as in Landsat's QA_PIXEL."""
     nodata: float | None = None
     """The stored number that means the quality is not known; such pixels are masked too."""
-    dtype: str = "uint8"
 
     @model_validator(mode="after")
     def _is_one_kind(self) -> "CloudRule":

@@ -16,7 +16,7 @@ def as_catalog_error(error: Exception, catalog: Catalog, href: str) -> CatalogEr
     """The error to raise for a failure of reading ``href``."""
     if isinstance(error, CatalogError):
         return error
-    where = f"{catalog.title} at {redact(href)}" if catalog.title != href else redact(href)
+    where = redact(href) if catalog.title == redact(href) else f"{catalog.title} at {redact(href)}"
     status = getattr(error, "status_code", None)
     if status is not None and (status >= 500 or status == 429):
         return CatalogUnreachable(f"{where} did not answer: status {status} after several tries. {_SAMPLE}")
@@ -34,7 +34,7 @@ def as_catalog_error(error: Exception, catalog: Catalog, href: str) -> CatalogEr
 
 def not_stac(catalog: Catalog, href: str, reason: str) -> CatalogError:
     """For an answer that cannot be understood."""
-    where = f"{catalog.title} at {redact(href)}" if catalog.title != href else redact(href)
+    where = redact(href) if catalog.title == redact(href) else f"{catalog.title} at {redact(href)}"
     return CatalogError(
         f"{where} is not STAC: {reason.rstrip('.')}. "
         "Give a STAC API, catalog, item collection or stac-geoparquet."

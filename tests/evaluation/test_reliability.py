@@ -161,7 +161,7 @@ def test_of_nothing_nothing_is_said(counted):
     assert type(result).model_validate_json(result.model_dump_json()) == result
 
 
-@pytest.mark.parametrize("bad", [[[2.0, -1.0]], [[0.3, 0.3]], [[3.0, 4.0]], [[1.2, -0.2]]])
+@pytest.mark.parametrize("bad", [[[2.0, -1.0]], [[0.3, 0.3]], [[3.0, 4.0]], [[1.2, -0.2]], [[0.999, -0.004]]])
 def test_logits_are_refused(bad):
     with pytest.raises(EvaluationError, match="softmax"):
         scored(bad, [0])

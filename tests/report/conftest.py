@@ -31,7 +31,7 @@ def make_report(tmp_path):
             covered_km2=run.pop("covered_km2", 1.5),
             items=run.pop("items", (an_item(),)),
             model=run.pop(
-                "model", ModelFacts(name="spectral-rules", licence="Apache-2.0", bands=("green", "nir08"))
+                "model", ModelFacts(name="spectral-rules", license="Apache-2.0", bands=("green", "nir08"))
             ),
             run=RunFacts(**{"geoseg_version": "0.1.0", "created": datetime(2026, 11, 22, tzinfo=UTC)} | run),
         )

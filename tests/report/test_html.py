@@ -88,7 +88,7 @@ def test_all_text_is_escaped(render):
         timings_s={HOSTILE: 1.0},
         geoseg_version=HOSTILE,
         items=(an_item(id=HOSTILE, collection=HOSTILE, href=HOSTILE, calibration=HOSTILE),),
-        model=ModelFacts(name=HOSTILE, title=HOSTILE, licence=HOSTILE, sha256=HOSTILE, bands=(HOSTILE,)),
+        model=ModelFacts(name=HOSTILE, title=HOSTILE, license=HOSTILE, sha256=HOSTILE, bands=(HOSTILE,)),
     )
     page = Page(html)
     assert "<script" not in html

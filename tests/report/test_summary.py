@@ -1,3 +1,4 @@
+import json
 import tempfile
 from pathlib import Path
 
@@ -96,6 +97,7 @@ def test_report_has_the_facts_it_was_given(make_report):
 def test_json_says_the_same_and_is_stable(make_report):
     _, report = make_report(warnings=("Something.",))
     assert Report.model_validate_json(report.to_json()) == report
+    assert json.loads(report.to_json())["model"]["license"] == "Apache-2.0"
     assert make_report(warnings=("Something.",))[1].to_json() == report.to_json()
 
 
