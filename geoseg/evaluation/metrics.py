@@ -29,35 +29,35 @@ OVERALL: Registry[Metric] = Registry("metric", EvaluationError)
 def iou(counts: Counts) -> Floats:
     """(..., class) intersection over union, 0..1: right / (reference + predicted - right)."""
     right, reference, predicted = _sums(counts)
-    return _ratio(right, reference + predicted - right)
+    return ratio(right, reference + predicted - right)
 
 
 @PER_CLASS.register("dice")
 def dice_per_class(counts: Counts) -> Floats:
     """(..., class) Dice coefficient, which is F1, 0..1: 2 right / (reference + predicted)."""
     right, reference, predicted = _sums(counts)
-    return _ratio(2 * right, reference + predicted)
+    return ratio(2 * right, reference + predicted)
 
 
 @PER_CLASS.register("precision")
 def precision(counts: Counts) -> Floats:
     """(..., class) share of what was predicted that is right (user's accuracy of a simple random sample)."""
     right, _, predicted = _sums(counts)
-    return _ratio(right, predicted)
+    return ratio(right, predicted)
 
 
 @PER_CLASS.register("recall")
 def recall(counts: Counts) -> Floats:
     """(..., class) share of the reference that was found (producer's accuracy)."""
     right, reference, _ = _sums(counts)
-    return _ratio(right, reference)
+    return ratio(right, reference)
 
 
 @OVERALL.register("pixel_accuracy")
 def pixel_accuracy(counts: Counts) -> Floats:
     """Share of pixels that are right, 0..1."""
     right, reference, _ = _sums(counts)
-    return _ratio(right.sum(-1), reference.sum(-1))
+    return ratio(right.sum(-1), reference.sum(-1))
 
 
 @OVERALL.register("mean_accuracy")
@@ -76,7 +76,7 @@ def miou(counts: Counts) -> Floats:
 def fwiou(counts: Counts) -> Floats:
     """IoU weighted by how frequent classes are in the reference."""
     _, reference, _ = _sums(counts)
-    return _ratio(np.nansum(reference * iou(counts), axis=-1), reference.sum(-1))
+    return ratio(np.nansum(reference * iou(counts), axis=-1), reference.sum(-1))
 
 
 @OVERALL.register("dice")
@@ -94,13 +94,13 @@ def kappa(counts: Counts) -> Floats:
     """
     right, reference, predicted = _sums(counts)
     n = reference.sum(-1)
-    by_chance = _ratio((reference * predicted).sum(-1), n**2)
-    return _ratio(_ratio(right.sum(-1), n) - by_chance, 1 - by_chance)
+    by_chance = ratio((reference * predicted).sum(-1), n**2)
+    return ratio(ratio(right.sum(-1), n) - by_chance, 1 - by_chance)
 
 
 def mean_of_defined(values: Floats) -> Floats:
     """The mean over the last axis of what is not NaN; NaN where nothing is."""
-    return _ratio(np.nansum(values, axis=-1), np.isfinite(values).sum(-1))
+    return ratio(np.nansum(values, axis=-1), np.isfinite(values).sum(-1))
 
 
 def _sums(counts: Counts) -> tuple[Floats, Floats, Floats]:
@@ -110,8 +110,13 @@ def _sums(counts: Counts) -> tuple[Floats, Floats, Floats]:
     return right, counts.sum(-1).astype(np.float64), counts[..., :n_classes].sum(-2).astype(np.float64)
 
 
-def _ratio(part: Numbers, whole: Numbers) -> Floats:
-    """``part / whole``; NaN where whole is 0."""
+def ratio(part: Numbers, whole: Numbers) -> Floats:
+    """``part / whole``; NaN where whole is 0.
+
+    Example:
+        >>> ratio(np.array([1, 0]), np.array([2, 0])).tolist()
+        [0.5, nan]
+    """
     shape = np.broadcast_shapes(part.shape, whole.shape)
-    ratio: Floats = np.divide(part, whole, out=np.full(shape, np.nan), where=whole != 0)
-    return ratio
+    shares: Floats = np.divide(part, whole, out=np.full(shape, np.nan), where=whole != 0)
+    return shares

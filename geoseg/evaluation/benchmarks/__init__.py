@@ -1,0 +1,1 @@
+"""The data sets that segmentation is scored on, one file each: layout, splits, labels, classes, colours."""

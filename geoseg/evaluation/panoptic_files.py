@@ -1,0 +1,112 @@
+"""Panoptic and instance label files: COCO's PNG with JSON, BDD100K's bitmasks."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from geoseg.errors import EvaluationError
+from geoseg.evaluation.instances import Instances
+from geoseg.evaluation.panoptic import VOID, PanopticMap, Segments
+from geoseg.evaluation.rle import encode_mask
+
+_BDD_IGNORED, _BDD_CROWD = 1, 2
+_BANDS = {"RGB": "red, green and blue", "RGBA": "red, green, blue and alpha"}
+
+
+def read_coco_panoptic(path: Path, annotation: Mapping[str, Any]) -> PanopticMap:
+    """One image in COCO's panoptic format (cocodataset.org/#format-data): segment number R + 256 G + 65536 B.
+
+    Args:
+        path: the PNG.
+        annotation: the entry of the JSON's ``annotations`` with this ``file_name``.
+
+    Raises:
+        EvaluationError: the file cannot be read, or PNG and JSON name different segments.
+    """
+    bands = _read(path, "RGB")
+    numbers = bands[..., 0] + (bands[..., 1] << 8) + (bands[..., 2] << 16)
+    listed = annotation["segments_info"]
+    segments = Segments(
+        segment_id=np.array([s["id"] for s in listed], np.int64),
+        class_id=np.array([s["category_id"] for s in listed], np.int64),
+        is_crowd=np.array([s.get("iscrowd", 0) for s in listed], bool),
+    )
+    found = np.unique(numbers)
+    differing = np.setxor1d(found[found != VOID], segments.segment_id)
+    if len(differing):
+        where = "its PNG only" if differing[0] in found else "the JSON only"
+        raise EvaluationError(
+            f"Segment {differing[0]} of {path.name} is in {where}. Give files of one version."
+        )
+    return PanopticMap(numbers, segments)
+
+
+def read_bdd_panoptic(path: Path) -> PanopticMap:
+    """One image as BDD100K's bitmask (doc.bdd100k.com/format.html): R class, G attributes, 256 B + A segment.
+
+    Segments marked as crowd or ignored are crowds, as in ``bdd100k/eval/pan_seg.py``; score them by
+    ``count_panoptic(..., rule="bdd100k")``.
+
+    Raises:
+        EvaluationError: the file cannot be read, or a segment has pixels of two classes.
+    """
+    numbers, segment_id, class_id, flags = _read_bitmask(path)
+    is_crowd = (flags & (_BDD_CROWD | _BDD_IGNORED)) != 0
+    return PanopticMap(numbers, Segments(segment_id, class_id, is_crowd))
+
+
+def read_bdd_instances(path: Path, confidence: Mapping[int, float] | None = None) -> Instances:
+    """The instances of one BDD100K bitmask.
+
+    Args:
+        path: the PNG.
+        confidence: of each segment number (``index`` and ``score`` in the JSON of a submission); segments
+            that are not named are left out. None for a reference.
+
+    Raises:
+        EvaluationError: the file cannot be read, or a segment has pixels of two classes.
+    """
+    numbers, segment_id, class_id, flags = _read_bitmask(path)
+    if confidence is not None:
+        is_named = np.isin(segment_id, list(confidence))
+        segment_id, class_id, flags = segment_id[is_named], class_id[is_named], flags[is_named]
+    return Instances(
+        masks=[encode_mask(numbers == number) for number in segment_id],
+        class_id=class_id,
+        confidence=None if confidence is None else np.array([confidence[n] for n in segment_id.tolist()]),
+        is_crowd=(flags & _BDD_CROWD) != 0,
+        is_ignored=(flags & _BDD_IGNORED) != 0,
+    )
+
+
+def _read_bitmask(path: Path) -> tuple[NDArray[np.int64], ...]:
+    """(y, x) segment numbers, and (segment,) numbers, classes and attributes."""
+    bands = _read(path, "RGBA")
+    numbers = (bands[..., 2] << 8) + bands[..., 3]
+    labels = bands[..., 0] + (bands[..., 1] << 8)
+    label_of = np.zeros(1 << 16, np.int64)
+    label_of[numbers] = labels
+    is_mixed = (label_of[numbers] != labels) & (numbers != VOID)
+    if is_mixed.any():
+        raise EvaluationError(
+            f"Segment {numbers[is_mixed][0]} of {path.name} has pixels of two classes, expected one. "
+            "Is it a bitmask?"
+        )
+    segment_id = np.flatnonzero(np.bincount(numbers.ravel()))
+    segment_id = segment_id[segment_id != VOID]
+    return numbers, segment_id, label_of[segment_id] & 255, label_of[segment_id] >> 8
+
+
+def _read(path: Path, mode: str) -> NDArray[np.int64]:
+    try:
+        with Image.open(path) as image:
+            found, pixels = image.mode, np.asarray(image)
+    except (OSError, UnidentifiedImageError) as error:
+        raise EvaluationError(f"{path} cannot be read as an image: {' '.join(str(error).split())}.") from None
+    if found != mode:
+        raise EvaluationError(f"{path.name} has the bands {found}, expected {mode}: {_BANDS[mode]}.")
+    return pixels.astype(np.int64)

@@ -1,0 +1,92 @@
+"""Run lengths against pycocotools and against plain masks."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from geoseg.errors import EvaluationError
+from geoseg.evaluation.rle import Rle, decode_mask, encode_mask, intersections, read_coco, write_coco
+
+REFERENCE = Path(__file__).parents[2] / "../shared/data/reference"
+MASKS = hnp.arrays(bool, hnp.array_shapes(min_dims=2, max_dims=2, max_side=40))
+
+
+@given(mask=MASKS)
+@example(mask=np.zeros((3, 4), bool))
+@example(mask=np.ones((3, 4), bool))
+def test_a_mask_comes_back_from_both_forms(mask):
+    rle = encode_mask(mask)
+    assert rle.area == mask.sum()
+    for compressed in (True, False):
+        stored = json.loads(json.dumps(write_coco(rle, compressed=compressed)))
+        assert np.array_equal(decode_mask(read_coco(stored)), mask)
+
+
+@given(mask=MASKS)
+@example(mask=np.ones((1, 1), bool))
+def test_strings_are_those_of_pycocotools(mask):
+    theirs = pytest.importorskip("pycocotools.mask")
+    expected = theirs.encode(np.asfortranarray(mask, np.uint8))
+    assert write_coco(encode_mask(mask)) == {"size": list(mask.shape), "counts": expected["counts"].decode()}
+    assert np.array_equal(decode_mask(read_coco(expected)), mask)
+
+
+def test_long_runs_and_falling_counts():
+    theirs = pytest.importorskip("pycocotools.mask")
+    mask = np.zeros((2000, 1500), np.uint8)
+    mask[300:1700, 200:1400] = 1
+    mask[::97, ::89] ^= 1
+    expected = theirs.encode(np.asfortranarray(mask))
+    assert write_coco(encode_mask(mask))["counts"] == expected["counts"].decode()
+    assert np.array_equal(decode_mask(read_coco(expected)), mask)
+
+
+@given(
+    masks=hnp.arrays(bool, st.tuples(st.integers(2, 6), st.integers(1, 9), st.integers(1, 9))),
+    n_rows=st.integers(0, 6),
+)
+def test_intersections_are_those_of_the_pixels(masks, n_rows):
+    rles = [encode_mask(mask) for mask in masks]
+    rows = masks[:n_rows]
+    expected = (rows[:, None] & masks[None]).sum(axis=(2, 3))
+    assert np.array_equal(intersections(rles[:n_rows], rles), expected)
+
+
+def test_masks_of_a_published_file_are_read():
+    folder = REFERENCE / "panopticapi/sample_data"
+    if not folder.is_dir():
+        pytest.skip("the reference data is not on this machine")
+    theirs = pytest.importorskip("pycocotools.mask")
+    published = json.loads((folder / "panoptic_coco_detection_format.json").read_text())["annotations"]
+    assert len(published) > 20
+    for annotation in published:
+        rle = read_coco(annotation["segmentation"])
+        assert rle.area == annotation["area"] == theirs.area(annotation["segmentation"])
+        assert write_coco(rle) == annotation["segmentation"]
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "message"),
+    [
+        ({"size": [2, 2], "counts": [1, 2]}, "add up to 3"),
+        ({"size": [2, 2], "counts": [5, -1]}, "the least -1"),
+        ({"size": [2, 2], "counts": "1\x20"}, "compressed run lengths"),
+        ({"size": [2, 2], "counts": "1o"}, "compressed run lengths"),
+        ({"size": [2, 2], "counts": ""}, "compressed run lengths"),
+        ({"size": [2, 2], "counts": "o" * 20 + "0"}, "longer than 60 bits"),
+        ({"polygon": []}, "the keys polygon"),
+    ],
+)
+def test_broken_masks_are_refused(segmentation, message):
+    with pytest.raises(EvaluationError, match=message):
+        read_coco(segmentation)
+
+
+def test_masks_of_different_sizes_do_not_compare():
+    with pytest.raises(EvaluationError, match="1 x 2, 2 x 1"):
+        intersections([Rle(np.array([2]), 1, 2)], [Rle(np.array([2]), 2, 1)])
