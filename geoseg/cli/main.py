@@ -7,8 +7,10 @@ from typing import Annotated
 
 import typer
 
+from geoseg.cli import area as area_commands
 from geoseg.cli import bench as bench_command
 from geoseg.cli import benchmarks as benchmarks_commands
+from geoseg.cli import change as change_command
 from geoseg.cli import doctor as doctor_command
 from geoseg.cli import evaluate as evaluate_command
 from geoseg.cli import models as models_commands
@@ -25,7 +27,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(models_commands.app, name="models")
+app.add_typer(area_commands.app, name="area")
 app.add_typer(benchmarks_commands.app, name="benchmarks")
+app.command("change")(change_command.change)
 app.command("evaluate")(evaluate_command.evaluate)
 app.command("doctor")(doctor_command.doctor)
 app.command("bench")(bench_command.bench)

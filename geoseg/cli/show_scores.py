@@ -31,6 +31,14 @@ def print_scores(scores: Scores, out: Path) -> None:
         overall.add_row(name.replace("_", " "), _percent(value), text)
     if scores.reliability is not None:
         overall.add_row("expected calibration error", _percent(scores.reliability.ece), "")
+    if (cost := scores.efficiency) is not None:
+        overall.add_row("parameters", f"{cost.parameters:,}", "")
+        overall.add_row("operations a pixel", f"{cost.flops_per_pixel:,.0f}", "")
+        overall.add_row(
+            "an image", f"{cost.latency_median_s:.3g} s", f"95 % within {cost.latency_p95_s:.3g} s"
+        )
+        overall.add_row("pixels a second", f"{cost.pixels_per_s:,.0f}", "")
+        overall.add_row("peak memory", f"{cost.peak_memory_mb:,.0f} MB", "")
     console.print(overall)
     if scores.undefined:
         console.print(f"In neither, so in no mean: {', '.join(scores.undefined)}.")

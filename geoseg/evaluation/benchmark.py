@@ -60,6 +60,8 @@ class Benchmark:
     source: str
     """What label rules, splits and colours were taken from."""
     gsd_m: float | None = None
+    scale: float = 1 / 255
+    """What stored numbers are multiplied by to give brightness or reflectance, 0..1."""
     n_samples: Mapping[str, int] = field(default_factory=dict)
     """How many samples a split has as published; splits of which any part may be used are left out."""
     scoring: str = ""

@@ -81,7 +81,7 @@ def shared_legend(own: Legend, crosswalk: Crosswalk) -> tuple[Legend, dict[int, 
     Raises:
         EvaluationError: the crosswalk names a class that the prediction has not.
     """
-    names = _renamed({c.value: c.name for c in own.classes}, crosswalk.prediction, "prediction")
+    names = renamed({c.value: c.name for c in own.classes}, crosswalk.prediction, "prediction")
     classes: dict[str, LegendClass] = {}
     for c in own.classes:
         name = names[c.value]
@@ -108,7 +108,7 @@ def meaning_of(
     """
     by_name = {c.name: c.value for c in legend.classes}
     found = {}
-    for value, name in _renamed(values, crosswalk, what).items():
+    for value, name in renamed(values, crosswalk, what).items():
         if name == IGNORE:
             continue
         if name not in by_name and not crosswalk and name == str(value) and value in legend.values:
@@ -123,7 +123,12 @@ def meaning_of(
     return found
 
 
-def _renamed(values: Mapping[int, str], crosswalk: Mapping[str, str], what: str) -> dict[int, str]:
+def renamed(values: Mapping[int, str], crosswalk: Mapping[str, str], what: str) -> dict[int, str]:
+    """The name that each value goes by in a comparison.
+
+    Raises:
+        EvaluationError: the crosswalk of a prediction names a class that it has not.
+    """
     known = {*values.values(), *map(str, values), "*"}
     unknown = sorted(set(crosswalk) - known) if what == "prediction" else []
     if unknown:
@@ -153,15 +158,23 @@ def _from_categories(path: Path) -> Legend | None:
         return None
     try:
         band = ElementTree.fromstring(sidecar.read_text("utf-8")).find("PAMRasterBand/CategoryNames")  # noqa: S314
-        with rasterio.open(path) as source:
-            colors = source.colormap(1) if source.dtypes[0] == "uint8" else {}
-    except (OSError, ElementTree.ParseError, RasterioError, ValueError):
+    except (OSError, ElementTree.ParseError):
         return None
+    colors = _colors(path)
     names = [c.text or "" for c in band] if band is not None else []
     classes = [(v, n, colors.get(v, (128, 128, 128))) for v, n in enumerate(names) if n and v < 255]
     return _legend(
         [{"value": v, "name": n, "color_hint": bytes(rgb[:3]).hex()} for v, n, rgb in classes], path
     )
+
+
+def _colors(path: Path) -> dict[int, tuple[int, ...]]:
+    """The colour table of a raster; empty where it has none."""
+    try:
+        with rasterio.open(path) as source:
+            return dict(source.colormap(1))
+    except (RasterioError, ValueError):
+        return {}
 
 
 def _legend_file(path: Path) -> Legend:

@@ -27,7 +27,7 @@ from geoseg.evaluation.references import (
     vector_reference,
 )
 from geoseg.evaluation.reliability import MapReliability
-from geoseg.evaluation.scores import Scores, scores_of
+from geoseg.evaluation.scores import Case, Evaluation, scores_of
 from geoseg.grid.geobox import window_geobox
 from geoseg.legend import CLASS_NODATA, Legend
 
@@ -39,19 +39,6 @@ CELL = 32
 """Side of a cell of the map of errors, pixels; ``BLOCK`` is a multiple."""
 TILE = 256
 """Side of the tiles that are shown, pixels; a multiple of ``CELL``."""
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Scores, and where the errors are."""
-
-    scores: Scores
-    legend: Legend
-    """The classes that were compared."""
-    wrong: NDArray[np.int64]
-    """(cell row, cell column) pixels that are wrong; cells are squares of ``CELL`` pixels."""
-    compared: NDArray[np.int64]
-    """(cell row, cell column) pixels that were compared."""
 
 
 @dataclass(frozen=True)
@@ -94,23 +81,34 @@ def score(request: Request) -> Evaluation:
         return _score(request, source, reference, confidence, legend, table)
 
 
-def read_tiles(
-    request: Request, corners: list[tuple[int, int]]
-) -> list[tuple[NDArray[np.int32], NDArray[np.int32]]]:
-    """Class indices (y, x) of prediction and reference in tiles that begin at (row, column)."""
-    if not corners:
+def worst_tiles(request: Request, evaluation: Evaluation, *, n: int = 6) -> list[Case]:
+    """The tiles with the most errors, most first; none where there are no errors, or points were compared."""
+    wrong = summed(evaluation.wrong, TILE // CELL)
+    compared = summed(evaluation.compared, TILE // CELL)
+    order = [np.unravel_index(k, wrong.shape) for k in np.argsort(-wrong, axis=None, kind="stable")[:n]]
+    chosen = [(int(row), int(col)) for row, col in order if wrong[row, col]]
+    if not chosen:
         return []
+    cases = []
     with _opened(request) as (source, legend, table), ExitStack() as stack:
         reference = stack.enter_context(_reference(request, GeoBox.from_rio(source), legend))
-        windows = [
-            Window(col, row, min(TILE, source.width - col), min(TILE, source.height - row))
-            for row, col in corners
-        ]
-        found = []
-        for window in windows:
+        for row, col in chosen:
+            top, left = row * TILE, col * TILE
+            window = Window(left, top, min(TILE, source.width - left), min(TILE, source.height - top))
             stored, expected = source.read(1, window=window), reference.read(window)
-            found.append((table[stored], _compared(request, stored, expected)))
-        return found
+            share = float(wrong[row, col] / compared[row, col])
+            shown = _compared(request, stored, expected)
+            cases.append(Case(f"row {top}, column {left}", share, table[stored], shown))
+    return cases
+
+
+def summed(cells: NDArray[np.int64], n: int) -> NDArray[np.int64]:
+    """Sums over squares of ``n`` cells."""
+    if not cells.size:
+        return cells
+    rows, cols = (np.arange(0, size, n) for size in cells.shape)
+    sums: NDArray[np.int64] = np.add.reduceat(np.add.reduceat(cells, rows, axis=0), cols, axis=1)
+    return sums
 
 
 def _compared(request: Request, stored: NDArray[np.uint8], expected: NDArray[np.int32]) -> NDArray[np.int32]:
@@ -202,8 +200,7 @@ def _score_points(
     )
     title = f"{request.prediction.name} against {request.reference.name}"
     scores = scores_of(counts, legend, title=title, left_out=left_out, notes=notes)
-    nothing = np.zeros((0, 0), np.int64)
-    return Evaluation(scores, legend, nothing, nothing)
+    return Evaluation(scores, legend, unit="points")
 
 
 def windows_of(height: int, width: int, *, size: int = BLOCK) -> Iterator[Window]:
@@ -215,8 +212,7 @@ def windows_of(height: int, width: int, *, size: int = BLOCK) -> Iterator[Window
 
 def _add_cells(cells: NDArray[np.int64], pixels: NDArray[np.bool_]) -> None:
     """Count the True pixels of a block in the cells that it begins with."""
-    rows, cols = (np.arange(0, n, CELL) for n in pixels.shape)
-    sums = np.add.reduceat(np.add.reduceat(pixels.astype(np.int64), rows, axis=0), cols, axis=1)
+    sums = summed(pixels.astype(np.int64), CELL)
     cells[: sums.shape[0], : sums.shape[1]] += sums
 
 

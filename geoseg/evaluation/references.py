@@ -27,6 +27,8 @@ from geoseg.legend import Legend
 
 _COARSER = 1.5
 """A reference with pixels finer by this is brought to the map's by majority, else by the nearest pixel."""
+_TOLERANCE_PX = 0.001
+"""How far GDAL may be off when it warps; its own 0.125 gives some pixels to a neighbour."""
 _FIELDS = ("class_name", "class_id", "class", "label", "reference_class")
 VECTORS = (".gpkg", ".geojson", ".json", ".shp", ".parquet", ".fgb", ".kml")
 
@@ -63,6 +65,7 @@ def raster_reference(
                     height=grid.shape[0],
                     width=grid.shape[1],
                     resampling=resampling,
+                    tolerance=_TOLERANCE_PX,
                     nodata=source.nodata if source.nodata is not None else 255,
                 ) as warped:
                     yield Reference(_raster_reader(warped, names, legend, crosswalk), notes)

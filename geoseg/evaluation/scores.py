@@ -1,6 +1,7 @@
 """The result of an evaluation: what ``scores.json`` holds."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +49,19 @@ class PlaceScores(_Frozen):
     miou: float | None
 
 
+class Efficiency(_Frozen):
+    """What the scores cost, on the machine that made them."""
+
+    parameters: int
+    flops_per_pixel: float
+    latency_median_s: float
+    """Of an image, from pixels to classes."""
+    latency_p95_s: float
+    pixels_per_s: float
+    peak_memory_mb: float
+    """Of the process."""
+
+
 class Scores(_Frozen):
     """Scores of a prediction, and the counts they come from."""
 
@@ -69,12 +83,42 @@ class Scores(_Frozen):
     places: tuple[PlaceScores, ...] = ()
     reliability: Reliability | None = None
     """Whether the confidence stored beside the map says how often it is right; None without one."""
+    efficiency: Efficiency | None = None
+    """None where a finished map was scored."""
     notes: tuple[str, ...] = ()
     """What was done to bring prediction and reference together."""
 
     def to_json(self) -> str:
         """Indented JSON with a final newline."""
         return self.model_dump_json(indent=2) + "\n"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores, and where the errors are."""
+
+    scores: Scores
+    legend: Legend
+    """The classes that were compared."""
+    wrong: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 0), np.int64))
+    """(cell row, cell column) pixels of a map that are wrong."""
+    compared: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 0), np.int64))
+    """(cell row, cell column) pixels of a map that were compared."""
+    unit: str = "pixels"
+    """What is counted."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A piece that was scored, to be shown: an image, or a tile of a map."""
+
+    name: str
+    share_wrong: float
+    """0..1 of what was compared."""
+    prediction: NDArray[np.int32]
+    """(y, x) class indices; other numbers have no class."""
+    reference: NDArray[np.int32]
+    """(y, x) class indices; other numbers are not compared."""
 
 
 def scores_of(
@@ -86,6 +130,7 @@ def scores_of(
     left_out: int = 0,
     notes: Sequence[str] = (),
     reliability: Reliability | None = None,
+    efficiency: Efficiency | None = None,
     seed: int = 0,
 ) -> Scores:
     """Scores of the matrices of one or many places.
@@ -97,7 +142,8 @@ def scores_of(
         places: what each place is called; empty for a single matrix.
         left_out: pixels that were not compared.
         notes: what was done to bring prediction and reference together.
-        reliability: of the confidence stored beside the map.
+        reliability: of the confidence.
+        efficiency: of the model that was run.
         seed: of the resampling.
     """
     stacked = counts if counts.ndim == 3 else counts[None]
@@ -129,6 +175,7 @@ def scores_of(
         undefined=tuple(c.class_name for c in classes if c.support == c.predicted == 0),
         places=_places(stacked, places),
         reliability=reliability,
+        efficiency=efficiency,
         notes=tuple(notes),
     )
 

@@ -16,6 +16,7 @@ from geoseg.jobs import publish
 from geoseg.jobs.blocks import ROW_LISTENERS, BlockDone, BlockTask, aoi_mask
 from geoseg.jobs.cluster import run_here, run_on
 from geoseg.jobs.plan import Plan, items_near, plan_run
+from geoseg.jobs.workspace import workspace
 from geoseg.recipe import Recipe
 from geoseg.report.facts import Report, RunFacts
 
@@ -76,7 +77,7 @@ def run(recipe: Recipe, *, listener: Listener | None = None) -> Result:
         plan = plan_run(recipe, say=listener.say)
         for line in (*plan.scaling, *plan.inputs.adapted):
             listener.say(line)
-        with publish.workspace(plan.out, overwrite=recipe.overwrite) as folder:
+        with workspace(plan.out, overwrite=recipe.overwrite) as folder:
             report = _make(plan, folder, listener, warned, started)
     return Result(plan.out, report)
 

@@ -2,6 +2,7 @@
 
 import io
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from geoseg.errors import OutputError
-from geoseg.evaluation.rasters import CELL, TILE, Evaluation
+from geoseg.evaluation.rasters import CELL, summed
 from geoseg.evaluation.reliability import Reliability
-from geoseg.evaluation.scores import Scores
+from geoseg.evaluation.scores import Case, Evaluation, Scores
 from geoseg.report.html import data_url, page_environment
 
 JSON_NAME, HTML_NAME = "scores.json", "scores.html"
@@ -21,14 +22,10 @@ _WORDS = {
     "pixel_accuracy": "Pixel accuracy", "mean_accuracy": "Mean accuracy", "miou": "Mean IoU",
     "fwiou": "Frequency-weighted IoU", "dice": "Mean F1 (Dice)", "kappa": "Cohen's kappa",
 }  # fmt: skip
-_WORST = 6
 _MAP_CELLS, _MAP_PX = 360, 720
 _SHADE = (59, 111, 143)
 _NONE = (190, 190, 190)
 _TILE_GAP = 4
-
-Worst = dict[tuple[int, int], tuple[NDArray[np.int32], NDArray[np.int32]]]
-"""Class indices (y, x) of prediction and reference, by the first (row, column) of a tile."""
 
 
 def refuse_existing(out: Path, *, overwrite: bool) -> None:
@@ -43,13 +40,13 @@ def refuse_existing(out: Path, *, overwrite: bool) -> None:
         raise OutputError(f"{out} holds scores already. Give --overwrite to replace them, or another --out.")
 
 
-def write_scores(evaluation: Evaluation, out: Path, *, worst: Worst) -> None:
+def write_scores(evaluation: Evaluation, out: Path, *, cases: Sequence[Case]) -> None:
     """Both files, each under a temporary name until it is whole; the JSON comes last.
 
     Raises:
         OutputError: the folder cannot be written.
     """
-    html = render_scores(evaluation, worst=worst)
+    html = render_scores(evaluation, cases=cases)
     try:
         out.mkdir(parents=True, exist_ok=True)
         for name, text in ((HTML_NAME, html), (JSON_NAME, evaluation.scores.to_json())):
@@ -60,7 +57,7 @@ def write_scores(evaluation: Evaluation, out: Path, *, worst: Worst) -> None:
         raise OutputError(f"{out} cannot be written: {error.strerror}. Give another --out.") from None
 
 
-def render_scores(evaluation: Evaluation, *, worst: Worst) -> str:
+def render_scores(evaluation: Evaluation, *, cases: Sequence[Case]) -> str:
     """The page: overall and per-class scores, confusion, reliability, map of errors, worst tiles, places."""
     scores = evaluation.scores
     environment = page_environment()
@@ -69,30 +66,22 @@ def render_scores(evaluation: Evaluation, *, worst: Worst) -> str:
     colors = np.array([c.rgb for c in evaluation.legend.classes], np.uint8)
     return environment.get_template("scores.html.j2").render(
         scores=scores,
-        unit="pixels" if has_map else "points",
+        unit=evaluation.unit,
         words=_WORDS,
         has_unpredicted=any(scores.unpredicted),
         matrix=_matrix(scores),
         diagram=Markup(_diagram(scores.reliability)) if scores.reliability else "",  # noqa: S704
         error_map=data_url(_png(_error_map(evaluation))) if has_map else "",
-        cell_px=CELL * -(-max(evaluation.wrong.shape) // _MAP_CELLS),
+        cell_px=CELL * _cells_together(evaluation),
         tiles=[
             {
-                "src": data_url(_png(_side_by_side(*layers, colors))),
-                "row": row,
-                "col": col,
-                "share": _share_at(evaluation, row, col),
+                "src": data_url(_png(_side_by_side(case.prediction, case.reference, colors))),
+                "name": case.name,
+                "share": case.share_wrong,
             }
-            for (row, col), layers in worst.items()
+            for case in cases
         ],
     )
-
-
-def worst_tiles(evaluation: Evaluation, *, n: int = _WORST) -> list[tuple[int, int]]:
-    """(row, column) in pixels of the tiles with the most errors; none without any."""
-    wrong = _summed(evaluation.wrong, TILE // CELL)
-    order = [int(k) for k in np.argsort(-wrong.ravel(), kind="stable")[:n] if wrong.ravel()[k]]
-    return [(k // wrong.shape[1] * TILE, k % wrong.shape[1] * TILE) for k in order]
 
 
 def _side_by_side(
@@ -113,21 +102,6 @@ def _side_by_side(
     errors[(reference < n) & (prediction != reference)] = (200, 20, 30)
     gap = np.full((prediction.shape[0], _TILE_GAP, 3), 255, np.uint8)
     return np.concatenate([left, gap, middle, gap, errors], axis=1)
-
-
-def _share_at(evaluation: Evaluation, row: int, col: int) -> float:
-    n = TILE // CELL
-    at = (slice(row // CELL, row // CELL + n), slice(col // CELL, col // CELL + n))
-    return float(evaluation.wrong[at].sum() / evaluation.compared[at].sum())
-
-
-def _summed(cells: NDArray[np.int64], n: int) -> NDArray[np.int64]:
-    """Sums over squares of ``n`` cells."""
-    if not cells.size:
-        return cells
-    rows, cols = (np.arange(0, size, n) for size in cells.shape)
-    sums: NDArray[np.int64] = np.add.reduceat(np.add.reduceat(cells, rows, axis=0), cols, axis=1)
-    return sums
 
 
 def _matrix(scores: Scores) -> list[dict[str, Any]]:
@@ -181,9 +155,13 @@ def _diagram(reliability: Reliability) -> str:
     return "".join(parts)
 
 
+def _cells_together(evaluation: Evaluation) -> int:
+    return -(-int(max(evaluation.wrong.shape)) // _MAP_CELLS)
+
+
 def _error_map(evaluation: Evaluation) -> NDArray[np.uint8]:
-    n = -(-max(evaluation.wrong.shape) // _MAP_CELLS)
-    wrong, compared = _summed(evaluation.wrong, n), _summed(evaluation.compared, n)
+    n = _cells_together(evaluation)
+    wrong, compared = summed(evaluation.wrong, n), summed(evaluation.compared, n)
     share = wrong / np.maximum(compared, 1)
     red = np.stack([255 - 100 * share, 255 - 245 * share**0.7, 255 - 235 * share**0.7], axis=-1)
     picture = np.where(compared[..., None] > 0, red, _NONE).astype(np.uint8)

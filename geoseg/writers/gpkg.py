@@ -76,7 +76,14 @@ def write_gpkg(
     try:
         _write_layer(gdf, temporary, title)
         with closing(sqlite3.connect(temporary, isolation_level=None)) as connection:
-            _add_style(connection, legend, stamp)
+            add_style(
+                connection,
+                layer=LAYER,
+                qml=qml_for_polygons(legend),
+                sld=sld_for_polygons(legend, layer=LAYER),
+                title="Colours of the legend",
+                stamp=stamp,
+            )
             connection.execute("UPDATE gpkg_contents SET last_change = ?", (stamp,))
             connection.execute("VACUUM")  # leaves no bytes of the rows replaced above
         temporary.replace(path)
@@ -107,14 +114,16 @@ def _write_layer(gdf: gpd.GeoDataFrame, path: Path, title: str) -> None:
     )
 
 
-def _add_style(connection: sqlite3.Connection, legend: Legend, stamp: str) -> None:
-    """QGIS's table of styles with one row, the default of the layer."""
+def add_style(
+    connection: sqlite3.Connection, *, layer: str, qml: str, sld: str | None, title: str, stamp: str
+) -> None:
+    """QGIS's table of styles with one row, the default of ``layer``."""
     connection.execute(_STYLES_TABLE)
     connection.execute(
         "INSERT INTO layer_styles (f_table_catalog, f_table_schema, f_table_name, f_geometry_column,"
         " styleName, styleQML, styleSLD, useAsDefault, description, owner, ui, update_time)"
-        " VALUES ('', '', ?, 'geom', 'legend', ?, ?, 1, 'Colours of the legend', '', NULL, ?)",
-        (LAYER, qml_for_polygons(legend), sld_for_polygons(legend, layer=LAYER), stamp),
+        " VALUES ('', '', ?, 'geom', 'legend', ?, ?, 1, ?, '', NULL, ?)",
+        (layer, qml, sld, title, stamp),
     )
     connection.execute(
         "INSERT INTO gpkg_contents (table_name, data_type, identifier, description, last_change)"

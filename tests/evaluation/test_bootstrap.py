@@ -27,8 +27,11 @@ def matrices(seed, n_places=30, n_classes=4):
 @pytest.mark.parametrize("method", ["bca", "percentile"])
 @pytest.mark.parametrize("score", [miou, pixel_accuracy])
 @pytest.mark.parametrize("level", [0.95, 0.8])
-def test_intervals_are_those_of_scipy(method, score, level):
-    counts = matrices(1)
+@pytest.mark.parametrize("n_distinct", [30, 3])
+def test_intervals_are_those_of_scipy(method, score, level, n_distinct):
+    counts = np.tile(
+        matrices(1, n_distinct), (30 // n_distinct, 1, 1)
+    )  # of few distinct places many draws tie
 
     def statistic(places, axis):
         assert axis == -1
@@ -118,6 +121,13 @@ def test_a_class_that_is_nowhere_has_no_interval():
     assert np.isnan([found.value[2], found.low[2], found.high[2]]).all()
     assert found.defined[2] == 0
     assert np.isfinite(found.low[:2]).all()
+
+
+def test_a_value_that_is_undefined_by_itself_has_no_interval():
+    sums = np.arange(10.0)[:, None]
+    found = bootstrap(sums, lambda drawn: np.where(drawn == 45, np.nan, drawn)[:, 0])  # 45 is the sum of all
+    assert np.isnan([found.value, found.low, found.high]).all()
+    assert 0.9 < found.defined < 1
 
 
 def test_one_place_says_nothing_of_others():

@@ -23,9 +23,9 @@ from geoseg.errors import EvaluationError, OutputError
 from geoseg.evaluation import rasters
 from geoseg.evaluation.confusion import count
 from geoseg.evaluation.maps import Crosswalk, legend_of
-from geoseg.evaluation.rasters import Request, read_tiles, score
+from geoseg.evaluation.rasters import Request, score, worst_tiles
 from geoseg.legend import Legend
-from geoseg.report.scores import refuse_existing, render_scores, worst_tiles, write_scores
+from geoseg.report.scores import refuse_existing, render_scores, write_scores
 from geoseg.writers.cog import write_cog
 
 LEGEND = Legend.of(water="1F78B4", tree="33A02C", built="D7191C")
@@ -298,13 +298,12 @@ def test_the_page_needs_nothing_but_itself(tmp_path):
     made, against = write_map(tmp_path / "a.tif", found), write_map(tmp_path / "b<i>.tif", true)
     request = Request(prediction=made, reference=against)
     evaluation = score(request)
-    corners = worst_tiles(evaluation)
-    worst = dict(zip(corners, read_tiles(request, corners), strict=True))
-    page = render_scores(evaluation, worst=worst)
+    cases = worst_tiles(request, evaluation)
+    page = render_scores(evaluation, cases=cases)
     assert "b&lt;i&gt;.tif" in page
-    assert page.count("data:image/png;base64,") == 1 + len(corners)
+    assert page.count("data:image/png;base64,") == 1 + len(cases)
     assert not re.search(r'(?:src|href)="(?!data:)', page)
-    write_scores(evaluation, tmp_path / "out", worst=worst)
+    write_scores(evaluation, tmp_path / "out", cases=cases)
     stored = json.loads((tmp_path / "out" / "scores.json").read_text())
     assert {"pixel_accuracy", "mean_accuracy", "miou", "fwiou", "dice", "kappa"} == set(stored["overall"])
     assert {"class_id", "class_name", "iou", "dice", "precision", "recall", "support"} <= set(

@@ -1,0 +1,205 @@
+"""Two class maps to a folder that says what became of what: matrix, map and polygons; all or nothing."""
+
+import csv
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import rasterio
+from rasterio.errors import RasterioError
+from rasterio.io import DatasetReader
+from rasterio.vrt import WarpedVRT
+
+from geoseg.errors import EvaluationError, OutputError
+from geoseg.evaluation.change import (
+    NO_CHANGE,
+    Codes,
+    Floats,
+    Transitions,
+    ValueCounts,
+    code_transitions,
+    count_values,
+    read_pairs,
+    transitions_of,
+)
+from geoseg.evaluation.change_maps import (
+    ChangeCrosswalk,
+    ClassMap,
+    CommonClasses,
+    on_grid_of,
+    open_map,
+    refuse_unnamed,
+    unite,
+)
+from geoseg.files import sha256_of
+from geoseg.grid.ground import row_areas_m2
+from geoseg.jobs.workspace import workspace
+from geoseg.legend import CLASS_NODATA, Legend
+from geoseg.polygons.trace import polygonize_files
+from geoseg.report.change import ChangeMatrix, ChangeReport, change_report
+from geoseg.writers.cog import mosaic_cog
+from geoseg.writers.gpkg import write_gpkg
+from geoseg.writers.qml import write_qml
+
+_M2_PER_HA = 10_000.0
+_CACHE_MB = 64
+"""GDAL's own cache of blocks; its default is 5 % of the machine's memory."""
+
+
+def compare(
+    before: Path,
+    after: Path,
+    *,
+    out: Path,
+    overwrite: bool = False,
+    crosswalk: ChangeCrosswalk | None = None,
+    say: Callable[[str], None] = lambda text: None,
+) -> ChangeReport:
+    """What changed between two class maps, in a folder that appears when all of it is written.
+
+    It holds ``change.json`` (what is returned), ``transition.csv``, ``change.tif`` with its style
+    ``change.qml``, ``change.gpkg`` and ``manifest.json``. Maps are read block by block; memory grows with the
+    polygons only.
+
+    Args:
+        before: the earlier class map, uint8; all is compared on its grid.
+        after: the later one, in any CRS and grid.
+        out: the folder.
+        overwrite: replace what geoseg has written there.
+        crosswalk: common names for classes that are called differently.
+        say: told each stage, and what was done to make the maps comparable.
+
+    Raises:
+        EvaluationError: the maps cannot be compared.
+        OutputError: the folder cannot be written, or is not to be replaced.
+    """
+    crosswalk = crosswalk or ChangeCrosswalk()
+    _refuse_own_inputs(out, before, after)
+    created = datetime.now(UTC).replace(microsecond=0)
+    with (
+        rasterio.Env(GDAL_CACHEMAX=_CACHE_MB),
+        open_map(before, crosswalk.before, table="before") as first,
+        open_map(after, crosswalk.after, table="after") as second,
+        on_grid_of(first, second) as (fitted, fit),
+    ):
+        row_ha, classes = _row_ha(first), unite(first, second)
+        for note in (notes := (*classes.notes, fit)):
+            say(note)
+        with workspace(out, overwrite=overwrite) as folder:
+            say("counting transitions")
+            counts = count_values(first.source, fitted, row_ha=row_ha)
+            transitions = _transitions(counts, first, second, classes)
+            codes = code_transitions(transitions, classes.colors)
+            say("writing the change map")
+            of_values = codes.codes[np.ix_(classes.before, classes.after)]
+            _write_raster(folder, first, fitted, of_values, codes.legend)
+            say("tracing polygons")
+            _write_polygons(folder, codes.legend, title=f"Change from {before} to {after}", created=created)
+            report = change_report(
+                transitions,
+                codes,
+                classes,
+                grid=first.grid,
+                maps=(str(before), str(after)),
+                crosswalk=crosswalk,
+                notes=notes,
+                created=created,
+            )
+            (folder / "change.json").write_text(report.to_json(), "utf-8")
+            _write_csv(folder / "transition.csv", report.matrix)
+            _write_manifest(folder, report)
+    return report
+
+
+def _refuse_own_inputs(out: Path, *inputs: Path) -> None:
+    for path in inputs:
+        if out.resolve() in path.resolve().parents:
+            raise OutputError(f"{path} lies in {out}, which is to be written. Give another --out.")
+
+
+def _row_ha(class_map: ClassMap) -> Floats:
+    """(height,) hectares of a pixel."""
+    grid = class_map.grid
+    if grid.crs is not None and grid.crs.geographic and (grid.transform.b or grid.transform.d):
+        raise EvaluationError(
+            f"{class_map.label} lies rotated on a grid in degrees, expected north up. Warp it: gdalwarp."
+        )
+    return row_areas_m2(grid) / _M2_PER_HA
+
+
+def _transitions(
+    counts: ValueCounts, first: ClassMap, second: ClassMap, classes: CommonClasses
+) -> Transitions:
+    refuse_unnamed(set(np.flatnonzero(counts.pixels.any(axis=1)).tolist()), first, table="before")
+    refuse_unnamed(set(np.flatnonzero(counts.pixels.any(axis=0)).tolist()), second, table="after")
+    transitions = transitions_of(counts, classes.names, before=classes.before, after=classes.after)
+    if not transitions.pixels[:-1, :-1].any():
+        raise EvaluationError(
+            f"Not one pixel has a class in both {first.label} and {second.label}. Give two maps of one place."
+        )
+    return transitions
+
+
+def _write_raster(
+    folder: Path, first: ClassMap, fitted: DatasetReader | WarpedVRT, of_values: Codes, legend: Legend
+) -> None:
+    """``change.tif`` and ``change.qml``, from the value of each pair of values, (256, 256)."""
+    part = folder / "change.part.tif"
+    height, width = first.grid.shape
+    place = {"height": height, "width": width, "transform": first.grid.affine}
+    kind = {"count": 1, "dtype": "uint8", "nodata": CLASS_NODATA, "bigtiff": "if_safer"}
+    layout = {"tiled": True, "blockxsize": 512, "blockysize": 512, "compress": "deflate", "zlevel": 1}
+    table = of_values.ravel()
+    try:
+        with rasterio.open(part, "w", driver="GTiff", sparse_ok=True, **place, **kind, **layout) as sink:
+            for window, pair in read_pairs(first.source, fitted):
+                sink.write(table[pair], 1, window=window)
+    except RasterioError as error:
+        reason = " ".join(str(error).split())
+        raise OutputError(f"Cannot write {part}: {reason}. Check the folder and the space left.") from error
+    path = folder / "change.tif"
+    mosaic_cog([part], path, geobox=first.grid, band=1, legend=legend, description="change")
+    part.unlink()
+    write_qml(folder / "change.qml", legend)
+
+
+def _write_polygons(folder: Path, legend: Legend, *, title: str, created: datetime) -> None:
+    """``change.gpkg``: what changed; where nothing did there is no polygon."""
+    frame = polygonize_files(folder / "change.tif", legend=legend)
+    changed = frame[frame.class_id != NO_CHANGE].reset_index(drop=True)
+    shown = tuple(c for c in legend.classes if c.value != NO_CHANGE)
+    write_gpkg(
+        changed,
+        folder / "change.gpkg",
+        legend=Legend(classes=shown) if shown else legend,
+        title=title,
+        created=created,
+    )
+
+
+def _write_csv(path: Path, matrix: ChangeMatrix) -> None:
+    """Rows before, columns after, with sums: first in hectares, then in pixels."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["before", "unit", *matrix.names, "total"])
+        for unit, values, text in (("ha", matrix.area_ha, "{:.6f}"), ("pixels", matrix.pixels, "{}")):
+            totals = tuple(sum(column) for column in zip(*values, strict=True))
+            for name, row in zip((*matrix.names, "total"), (*values, totals), strict=True):
+                writer.writerow([name, unit, *map(text.format, (*row, sum(row)))])
+
+
+def _write_manifest(folder: Path, report: ChangeReport) -> None:
+    """What made the folder; it is also what lets ``--overwrite`` know the files as geoseg's."""
+    manifest = {
+        "geoseg": report.geoseg_version,
+        "command": "change",
+        "created": report.created.isoformat(),
+        "inputs": [{"path": p, "sha256": sha256_of(Path(p))} for p in (report.before, report.after)],
+        "crosswalk": report.crosswalk.model_dump(),
+        "files": {
+            p.name: {"sha256": sha256_of(p), "bytes": p.stat().st_size} for p in sorted(folder.iterdir())
+        },
+    }
+    (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", "utf-8")

@@ -1,0 +1,128 @@
+"""An output folder that is all there or not at all: filled in a hidden one, moved when whole."""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from geoseg.errors import OutputError
+
+MANIFEST = "manifest.json"
+"""The file that makes a folder one of geoseg's: it names the version and all files."""
+_SIDECARS = (".aux.xml", ".ovr", "-wal", "-shm", "-journal")
+"""What GDAL, SQLite and QGIS put beside our files by themselves."""
+_NOBODYS = ("lost+found", ".DS_Store", "Thumbs.db")
+"""What systems put into folders."""
+
+
+@contextmanager
+def workspace(out: Path, *, overwrite: bool) -> Iterator[Path]:
+    """A hidden folder whose files become those of ``out`` when the block ends well; removed when it does not.
+
+    It lies within ``out`` where that exists and beside it where not: files are then renamed, never copied,
+    and workers that share ``out`` see it.
+
+    Raises:
+        OutputError: ``out`` holds anything but a map, or a map and ``overwrite`` is not set; it cannot be
+            written; or it has changed meanwhile, then the finished map is kept where the message says.
+    """
+    try:
+        target = out.resolve()  # a symbolic link stays, and what it leads to is filled
+        _check(target, out, overwrite=overwrite)
+        parent = target if target.is_dir() else target.parent
+        parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=parent))
+        folder.chmod(0o755)
+    except (OSError, RuntimeError) as error:  # Python 3.11 says RuntimeError of links that lead in a circle
+        raise OutputError(f"{out} cannot be written: {_reason(error)}. Give another --out.") from None
+    try:
+        yield folder
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    try:
+        _check(target, out, overwrite=overwrite)
+        _move(folder, target)
+    except (OSError, OutputError) as error:
+        why = f"{error}" if isinstance(error, OutputError) else f"{out} cannot be written: {_reason(error)}."
+        raise OutputError(f"{why} The finished map is in {_keep(folder, target)}.") from error
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)
+
+
+def _check(target: Path, out: Path, *, overwrite: bool) -> None:
+    if target.exists() and not target.is_dir():
+        raise OutputError(f"{out} is a file, not a folder. Give another --out.")
+    names = _names_in(target)
+    if not names:
+        return
+    written = _files_of_map(target)
+    if not written:
+        raise OutputError(
+            f"{out} holds files that are not a geoseg map: it is not replaced. Give another --out."
+        )
+    if not overwrite:
+        raise OutputError(f"{out} exists already. Give --overwrite to replace it, or another --out.")
+    allowed = written | {name + suffix for name in written for suffix in _SIDECARS}
+    if foreign := [name for name in names if name not in allowed]:
+        shown = ", ".join(foreign[:3]) + (f" and {len(foreign) - 3} more" if len(foreign) > 3 else "")
+        raise OutputError(
+            f"{out} holds files that geoseg did not write: {shown}. Move them, or give another --out."
+        )
+
+
+def _names_in(target: Path) -> list[str]:
+    """What lies there, without workspaces, also of runs that were killed."""
+    names = sorted(p.name for p in target.iterdir()) if target.is_dir() else []
+    is_ours = [name.startswith(".") and name.endswith((".partial", ".old")) for name in names]
+    return [name for name, ours in zip(names, is_ours, strict=True) if not ours and name not in _NOBODYS]
+
+
+def _files_of_map(target: Path) -> set[str]:
+    """The files that geoseg wrote there, as its manifest lists them; empty where none of its maps lies."""
+    try:
+        manifest = json.loads((target / MANIFEST).read_text("utf-8"))
+        return {MANIFEST, *manifest["files"]} if "geoseg" in manifest else set()
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
+
+
+def _move(folder: Path, target: Path) -> None:
+    """All files of ``folder`` into ``target``, in place of what lies there; or all stays as it was."""
+    if not target.is_dir():
+        folder.rename(target)
+        return
+    # File by file: a mount point (a Docker volume given as --out) or the folder that a shell stands in cannot
+    # be renamed. The manifest, which makes a folder a map, goes first and comes last.
+    old = target / f"{folder.stem}.old"
+    old.mkdir()
+    leaving = [(target / name, old / name) for name in _names_in(target)]
+    coming = [(path, target / path.name) for path in sorted(folder.iterdir())]
+    leaving.sort(key=lambda pair: pair[0].name != MANIFEST)
+    coming.sort(key=lambda pair: pair[0].name == MANIFEST)
+    done: list[tuple[Path, Path]] = []
+    try:
+        for source, goal in leaving + coming:
+            source.rename(goal)
+            done.append((source, goal))
+    except BaseException:
+        for source, goal in reversed(done):
+            with suppress(OSError):
+                goal.rename(source)
+        with suppress(OSError):
+            old.rmdir()
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _keep(folder: Path, target: Path) -> Path:
+    """A finished map is never thrown away: where it is now, under a name that is not hidden."""
+    kept = folder.with_name(f"{target.name}-finished-{folder.stem.rpartition('.')[2]}")
+    with suppress(OSError):
+        return folder.rename(kept)
+    return folder

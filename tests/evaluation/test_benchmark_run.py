@@ -1,0 +1,130 @@
+"""A model on a benchmark: by the engine that makes maps, with the classes and bands put in their places."""
+
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+from affine import Affine
+from builders import BANDS, as_image, model_folder, network, smooth
+from odc.geo.geobox import GeoBox
+
+from geoseg.errors import EvaluationError
+from geoseg.evaluation.benchmark import BENCHMARKS, IGNORE, Benchmark, Sample
+from geoseg.evaluation.benchmark_run import Task, score_benchmark
+from geoseg.evaluation.maps import Crosswalk
+from geoseg.inference.efficiency import flops_per_pixel, n_parameters
+from geoseg.inference.predictor import predict
+from geoseg.legend import Legend
+from geoseg.models.zoo import create_model
+from geoseg.report.scores import render_scores
+
+SHAPE = (40, 44)
+TURNED = tuple(reversed(BANDS))
+
+
+def stored(seed):
+    return np.rint(smooth(seed, SHAPE) * 10_000).astype(np.uint16)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return str(model_folder(tmp_path_factory.mktemp("model"), halo=8))
+
+
+@cache
+def labels(model, seed):
+    """What the model says, with the classes in the opposite order, and a void."""
+    image = as_image(stored(seed) * 1e-4, GeoBox(SHAPE, Affine.scale(1, -1), "EPSG:6933"))
+    turned = 2 - predict(image, model=create_model(model)).class_id.to_numpy()
+    turned[:5] = IGNORE
+    return turned
+
+
+@pytest.fixture
+def task(model, tmp_path):
+    """Four images in two places whose labels are what the model says of them."""
+    samples = [
+        Sample(f"i{n}", f"place{n // 2}", lambda n=n: stored(n)[::-1], lambda n=n: labels(model, n))
+        for n in range(4)
+    ]
+    held_back = [Sample("x", "x", lambda: stored(0), None)]
+    tiny = Benchmark(
+        name="tiny",
+        title="Tiny",
+        legend=Legend.of(third="D7191C", second="33A02C", first="1F78B4"),
+        bands=TURNED,
+        splits=("val", "test"),
+        home="nowhere",
+        license="none",
+        layout="",
+        find=lambda root, split: samples if split == "val" else held_back,
+        source="made up",
+        scale=1e-4,
+    )
+    BENCHMARKS.register("tiny")(tiny)
+    yield Task("tiny", tmp_path, model)
+    del BENCHMARKS._things["tiny"]
+
+
+def test_the_engines_own_maps_score_one(task):
+    seen = []
+    evaluation, cases = score_benchmark(task, on_image=lambda done, of: seen.append((done, of)))
+    scores = evaluation.scores
+    assert seen == [(n, 4) for n in range(1, 5)]
+    assert all(value == pytest.approx(1) for value in scores.overall.values())
+    assert scores.compared == 4 * 35 * 44
+    assert [place.place for place in scores.places] == ["place0", "place1"]
+    assert [c.class_name for c in scores.classes] == ["third", "second", "first"]
+    assert scores.efficiency.parameters == n_parameters(network())
+    assert scores.efficiency.latency_median_s <= scores.efficiency.latency_p95_s
+    assert len(cases) == 4
+    assert "i0" in render_scores(evaluation, cases=cases)
+
+
+def test_a_limit_is_spread_over_the_split(task):
+    evaluation, cases = score_benchmark(Task(task.benchmark, task.root, task.model, limit=2))
+    assert {case.name for case in cases} == {"i0", "i3"}
+    assert "part of the split" in evaluation.scores.notes[0]
+
+
+def test_classes_may_be_joined_by_a_crosswalk(task):
+    crosswalk = Crosswalk(prediction={"first": "third", "second": "second", "third": "ignore"})
+    evaluation, _ = score_benchmark(Task(task.benchmark, task.root, task.model, crosswalk=crosswalk))
+    assert sum(evaluation.scores.unpredicted) > 0
+    assert evaluation.scores.classes[2].predicted == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"benchmark": "tini"}, "No benchmark named 'tini': did you mean tiny?"),
+        ({"split": "test"}, "Split test of Tiny has no class labels to score"),
+        ({"split": "train"}, "Tiny has no split 'train': give val, test"),
+        (
+            {"model": "spectral-rules"},
+            "Model spectral-rules gives bare, built, vegetation, water, which Tiny has not",
+        ),
+        ({"root": Path("/nowhere")}, "There is no folder /nowhere. Get Tiny from nowhere"),
+    ],
+)
+def test_what_does_not_fit_is_said(task, change, text):
+    asked = {"benchmark": task.benchmark, "root": task.root, "model": task.model, **change}
+    with pytest.raises(EvaluationError) as error:
+        score_benchmark(Task(**asked))
+    assert text in str(error.value)
+
+
+def test_missing_bands_are_named(task, monkeypatch):
+    lacking = replace(BENCHMARKS["tiny"], bands=("red", "green", "blue"))
+    monkeypatch.setitem(BENCHMARKS._things, "tiny", lacking)
+    with pytest.raises(EvaluationError, match="needs nir, swir16; Tiny has red, green, blue"):
+        score_benchmark(task)
+
+
+def test_operations_are_those_of_the_convolutions():
+    model = network()
+    assert (
+        flops_per_pixel(model) > 2 * 64 * len(BANDS) * 49 / 4
+    )  # the first convolution alone, at half the size
