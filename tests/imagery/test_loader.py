@@ -313,7 +313,7 @@ def test_landsat_flags_stay_whole(tmp_path: Path) -> None:
     item = prepared(
         item_of((image, {}), (write(tmp_path / "qa.tif", flags), {})),
         {"red": "a"},
-        clouds={"asset": "b", "bits": [0, 1, 2, 3, 4], "nodata": 1, "dtype": "uint16"},
+        clouds={"asset": "b", "bits": [0, 1, 2, 3, 4], "nodata": 1},
     )
     with gdal_env():
         found = load_clouds(pystac.ItemCollection([item]), geobox=GeoBox((2, 2), NORTH_UP, UTM))
