@@ -16,6 +16,7 @@ from rasterio.windows import Window
 
 from geoseg.errors import EvaluationError
 from geoseg.evaluation.maps import legend_of, names_in
+from geoseg.evaluation.rasters import windows_of
 from geoseg.grid.ground import plane_to_ground, row_areas_m2
 from geoseg.legend import CLASS_NODATA, Legend
 
@@ -26,7 +27,7 @@ Read = Callable[[Window], tuple[Classes, Classes]]
 """Strata and map classes (y, x) of a window; both 255 where either is unknown."""
 
 M2_PER_HA = 10_000.0
-_SIDE = 2048
+SIDE = 2048
 """Side of what is read at a time, pixels."""
 _CACHE_MB = 256
 """GDAL's cache of blocks: a row of 512 px blocks, 500,000 pixels wide."""
@@ -77,7 +78,7 @@ def read_frame(map_path: Path, strata_path: Path | None = None, *, legend: Path 
         row_m2 = row_areas_m2(geobox)
         strata: dict[int, Counts] = {}
         classes: dict[int, Counts] = strata if strata_path is None else {}
-        for window in windows_of(geobox):
+        for window in windows_of(*geobox.shape, size=SIDE):
             found, mapped = read(window)
             _count_rows(found, window.row_off, strata, geobox.shape[0])
             if strata_path is not None:
@@ -148,14 +149,6 @@ def opened(map_path: Path, strata_path: Path | None = None) -> Iterator[tuple[Ge
             f"Cannot read {named}: {' '.join(str(error).split())}. Give a class map, uint8 with 255 for "
             "nodata."
         ) from None
-
-
-def windows_of(geobox: GeoBox) -> Iterator[Window]:
-    """Windows that cover a grid, row by row."""
-    height, width = geobox.shape
-    for row in range(0, height, _SIDE):
-        for col in range(0, width, _SIDE):
-            yield Window(col, row, min(_SIDE, width - col), min(_SIDE, height - row))
 
 
 def check_known(found: Iterable[int], legend: Legend, path: Path) -> None:

@@ -16,8 +16,9 @@ from rasterio.features import rasterize
 from rasterio.windows import Window
 
 from geoseg.errors import EvaluationError
-from geoseg.evaluation.frames import M2_PER_HA, check_known, opened, plane_notes, windows_of
+from geoseg.evaluation.frames import M2_PER_HA, SIDE, check_known, opened, plane_notes
 from geoseg.evaluation.maps import legend_of
+from geoseg.evaluation.rasters import windows_of
 from geoseg.grid.geobox import window_geobox
 from geoseg.grid.ground import row_areas_m2
 from geoseg.legend import CLASS_NODATA, Legend
@@ -77,7 +78,7 @@ def survey_map(
         class_at, region_at = np.full(len(rows), CLASS_NODATA, np.int64), np.full(len(rows), -1, np.int64)
         burn = _Burner(regions, geobox)
         row_m2 = row_areas_m2(geobox)
-        for window in windows_of(geobox):
+        for window in windows_of(*geobox.shape, size=SIDE):
             top, left = window.row_off, window.col_off
             values = read(window)[1]
             burned = burn(window)  # (y, x), 0 for no region

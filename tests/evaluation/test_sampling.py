@@ -182,7 +182,7 @@ def test_same_seed_same_points_whatever_the_blocks(tmp_path, monkeypatch):
             strips.write(source.read())
             strips.write_colormap(1, source.colormap(1))
     (tmp_path / "strips.tif.aux.xml").write_bytes((tmp_path / "class.tif.aux.xml").read_bytes())
-    monkeypatch.setattr(frames, "_SIDE", 32)
+    monkeypatch.setattr(frames, "SIDE", 32)
     again = draw_sample(tmp_path / "strips.tif", Design(size=200, seed=7)).points
     assert first.equals(again)
     other = draw_sample(path, Design(size=200, seed=8)).points
