@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from geoseg.evaluation.area_facts import AreaFigures
-    from geoseg.evaluation.sampling import Sample
+    from geoseg.evaluation.areas.facts import AreaFigures
+    from geoseg.evaluation.areas.sampling import Sample
 
 app = typer.Typer(help="Areas with confidence: draw points, label them, estimate.", no_args_is_help=True)
 
@@ -57,7 +57,7 @@ def sample(
     Writes sample.gpkg: open it in QGIS over the imagery, choose a reference class for each point, then run
     geoseg area estimate. An existing sample is never overwritten.
     """
-    from geoseg.evaluation.sampling import Design, draw_sample
+    from geoseg.evaluation.areas.sampling import Design, draw_sample
     from geoseg.writers.points import write_points
 
     design = Design(
@@ -113,7 +113,7 @@ def estimate(
 
     Methods: Olofsson et al. 2013, 2014; Stehman 2014. docs/areas.md says how to read the figures.
     """
-    from geoseg.evaluation.area_report import AreaRequest, report_areas
+    from geoseg.evaluation.areas.report import AreaRequest, report_areas
 
     report = report_areas(
         AreaRequest(
@@ -197,7 +197,7 @@ def _areas_table(figures: "AreaFigures") -> "Table":
     from rich.markup import escape
     from rich.table import Table
 
-    from geoseg.evaluation.areas import Z_95
+    from geoseg.evaluation.areas.estimate import Z_95
 
     overall = _with_error(figures.overall_accuracy, figures.overall_accuracy_se)
     size = f"{figures.n_points} points, {figures.total_ha:,.1f} ha"

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.errors import EvaluationError
-from geoseg.evaluation.instances import Instances
+from geoseg.evaluation.objects.instances import Instances
 from geoseg.legend import Legend
 from geoseg.registry import Registry
 

@@ -15,9 +15,9 @@ from odc.geo.xr import xr_coords
 
 from geoseg.errors import EvaluationError
 from geoseg.evaluation.benchmark import BENCHMARKS, IGNORE, Benchmark, Pixels, Sample
+from geoseg.evaluation.confidence.reliability import MapReliability
 from geoseg.evaluation.confusion import IGNORED, Counts, count, table_of
 from geoseg.evaluation.maps import Crosswalk, renamed
-from geoseg.evaluation.reliability import MapReliability
 from geoseg.evaluation.scores import Case, Efficiency, Evaluation, scores_of
 from geoseg.inference.efficiency import flops_per_pixel, n_parameters
 from geoseg.inference.predictor import predict

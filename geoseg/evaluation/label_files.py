@@ -12,7 +12,7 @@ from PIL import Image
 
 from geoseg.errors import EvaluationError
 from geoseg.evaluation.benchmark import IGNORE, Labels, Pixels, Sample, missing
-from geoseg.evaluation.instances import Instances
+from geoseg.evaluation.objects.instances import Instances
 from geoseg.legend import Legend, LegendClass
 
 Table = NDArray[np.uint8]

@@ -16,6 +16,7 @@ from rasterio.io import DatasetReader
 from rasterio.windows import Window
 
 from geoseg.errors import EvaluationError
+from geoseg.evaluation.confidence.reliability import MapReliability
 from geoseg.evaluation.confusion import IGNORED, Counts, count, table_of
 from geoseg.evaluation.maps import Crosswalk, legend_of, shared_legend
 from geoseg.evaluation.points import count_points, read_points
@@ -26,7 +27,6 @@ from geoseg.evaluation.references import (
     read_features,
     vector_reference,
 )
-from geoseg.evaluation.reliability import MapReliability
 from geoseg.evaluation.scores import Case, Evaluation, scores_of
 from geoseg.grid.geobox import window_geobox
 from geoseg.legend import CLASS_NODATA, Legend

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from geoseg.evaluation.bootstrap import bootstrap
+from geoseg.evaluation.confidence.reliability import Reliability
 from geoseg.evaluation.confusion import Counts
 from geoseg.evaluation.metrics import OVERALL, PER_CLASS
-from geoseg.evaluation.reliability import Reliability
 from geoseg.legend import Legend
 
 ORDER = ("pixel_accuracy", "mean_accuracy", "miou", "fwiou", "dice", "kappa")

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from geoseg.errors import OutputError
+from geoseg.evaluation.confidence.reliability import Reliability
 from geoseg.evaluation.rasters import CELL, summed
-from geoseg.evaluation.reliability import Reliability
 from geoseg.evaluation.scores import Case, Evaluation, Scores
 from geoseg.report.html import data_url, page_environment
 

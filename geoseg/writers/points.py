@@ -49,7 +49,7 @@ def write_points(
     table, but neither in the form nor in the list, so that they do not sway the labeller.
 
     Args:
-        points: as in :class:`geoseg.evaluation.sampling.Sample`, with a CRS.
+        points: as in :class:`geoseg.evaluation.areas.sampling.Sample`, with a CRS.
         path: the file to write; appears when whole. One that exists is left alone: it may hold labels.
         legend: the classes to choose from.
         tables: further tables without geometry, by name.

@@ -19,10 +19,10 @@ from rasterio.windows import Window
 from rio_cogeo.cogeo import cog_validate
 
 from geoseg.errors import EvaluationError, OutputError
-from geoseg.evaluation.area_report import AreaRequest, report_areas
+from geoseg.evaluation.areas.report import AreaRequest, report_areas
+from geoseg.evaluation.areas.sampling import Design, draw_sample
 from geoseg.evaluation.change_maps import ChangeCrosswalk
 from geoseg.evaluation.maps import legend_of
-from geoseg.evaluation.sampling import Design, draw_sample
 from geoseg.files import sha256_of
 from geoseg.grid.ground import row_areas_m2
 from geoseg.jobs import change as job

@@ -13,9 +13,9 @@ import numpy as np
 
 from geoseg.errors import EvaluationError
 from geoseg.evaluation.benchmark import Benchmark, Sample, missing, register_benchmark
-from geoseg.evaluation.instances import Instances
 from geoseg.evaluation.label_files import RGB, Origin, legend_of, names_of, pair
-from geoseg.evaluation.rle import read_coco
+from geoseg.evaluation.objects.instances import Instances
+from geoseg.evaluation.objects.rle import read_coco
 
 _ORIGIN = Origin("SA-1B", "https://ai.meta.com/datasets/segment-anything-downloads/")
 

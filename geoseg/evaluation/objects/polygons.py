@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from geoseg.errors import EvaluationError
 from geoseg.evaluation.confusion import IGNORED, indices
-from geoseg.evaluation.matching import (
+from geoseg.evaluation.metrics import ratio
+from geoseg.evaluation.objects.matching import (
     COCO_THRESHOLDS,
     UNMATCHED,
     Matches,
@@ -23,7 +24,6 @@ from geoseg.evaluation.matching import (
     at_least,
     match_by_confidence,
 )
-from geoseg.evaluation.metrics import ratio
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.integer]
@@ -134,7 +134,7 @@ def match_polygons(
     confidence_column: str = "confidence",
 ) -> Matches:
     """Which polygons are right, the most confident first; for
-    :func:`~geoseg.evaluation.matching.average_precision`, which pools places and scores them.
+    :func:`~geoseg.evaluation.objects.matching.average_precision`, which pools places and scores them.
 
     Args:
         reference: see :func:`count_objects`.
@@ -148,7 +148,7 @@ def match_polygons(
         EvaluationError: see :func:`count_objects`; or a polygon without confidence.
 
     Example:
-        >>> from geoseg.evaluation.matching import average_precision
+        >>> from geoseg.evaluation.objects.matching import average_precision
         >>> squares = [shapely.box(0, 0, 10, 10), shapely.box(20, 0, 30, 10)]
         >>> reference = gpd.GeoDataFrame(geometry=squares[:1], crs=32633)
         >>> prediction = gpd.GeoDataFrame({"confidence": [0.6, 0.9]}, geometry=squares, crs=32633)

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from geoseg.errors import EvaluationError, GeosegWarning, ModelError
-from geoseg.evaluation.reliability import LOG_FLOOR, Floats, Ints, ProbsReliability, labelled_rows
+from geoseg.evaluation.confidence.reliability import LOG_FLOOR, Floats, Ints, ProbsReliability, labelled_rows
 
 CALIBRATION_NAME = "calibration.json"
 TEMPERATURE_RANGE = (0.01, 100.0)
@@ -69,8 +69,9 @@ class Calibration(BaseModel):
         """Calibrated probabilities (n, class), in float32 if ``logits`` are, else in float64.
 
         Args:
-            logits: (n, class) logits, or log-probabilities (:func:`geoseg.evaluation.reliability.log_probs`):
-                the result is the same. Rows with NaN give NaN.
+            logits: (n, class) logits, or log-probabilities
+                (:func:`geoseg.evaluation.confidence.reliability.log_probs`): the
+                result is the same. Rows with NaN give NaN.
 
         Raises:
             ValueError: another number of classes (a mistake of the programmer's).

@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geoseg.errors import EvaluationError
-from geoseg.evaluation.instances import Instances, match_instances
-from geoseg.evaluation.matching import average_precision
-from geoseg.evaluation.panoptic_files import read_bdd_instances
-from geoseg.evaluation.rle import encode_mask, write_coco
+from geoseg.evaluation.objects.instances import Instances, match_instances
+from geoseg.evaluation.objects.matching import average_precision
+from geoseg.evaluation.objects.panoptic_files import read_bdd_instances
+from geoseg.evaluation.objects.rle import encode_mask, write_coco
 
-REFERENCE = Path(__file__).parents[2] / "../shared/data/reference"
+REFERENCE = Path(__file__).parents[3] / "../shared/data/reference"
 CLASSES = (3, 7, 12)
 SIDE = 24
 TOO_LARGE = 1e6

@@ -21,9 +21,9 @@ from odc.geo.xr import wrap_xr
 from rasterio.windows import Window
 
 from geoseg.errors import EvaluationError, OutputError
-from geoseg.evaluation import frames
-from geoseg.evaluation.allocation import allocate, expected_se, sample_size
-from geoseg.evaluation.sampling import Design, draw_pixels, draw_sample
+from geoseg.evaluation.areas import frames
+from geoseg.evaluation.areas.allocation import allocate, expected_se, sample_size
+from geoseg.evaluation.areas.sampling import Design, draw_pixels, draw_sample
 from geoseg.grid.ground import row_areas_m2
 from geoseg.legend import Legend
 from geoseg.writers.cog import write_cog
@@ -422,7 +422,7 @@ def test_the_form_offers_the_classes_and_hides_the_strata():
 _MEASURE = """
 import resource, sys
 from pathlib import Path
-from geoseg.evaluation.sampling import Design, draw_sample
+from geoseg.evaluation.areas.sampling import Design, draw_sample
 sample = draw_sample(Path(sys.argv[1]), Design(size=500), legend=Path(sys.argv[2]))
 # Not ru_maxrss: a process starts with the peak of the one that started it.
 lines = open("/proc/self/status").read().splitlines()

@@ -8,8 +8,13 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from geoseg.errors import EvaluationError, GeosegWarning, ModelError
-from geoseg.evaluation.calibration import Calibration, fit_calibration, read_calibration, write_calibration
-from geoseg.evaluation.reliability import ProbsReliability, log_probs
+from geoseg.evaluation.confidence.calibration import (
+    Calibration,
+    fit_calibration,
+    read_calibration,
+    write_calibration,
+)
+from geoseg.evaluation.confidence.reliability import ProbsReliability, log_probs
 
 SEEDS = st.integers(0, 2**32 - 1)
 METHODS = pytest.mark.parametrize("method", ["temperature", "vector"])

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from geoseg.errors import EvaluationError
-from geoseg.evaluation.rle import Rle, decode_mask, encode_mask, intersections, read_coco, write_coco
+from geoseg.evaluation.objects.rle import Rle, decode_mask, encode_mask, intersections, read_coco, write_coco
 
-REFERENCE = Path(__file__).parents[2] / "../shared/data/reference"
+REFERENCE = Path(__file__).parents[3] / "../shared/data/reference"
 MASKS = hnp.arrays(bool, hnp.array_shapes(min_dims=2, max_dims=2, max_side=40))
 
 

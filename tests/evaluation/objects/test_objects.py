@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geoseg.errors import EvaluationError
-from geoseg.evaluation.matching import average_precision
-from geoseg.evaluation.objects import count_objects, match_polygons, object_scores
+from geoseg.evaluation.objects.matching import average_precision
+from geoseg.evaluation.objects.polygons import count_objects, match_polygons, object_scores
 
 UTM = "EPSG:32633"
 CLASSES = (4, 1, 8)

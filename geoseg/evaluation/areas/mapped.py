@@ -16,7 +16,7 @@ from rasterio.features import rasterize
 from rasterio.windows import Window
 
 from geoseg.errors import EvaluationError
-from geoseg.evaluation.frames import M2_PER_HA, SIDE, check_known, opened, plane_notes
+from geoseg.evaluation.areas.frames import M2_PER_HA, SIDE, check_known, opened, plane_notes
 from geoseg.evaluation.maps import legend_of
 from geoseg.evaluation.rasters import windows_of
 from geoseg.grid.geobox import window_geobox

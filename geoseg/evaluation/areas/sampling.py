@@ -18,8 +18,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from geoseg.errors import EvaluationError
-from geoseg.evaluation.allocation import Allocation, allocate, expected_se, sample_size
-from geoseg.evaluation.frames import Frame, locate, read_frame
+from geoseg.evaluation.areas.allocation import Allocation, allocate, expected_se, sample_size
+from geoseg.evaluation.areas.frames import Frame, locate, read_frame
 from geoseg.legend import Legend
 
 Ints = NDArray[np.int64]
@@ -44,7 +44,7 @@ class Design:
     target_se: float = 0.02
     """Standard error of overall accuracy to aim at."""
     allocation: Allocation = "proportional"
-    """See :data:`geoseg.evaluation.allocation.Allocation`."""
+    """See :data:`geoseg.evaluation.areas.allocation.Allocation`."""
     min_per_stratum: int = 50
     """Fewest points of a stratum, 2 or more; one with fewer pixels is taken whole."""
     accuracy: Mapping[str, float] = field(default_factory=dict)

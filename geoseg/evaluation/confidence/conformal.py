@@ -13,8 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from geoseg.errors import EvaluationError
 from geoseg.evaluation.bootstrap import bootstrap
-from geoseg.evaluation.calibration import read_stored, write_stored
-from geoseg.evaluation.reliability import Floats, Ints, check_probs, labelled_rows
+from geoseg.evaluation.confidence.calibration import read_stored, write_stored
+from geoseg.evaluation.confidence.reliability import Floats, Ints, check_probs, labelled_rows
 
 CONFORMAL_NAME = "conformal.json"
 LEVEL = 0.95

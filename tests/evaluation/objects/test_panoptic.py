@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from geoseg.errors import EvaluationError
-from geoseg.evaluation.panoptic import (
+from geoseg.evaluation.objects.panoptic import (
     NO_SEGMENTS,
     PanopticMap,
     Segments,
@@ -18,9 +18,9 @@ from geoseg.evaluation.panoptic import (
     overlaps,
     panoptic_scores,
 )
-from geoseg.evaluation.panoptic_files import read_bdd_panoptic, read_coco_panoptic
+from geoseg.evaluation.objects.panoptic_files import read_bdd_panoptic, read_coco_panoptic
 
-REFERENCE = Path(__file__).parents[2] / "../shared/data/reference"
+REFERENCE = Path(__file__).parents[3] / "../shared/data/reference"
 BDD = REFERENCE / "bdd100k/tests/eval/testcases/pan_seg"
 BDD_CLASSES = range(1, 41)
 BDD_THINGS = [class_id > 30 for class_id in BDD_CLASSES]

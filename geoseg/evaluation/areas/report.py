@@ -9,9 +9,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from geoseg.errors import EvaluationError
-from geoseg.evaluation.area_facts import AreaFigures, AreaReport, StratumFacts, figures_of
-from geoseg.evaluation.areas import Points, Stratum, estimate_areas, estimate_region
-from geoseg.evaluation.labels import (
+from geoseg.evaluation.areas.estimate import Points, Stratum, estimate_areas, estimate_region
+from geoseg.evaluation.areas.facts import AreaFigures, AreaReport, StratumFacts, figures_of
+from geoseg.evaluation.areas.labels import (
     LabelTable,
     count_by,
     legend_names,
@@ -20,7 +20,7 @@ from geoseg.evaluation.labels import (
     read_labels,
     strata_of,
 )
-from geoseg.evaluation.mapped import MapSurvey, read_regions, survey_map
+from geoseg.evaluation.areas.mapped import MapSurvey, read_regions, survey_map
 
 Floats = NDArray[np.float64]
 _SAME_AREA = 1e-3
@@ -32,17 +32,17 @@ class AreaRequest:
     """What is estimated from what."""
 
     labels: Path
-    """See :func:`geoseg.evaluation.labels.read_labels`."""
+    """See :func:`geoseg.evaluation.areas.labels.read_labels`."""
     map: Path | None = None
     """The map to assess: its class at each point and its pixel-counted areas are read. None for the map that
     the sample was drawn from, as the sample remembers it."""
     areas: Path | None = None
-    """See :func:`geoseg.evaluation.labels.read_areas`; None for the strata that the sample remembers, or the
-    map's classes."""
+    """See :func:`geoseg.evaluation.areas.labels.read_areas`; None for the strata that the sample remembers,
+    or the map's classes."""
     legend: Path | None = None
     """See :func:`geoseg.evaluation.maps.legend_of`."""
     regions: str | None = None
-    """See :func:`geoseg.evaluation.mapped.read_regions`."""
+    """See :func:`geoseg.evaluation.areas.mapped.read_regions`."""
     region_field: str | None = None
     """Attribute that names the regions."""
     allow_missing: bool = False

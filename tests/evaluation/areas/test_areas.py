@@ -15,15 +15,15 @@ from odc.geo.xr import wrap_xr
 from shapely.geometry import box
 
 from geoseg.errors import EvaluationError
-from geoseg.evaluation.area_report import AreaRequest, report_areas
-from geoseg.evaluation.areas import Points, Stratum, estimate_areas, estimate_region
-from geoseg.evaluation.sampling import Design, draw_pixels, draw_sample
+from geoseg.evaluation.areas.estimate import Points, Stratum, estimate_areas, estimate_region
+from geoseg.evaluation.areas.report import AreaRequest, report_areas
+from geoseg.evaluation.areas.sampling import Design, draw_pixels, draw_sample
 from geoseg.grid.ground import row_areas_m2
 from geoseg.legend import Legend
 from geoseg.writers.cog import write_cog
 from geoseg.writers.points import write_points
 
-REFERENCE = Path(__file__).parents[2] / "../shared/data/reference/scikit_eo_olofsson"
+REFERENCE = Path(__file__).parents[3] / "../shared/data/reference/scikit_eo_olofsson"
 LEGEND = Legend.of(water="1F78B4", tree="33A02C", bare="C8AD7F", built="E31A1C")
 FIGURES = ("area_ha", "area_se_ha", "users", "users_se", "producers", "producers_se")
 

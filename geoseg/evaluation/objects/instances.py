@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from geoseg.errors import EvaluationError
 from geoseg.evaluation.confusion import IGNORED, indices
-from geoseg.evaluation.matching import COCO_THRESHOLDS, Matches, Pairs, match_by_confidence
-from geoseg.evaluation.rle import Rle, intersections
+from geoseg.evaluation.objects.matching import COCO_THRESHOLDS, Matches, Pairs, match_by_confidence
+from geoseg.evaluation.objects.rle import Rle, intersections
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -55,8 +55,9 @@ def match_instances(
     thresholds: Sequence[float] = COCO_THRESHOLDS,
     max_predictions: int | None = _MAX_PREDICTIONS,
 ) -> Matches:
-    """Which predictions of one image are right. :func:`~geoseg.evaluation.matching.average_precision` pools
-    images and scores them.
+    """Which predictions of one image are right.
+
+    :func:`~geoseg.evaluation.objects.matching.average_precision` pools images and scores them.
 
     Instances of other classes are left out. The rules are those of pycocotools (``cocoeval.py``,
     ``evaluateImg``): a prediction pairs with a reference object of its class only; what pairs with a crowd or
@@ -74,8 +75,8 @@ def match_instances(
         EvaluationError: predictions without confidence, or masks of different sizes.
 
     Example:
-        >>> from geoseg.evaluation.matching import average_precision
-        >>> from geoseg.evaluation.rle import encode_mask
+        >>> from geoseg.evaluation.objects.matching import average_precision
+        >>> from geoseg.evaluation.objects.rle import encode_mask
         >>> field, found = encode_mask(np.ones((3, 10))), encode_mask(np.arange(30).reshape(3, 10) < 20)
         >>> reference = Instances([field], np.array([7]))
         >>> prediction = Instances([found], np.array([7]), confidence=np.array([0.9]))

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from geoseg.evaluation.areas import Z_95, AreaEstimate
+from geoseg.evaluation.areas.estimate import Z_95, AreaEstimate
 
 Floats = NDArray[np.float64]
 

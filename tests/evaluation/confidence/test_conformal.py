@@ -19,8 +19,8 @@ from sklearn.naive_bayes import GaussianNB
 from torchmetrics.functional import classification as tm
 
 from geoseg.errors import EvaluationError, ModelError
-from geoseg.evaluation.calibration import fit_calibration
-from geoseg.evaluation.conformal import (
+from geoseg.evaluation.confidence.calibration import fit_calibration
+from geoseg.evaluation.confidence.conformal import (
     Conformal,
     CoverageCounter,
     fit_conformal,
@@ -28,9 +28,9 @@ from geoseg.evaluation.conformal import (
     wilson,
     write_conformal,
 )
-from geoseg.evaluation.reliability import ProbsReliability
+from geoseg.evaluation.confidence.reliability import ProbsReliability
 
-CHIPS = Path(__file__).parents[3] / "shared/data/train/hls30_worldcover_water"
+CHIPS = Path(__file__).parents[4] / "shared/data/train/hls30_worldcover_water"
 SEEDS = st.integers(0, 2**32 - 1)
 KINDS = pytest.mark.parametrize("kind", ["lac", "aps"])
 LAW = settings(max_examples=40, deadline=None)

@@ -11,7 +11,7 @@ import pyogrio
 from pyogrio.errors import DataLayerError, DataSourceError
 
 from geoseg.errors import EvaluationError
-from geoseg.evaluation.areas import Stratum
+from geoseg.evaluation.areas.estimate import Stratum
 from geoseg.legend import Legend
 from geoseg.registry import did_you_mean
 

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from geoseg.errors import EvaluationError
-from geoseg.evaluation.instances import Instances
-from geoseg.evaluation.panoptic import VOID, PanopticMap, Segments
-from geoseg.evaluation.rle import encode_mask
+from geoseg.evaluation.objects.instances import Instances
+from geoseg.evaluation.objects.panoptic import VOID, PanopticMap, Segments
+from geoseg.evaluation.objects.rle import encode_mask
 
 _BDD_IGNORED, _BDD_CROWD = 1, 2
 _BANDS = {"RGB": "red, green and blue", "RGBA": "red, green, blue and alpha"}

@@ -1,0 +1,1 @@
+"""Areas with confidence: a sample of points, its labels, and what follows from them."""

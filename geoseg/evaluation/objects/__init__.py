@@ -1,0 +1,1 @@
+"""Scores of things that are counted: polygons, instances, panoptic segments."""
