@@ -2,7 +2,7 @@
 
 import json
 import tomllib
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -11,6 +11,8 @@ from geoseg.registry import did_you_mean
 from geoseg.resources import find_resource, path_exists, resource_folder
 
 MAX_AREA_KM2 = 25_000.0
+Uncertainty = Literal["entropy", "conformal", "mc-dropout", "ensemble", "evidential"]
+_EPISTEMIC = ("mc-dropout", "ensemble", "evidential")
 
 
 _OF_A_SEARCH = ("catalog", "collection", "datetime", "max_cloud_cover")
@@ -74,6 +76,16 @@ class Recipe(BaseModel):
     probable. The CPU runs one at a time."""
     device: str = "auto"
     """``cpu``, ``cuda``, or ``auto``: a GPU where there is one."""
+    tta: Literal["none", "flip", "d4"] = "none"
+    """Test-time augmentation: the mean over 4 reflections (``flip``) or 8 rotations and reflections (``d4``)
+    of each tile, for as many times the work."""
+    uncertainty: tuple[Uncertainty, ...] = ()
+    """What is not known, as rasters beside confidence.tif, with commas: ``entropy`` of the probabilities;
+    ``conformal``, how many classes may be true (set_size.tif; needs a calibrated model); what more training
+    would take away (epistemic.tif), by ``mc-dropout``, ``ensemble`` or ``evidential``, whichever the model is
+    made for."""
+    dropout_passes: Annotated[int, Field(ge=2)] = 10
+    """Answers that ``mc-dropout`` compares, each as much work as the map itself."""
 
     block_size: Annotated[int, Field(ge=64)] = 4096
     """Side of the unit of work, pixels; does not change a map made on the CPU."""
@@ -99,6 +111,10 @@ class Recipe(BaseModel):
             raise ValueError("nearest-date needs the date: give --date 2024-07-01")
         if (self.bands or self.scale is not None or self.offset is not None) and not self.image:
             raise ValueError("--bands, --scale and --offset describe an --image; a catalog describes its own")
+        if len(several := [name for name in self.uncertainty if name in _EPISTEMIC]) > 1:
+            raise ValueError(
+                f"{' and '.join(several)} would both be epistemic.tif: give one of them to --uncertainty"
+            )
         searched = [k for k in _OF_A_SEARCH if getattr(self, k) != type(self).model_fields[k].default]
         if self.image and searched:
             flags = " and ".join(f"--{key.replace('_', '-')}" for key in searched)

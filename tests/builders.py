@@ -13,6 +13,7 @@ from odc.geo.xr import xr_coords
 from rasterio.features import rasterize
 
 from geoseg.legend import Legend
+from geoseg.models.calibration import Calibration, Conformal, ModelCalibration
 from geoseg.models.card import ModelCard
 from geoseg.models.zoo import FAMILIES, Model, prepare_model, save_model
 
@@ -105,6 +106,40 @@ def model_folder(path: Path, **options: object) -> Path:
     """A model folder with the weights of :func:`network`."""
     save_model(network(**options), path)  # type: ignore[arg-type]
     return path
+
+
+def measured(
+    sha256: str | None, n_classes: int = 3, *, temperature: float = 2.0, tta: str = "none"
+) -> ModelCalibration:
+    """A calibration of weights, as if it had been measured."""
+    return ModelCalibration(
+        weights_sha256=sha256,
+        measured_on="a test",
+        tta=tta,
+        scaling=Calibration(
+            method="temperature",
+            scale=(1 / temperature,) * n_classes,
+            bias=(0.0,) * n_classes,
+            n=10,
+            places=("a",),
+            nll_before=1.0,
+            nll_after=0.9,
+            ece_before=0.2,
+            ece_after=0.1,
+        ),
+        conformal=Conformal(
+            alpha=0.1,
+            kind="lac",
+            by_class=False,
+            thresholds=(0.7,) * n_classes,
+            n=10,
+            class_n=(4,) * n_classes,
+            places=("b",),
+        ),
+        coverage=None,
+        ece_before=None,
+        ece_after=None,
+    )
 
 
 def polygons_of(out: Path) -> gpd.GeoDataFrame:

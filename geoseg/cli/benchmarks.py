@@ -45,14 +45,17 @@ def list_benchmarks(json: Json = False) -> None:
 
 @app.command("show")
 def show_benchmark(
-    benchmark: Annotated[str, typer.Argument(help="Name of a benchmark.")], json: Json = False
+    benchmark: Annotated[
+        str, typer.Argument(help="Name of a benchmark, or the TOML file of images of your own.")
+    ],
+    json: Json = False,
 ) -> None:
     """Print where a data set comes from, its files, splits, classes and rules."""
     from rich.table import Table
 
-    from geoseg.evaluation.benchmark import BENCHMARKS
+    from geoseg.evaluation.labelled import benchmark_of
 
-    b = BENCHMARKS[benchmark]
+    b = benchmark_of(benchmark)
     if json:
         classes = [c.model_dump(mode="json") for c in b.legend.classes]
         typer.echo(json_.dumps({**_summary(b), "layout": b.layout, "classes": classes}, indent=2))
@@ -72,7 +75,8 @@ def show_benchmark(
 def check_folder(
     folder: Annotated[Path, typer.Argument(help="Where a data set was unpacked.")],
     name: Annotated[
-        str | None, typer.Option(help="The benchmark it should be; by default all are tried.")
+        str | None,
+        typer.Option(help="The benchmark it should be, or a TOML file; by default all are tried."),
     ] = None,
     json: Json = False,
 ) -> None:
@@ -81,11 +85,12 @@ def check_folder(
 
     from geoseg.errors import EvaluationError
     from geoseg.evaluation.benchmark import BENCHMARKS, check
+    from geoseg.evaluation.labelled import benchmark_of
 
     if not folder.is_dir():
         raise EvaluationError(f"There is no folder {folder}. Give the one that the data set was unpacked to.")
-    tried = [name] if name else list(BENCHMARKS)
-    found = {n: check(BENCHMARKS[n], folder) for n in tried}
+    tried = [benchmark_of(name)] if name else [BENCHMARKS[n] for n in BENCHMARKS]
+    found = {b.name: check(b, folder) for b in tried}
     if name is None:
         found = {n: splits for n, splits in found.items() if any(s.n_images or s.n_labels for s in splits)}
     if not found:

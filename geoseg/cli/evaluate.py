@@ -1,68 +1,98 @@
-"""``geoseg evaluate``: how good a map is."""
+"""``geoseg evaluate``: how good a map, a model or a prediction is."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
-    from geoseg.evaluation.benchmark_run import Task
-    from geoseg.evaluation.scores import Case, Evaluation
+    from geoseg.evaluation.scores import Evaluation
 
-_MAP, _SET, _OUT = "A map and what is true", "A model on a benchmark", "Output"
+_PAIR, _SET, _OUT = "A prediction and what is true", "On a benchmark", "Output"
 
 
 def evaluate(
     prediction: Annotated[
-        Path | None, typer.Option(help="The class map: class.tif.", rich_help_panel=_MAP)
+        Path | None,
+        typer.Option(
+            help="A class map (class.tif), polygons, COCO results or panoptic JSON; with --benchmark a "
+            "folder of class rasters named as the images, or COCO results.",
+            rich_help_panel=_PAIR,
+        ),
     ] = None,
     reference: Annotated[
         Path | None,
         typer.Option(
-            help="What is true: a class raster, polygons, or points (CSV or vector), in any CRS.",
-            rich_help_panel=_MAP,
+            help="What is true: a class raster, polygons, or points (CSV or vector) in any CRS; or COCO "
+            "JSON.",
+            rich_help_panel=_PAIR,
         ),
     ] = None,
     legend: Annotated[
         Path | None,
-        typer.Option(help="What the map's values mean, where it does not say: TOML.", rich_help_panel=_MAP),
+        typer.Option(help="What the map's values mean, where it does not say: TOML.", rich_help_panel=_PAIR),
     ] = None,
     crosswalk: Annotated[
         Path | None,
-        typer.Option(help="Which class the reference's classes belong to: TOML.", rich_help_panel=_MAP),
+        typer.Option(help="Which class the reference's classes belong to: TOML.", rich_help_panel=_PAIR),
     ] = None,
     field: Annotated[
-        str | None, typer.Option(help="Attribute that says the class of a feature.", rich_help_panel=_MAP)
+        str | None, typer.Option(help="Attribute that says the class of a feature.", rich_help_panel=_PAIR)
     ] = None,
     crs: Annotated[
-        str | None, typer.Option(help="Of x and y in a CSV; degrees without it.", rich_help_panel=_MAP)
+        str | None, typer.Option(help="Of x and y in a CSV; degrees without it.", rich_help_panel=_PAIR)
     ] = None,
     places: Annotated[
         Path | None,
         typer.Option(
-            help="Polygons that are scored one by one too, and resampled for intervals.", rich_help_panel=_MAP
+            help="Polygons that are scored one by one too, and resampled for intervals.",
+            rich_help_panel=_PAIR,
         ),
     ] = None,
     place_field: Annotated[
-        str | None, typer.Option(help="Attribute that names the places.", rich_help_panel=_MAP)
+        str | None, typer.Option(help="Attribute that names the places.", rich_help_panel=_PAIR)
     ] = None,
     nodata_is_wrong: Annotated[
         bool,
         typer.Option(
             "--nodata-is-wrong",
             help="Count pixels without a class as errors, instead of leaving them out.",
-            rich_help_panel=_MAP,
+            rich_help_panel=_PAIR,
         ),
     ] = False,
+    boundary: Annotated[
+        str | None,
+        typer.Option(
+            help="Score outlines too, by boundary IoU and trimap IoU: how far from a boundary they look, in "
+            "metres (30m), pixels (3px), or of an image's diagonal (2%, as published).",
+            rich_help_panel=_PAIR,
+        ),
+    ] = None,
+    iou: Annotated[
+        str | None,
+        typer.Option(
+            help="Of polygons against polygons: from which IoU on one is found, such as 0.5,0.75. "
+            "Without it 0.5, as SpaceNet.",
+            rich_help_panel=_PAIR,
+        ),
+    ] = None,
     benchmark: Annotated[
-        str | None, typer.Option(help="A data set: see geoseg benchmarks list.", rich_help_panel=_SET)
+        str | None,
+        typer.Option(
+            help="A data set: see geoseg benchmarks list; or the TOML file of images of your own.",
+            rich_help_panel=_SET,
+        ),
     ] = None,
     root: Annotated[
         Path | None, typer.Option(help="The folder it was unpacked to.", rich_help_panel=_SET)
     ] = None,
     model: Annotated[
-        str, typer.Option(help="Name of a built-in model, or a model folder.", rich_help_panel=_SET)
-    ] = "spectral-rules",
+        str | None,
+        typer.Option(
+            help="Name of a built-in model, or a model folder; spectral-rules without it.",
+            rich_help_panel=_SET,
+        ),
+    ] = None,
     split: Annotated[
         str | None, typer.Option(help="Part of the data set; without it the usual one.", rich_help_panel=_SET)
     ] = None,
@@ -84,22 +114,37 @@ def evaluate(
         typer.Option("--json", help="Print the scores as JSON.", rich_help_panel=_OUT),
     ] = False,
 ) -> None:
-    """Score a class map against a reference, or a model on a benchmark.
+    """Score a prediction against a reference, or a model or predictions on a benchmark.
 
-    Accuracy, IoU, F1 and more, per class, overall and per place, with intervals.
+    Accuracy, IoU, F1 and more of maps; precision, recall and AP of polygons and masks; panoptic quality. What
+    the files are is told from what is in them.
     """
     from geoseg.cli import show_scores
     from geoseg.errors import EvaluationError
-    from geoseg.evaluation.benchmark_run import Task
+    from geoseg.evaluation.boundary_width import BoundaryWidth
+    from geoseg.evaluation.files import score_files
     from geoseg.evaluation.maps import Crosswalk
-    from geoseg.evaluation.rasters import Request, score, worst_tiles
+    from geoseg.evaluation.rasters import Request
     from geoseg.report.scores import refuse_existing, write_scores
 
     refuse_existing(out, overwrite=overwrite)
     read = Crosswalk.read(crosswalk) if crosswalk else Crosswalk()
-    if benchmark is not None and root is not None and prediction is None and reference is None:
-        task = Task(benchmark, root, model, split=split, limit=limit, crosswalk=read, device=device)
-        evaluation, cases = _on_benchmark(task, quiet=quiet)
+    width = BoundaryWidth.read(boundary) if boundary else None
+    if benchmark is not None and root is not None and reference is None:
+        if model is not None and prediction is not None:
+            raise EvaluationError("--model and --prediction both say what is scored. Give one of them.")
+        evaluation = _on_benchmark(
+            quiet=quiet,
+            benchmark=benchmark,
+            root=root,
+            model=model or "spectral-rules",
+            split=split,
+            limit=limit,
+            crosswalk=read,
+            device=device,
+            prediction=prediction,
+            boundary=width,
+        )
     elif benchmark is None and prediction is not None and reference is not None:
         request = Request(
             prediction,
@@ -111,24 +156,41 @@ def evaluate(
             places=places,
             place_field=place_field,
             nodata_is_wrong=nodata_is_wrong,
+            boundary=width,
+            **({} if iou is None else {"iou": _thresholds(iou)}),
         )
-        evaluation = score(request)
-        cases = worst_tiles(request, evaluation)
+        evaluation = score_files(request)
     else:
-        raise EvaluationError("Give --prediction and --reference, or --benchmark, --root and --model.")
-    write_scores(evaluation, out, cases=cases)
+        raise EvaluationError(
+            "Give --prediction and --reference, or --benchmark and --root with --model or --prediction."
+        )
+    write_scores(evaluation, out)
     if json:
         typer.echo(evaluation.scores.to_json(), nl=False)
     elif not quiet:
         show_scores.print_scores(evaluation.scores, out)
 
 
-def _on_benchmark(task: "Task", *, quiet: bool) -> "tuple[Evaluation, list[Case]]":
+def _thresholds(text: str) -> tuple[float, ...]:
+    from geoseg.errors import EvaluationError
+
+    try:
+        found = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        found = ()
+    if not found or not all(0 < threshold <= 1 for threshold in found):
+        raise EvaluationError(f"--iou is {text!r}, expected numbers above 0 and up to 1, such as 0.5,0.75.")
+    return found
+
+
+def _on_benchmark(*, quiet: bool, **task: Any) -> "Evaluation":
     from rich.console import Console
     from rich.progress import Progress
 
-    from geoseg.evaluation.benchmark_run import score_benchmark
+    from geoseg.evaluation.benchmark_run import Task, score_benchmark
 
     with Progress(console=Console(stderr=True), transient=True, disable=quiet) as progress:
         bar = progress.add_task("images", total=None)
-        return score_benchmark(task, on_image=lambda done, of: progress.update(bar, completed=done, total=of))
+        return score_benchmark(
+            Task(**task), on_image=lambda done, of: progress.update(bar, completed=done, total=of)
+        )

@@ -10,6 +10,7 @@ import typer
 from geoseg.cli import area as area_commands
 from geoseg.cli import bench as bench_command
 from geoseg.cli import benchmarks as benchmarks_commands
+from geoseg.cli import calibrate as calibrate_command
 from geoseg.cli import change as change_command
 from geoseg.cli import doctor as doctor_command
 from geoseg.cli import evaluate as evaluate_command
@@ -29,6 +30,7 @@ app = typer.Typer(
 app.add_typer(models_commands.app, name="models")
 app.add_typer(area_commands.app, name="area")
 app.add_typer(benchmarks_commands.app, name="benchmarks")
+app.command("calibrate")(calibrate_command.calibrate)
 app.command("change")(change_command.change)
 app.command("evaluate")(evaluate_command.evaluate)
 app.command("doctor")(doctor_command.doctor)

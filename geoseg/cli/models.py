@@ -1,7 +1,9 @@
 """``geoseg models``: which there are, and what one expects."""
 
 import json as json_
+import re
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -32,6 +34,23 @@ def list_models(json: Annotated[bool, typer.Option("--json", help="As JSON.")] =
     console.print(table)
     console.print(f"Families for model folders: {', '.join(FAMILIES)}.")
     console.print("A model folder holds item.json and weights.safetensors.")
+
+
+@app.command("ensemble")
+def make_ensemble(
+    models: Annotated[list[str], typer.Argument(help="Folders of models that were trained alike.")],
+    out: Annotated[Path, typer.Option(help="The new model folder.")],
+) -> None:
+    """Put several models into one folder: maps are made from the mean of their probabilities."""
+    from geoseg.models.ensemble import ensemble_of
+    from geoseg.models.folders import make_folder, refuse_existing
+    from geoseg.models.zoo import load_model, save_model
+
+    refuse_existing(out)
+    name = re.sub("[^a-z0-9._-]+", "-", out.name.lower()).strip("-._") or "ensemble"
+    ensemble = ensemble_of([load_model(model) for model in models], name=name)
+    make_folder(out, lambda folder: save_model(ensemble, folder))
+    typer.echo(f"{out} holds {len(models)} models as one. Measure it: geoseg calibrate --model {out}")
 
 
 @app.command("show")

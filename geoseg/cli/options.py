@@ -18,11 +18,12 @@ _PANELS = {
         "date", "keep_clouds",
     ),
     "Imagery from files": ("image", "bands", "scale", "offset"),
-    "Model and grid": ("model", "gsd", "crs", "tile_size", "halo", "batch_size", "device"),
+    "Model and grid": ("model", "gsd", "crs", "tile_size", "halo", "batch_size", "device", "tta"),
+    "Uncertainty": ("uncertainty", "dropout_passes"),
     "Where it runs": ("block_size", "workers", "scheduler"),
     "Output": ("out", "overwrite", "min_area_ha", "simplify_m"),
 }  # fmt: skip
-_LISTS = ("bands", "scale", "offset")
+_LISTS = ("bands", "scale", "offset", "uncertainty")
 """Given as one value with commas."""
 _BBOX = "Area as west,south,east,north in degrees; west > east crosses the antimeridian."
 

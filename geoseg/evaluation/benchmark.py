@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.errors import EvaluationError
-from geoseg.evaluation.objects.instances import Instances
+from geoseg.evaluation.objects.instances import MAX_PREDICTIONS, Instances
 from geoseg.legend import Legend
 from geoseg.registry import Registry
 
@@ -68,6 +68,10 @@ class Benchmark:
     """Where the data set's own tool scores in another way than geoseg; empty where they agree."""
     is_missing_wrong: bool = False
     """Whether its tool counts an image without a prediction as wrong in every pixel, instead of refusing."""
+    unaveraged: tuple[str, ...] = ()
+    """Names of classes that its tool counts in the matrix and in accuracy, and leaves out of means."""
+    max_predictions: int = MAX_PREDICTIONS
+    """Predicted instances of each class and image that its tool looks at, the most confident."""
 
     def samples(self, root: Path, split: str | None = None) -> list[Sample]:
         """The samples of a split, in a fixed order.

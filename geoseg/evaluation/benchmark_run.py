@@ -1,26 +1,31 @@
-"""Score a model on a benchmark, by the engine that makes the maps."""
+"""Score a model on a benchmark by the engine that makes the maps, or predictions that were made elsewhere."""
 
 import heapq
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import xarray as xr
-from affine import Affine
 from numpy.typing import NDArray
-from odc.geo.geobox import GeoBox
-from odc.geo.xr import xr_coords
 
 from geoseg.errors import EvaluationError
-from geoseg.evaluation.benchmark import BENCHMARKS, IGNORE, Benchmark, Pixels, Sample
+from geoseg.evaluation.benchmark import IGNORE, Benchmark, Labels, Sample
+from geoseg.evaluation.benchmark_images import bands_for, image_and_labels, labelled_samples
+from geoseg.evaluation.benchmark_predictions import Answer, ClassFiles, read_results
+from geoseg.evaluation.boundary import BoundaryCounts, count_boundary, count_trimap
+from geoseg.evaluation.boundary_width import BoundaryWidth
 from geoseg.evaluation.confidence.reliability import MapReliability
-from geoseg.evaluation.confusion import IGNORED, Counts, count, table_of
+from geoseg.evaluation.confusion import Counts, count, table_of
+from geoseg.evaluation.labelled import benchmark_of
 from geoseg.evaluation.maps import Crosswalk, renamed
-from geoseg.evaluation.scores import Case, Efficiency, Evaluation, scores_of
+from geoseg.evaluation.objects.instances import Instances, match_instances
+from geoseg.evaluation.objects.matching import average_precision
+from geoseg.evaluation.objects.results import Category, instances_of
+from geoseg.evaluation.scores import Case, Efficiency, Evaluation, Outlines, Scores, scores_of
 from geoseg.inference.efficiency import flops_per_pixel, n_parameters
 from geoseg.inference.predictor import predict
+from geoseg.inference.runner import Inference
 from geoseg.legend import CLASS_NODATA
 from geoseg.models.zoo import Model, create_model
 
@@ -29,9 +34,10 @@ N_WORST = 6
 
 @dataclass(frozen=True)
 class Task:
-    """Which model is scored on what."""
+    """What is scored on what."""
 
     benchmark: str
+    """A name, or the TOML file of images of one's own."""
     root: Path
     model: str
     split: str | None = None
@@ -41,12 +47,16 @@ class Task:
     crosswalk: Crosswalk = field(default_factory=Crosswalk)
     """``prediction``: from the model's classes to the benchmark's."""
     device: str = "auto"
+    prediction: Path | None = None
+    """Instead of what the model says: a folder of class rasters, or COCO results (JSON)."""
+    boundary: BoundaryWidth | None = None
+    """How wide boundaries are for boundary IoU and trimap IoU; None to leave those out."""
 
 
 def score_benchmark(
     task: Task, *, on_image: Callable[[int, int], None] = lambda done, of: None
-) -> tuple[Evaluation, list[Case]]:
-    """Scores of a model, and the images with the largest share of errors.
+) -> Evaluation:
+    """Scores of a model, or of predictions, and the images with the largest share of errors.
 
     Images are mapped by sliding tiles as maps are; each is its own place unless the data set says what it was
     cut from, and places are resampled for intervals.
@@ -56,72 +66,165 @@ def score_benchmark(
         on_image: told how many images are done, of how many.
 
     Raises:
-        EvaluationError: the data set is incomplete, has no labels for that split, or the model's bands or
-            classes do not fit it.
+        EvaluationError: the data set is incomplete, has no labels for that split, or the bands or classes of
+            the model or the predictions do not fit it.
     """
-    benchmark, model = BENCHMARKS[task.benchmark], create_model(task.model)
-    samples = _chosen(benchmark.samples(task.root, task.split), task.limit)
-    readers = [s.read_labels for s in samples if s.read_labels is not None]
-    if len(readers) < len(samples) or not samples:
-        raise EvaluationError(
-            f"Split {task.split or benchmark.splits[0]} of {benchmark.title} has no class labels to score. "
-            f"Splits: {', '.join(benchmark.splits)}."
-        )
-    take = _bands(benchmark, model)
-    table = _classes(benchmark, model, task.crosswalk)
-    numbers = table_of(benchmark.legend.values, {v: v for v in benchmark.legend.values})
-    n_classes = len(benchmark.legend.classes)
-    by_place: dict[str, Counts] = {}
-    reliability, worst, seconds, n_pixels = (
-        MapReliability(),
-        list[tuple[float, int, Case]](),
-        list[float](),
-        0,
-    )
+    benchmark = benchmark_of(task.benchmark)
+    if task.prediction is not None and task.prediction.is_file():
+        return _score_instances(task, benchmark, on_image)
+    samples = labelled_samples(benchmark, task.root, split=task.split, limit=task.limit)
+    source: ClassFiles | _Mapper
+    if task.prediction is not None:
+        source = ClassFiles(task.prediction, benchmark, samples, task.crosswalk)
+    else:
+        source = _Mapper(task, benchmark)
+    tally = _Tally(benchmark, task.boundary)
     for number, sample in enumerate(samples):
-        pixels, labels = sample.read_image(), sample.read_labels()  # type: ignore[misc]
-        _refuse_apart(sample, pixels, labels)
-        started = time.perf_counter()
-        image = _image(pixels[take] * benchmark.scale, benchmark, model)
-        mapped = predict(image, model=model, device=task.device)
-        seconds.append(time.perf_counter() - started)
-        n_pixels += labels.size
-        found, expected = table[mapped.class_id.to_numpy()], numbers[labels]
-        counts = count(expected, found, n_classes=n_classes)
-        by_place[sample.place] = by_place.get(sample.place, 0) + counts
-        known = (labels != IGNORE) & (mapped.class_id.to_numpy() != CLASS_NODATA)
-        reliability.feed(mapped.confidence.to_numpy()[known], found[known], expected[known])
-        share = 1 - np.trace(counts[:, :n_classes]) / max(counts.sum(), 1)
-        shown = np.where(labels == IGNORE, IGNORED, expected)
-        _keep_worst(worst, Case(sample.id, float(share), found, shown), number)
+        tally.feed(sample, *source(sample))
         on_image(number + 1, len(samples))
     scores = scores_of(
-        np.stack(list(by_place.values())),
+        np.stack(list(tally.counts.values())),
         benchmark.legend,
-        title=f"{model.card.name} on {benchmark.title}, {task.split or benchmark.splits[0]}",
-        places=list(by_place),
-        notes=_notes(benchmark, samples, task),
-        reliability=reliability.reliability(),
-        efficiency=_efficiency(model, seconds, n_pixels),
+        title=_title(task, benchmark),
+        places=list(tally.counts),
+        notes=[*_notes(task, benchmark, samples), *source.notes],
+        outlines=tally.outlines(),
+        unaveraged=benchmark.unaveraged,
+        reliability=tally.reliability.reliability() if isinstance(source, _Mapper) else None,
+        efficiency=source.efficiency() if isinstance(source, _Mapper) else None,
     )
-    ordered = sorted(worst, key=lambda entry: entry[:2], reverse=True)
-    return Evaluation(scores, benchmark.legend), [case for _, _, case in ordered]
+    return Evaluation(scores, cases=tally.worst())
+
+
+def _score_instances(task: Task, benchmark: Benchmark, on_image: Callable[[int, int], None]) -> Evaluation:
+    split = benchmark.samples(task.root, task.split)
+    if task.prediction is None or not split or any(sample.read_instances is None for sample in split):
+        raise EvaluationError(
+            f"Split {task.split or benchmark.splits[0]} of {benchmark.title} has no instances to score. Give "
+            "--prediction a folder of class rasters."
+        )
+    if task.boundary is not None:
+        raise EvaluationError("--boundary means nothing where instances are compared. Leave it out.")
+    samples = _chosen(split, task.limit)
+    found = read_results(task.prediction, benchmark, split, task.crosswalk)
+    none = Instances([], np.empty(0, np.int64), confidence=np.empty(0))
+    class_ids, matches = benchmark.legend.values, []
+    for number, sample in enumerate(samples):
+        true = sample.read_instances()  # type: ignore[misc]
+        answer = found.get(sample.id, none)
+        matches.append(
+            match_instances(true, answer, class_ids=class_ids, max_predictions=benchmark.max_predictions)
+        )
+        on_image(number + 1, len(samples))
+    categories = [Category(c.value, c.name, c.color_hint) for c in benchmark.legend.classes]
+    scores = instances_of(average_precision(matches), categories, max_predictions=benchmark.max_predictions)
+    n_found = sum(len(found[sample.id].masks) for sample in samples if sample.id in found)
+    notes = _notes(task, benchmark, samples)
+    notes.append(
+        f"COCO results of {n_found:,} masks; at most {benchmark.max_predictions:,} of an image count."
+    )
+    if len(class_ids) == 1:
+        notes.append("The set has no classes: masks are compared whatever their category_id.")
+    return Evaluation(
+        Scores(
+            title=_title(task, benchmark),
+            compared=sum(c.support for c in scores.classes),
+            undefined=tuple(c.class_name for c in scores.classes if c.ap is None),
+            instances=scores,
+            notes=tuple(notes),
+        ),
+        unit="instances",
+    )
+
+
+class _Mapper:
+    """A model, asked by the engine that makes the maps, and what that costs."""
+
+    def __init__(self, task: Task, benchmark: Benchmark) -> None:
+        self._benchmark, self._how = benchmark, Inference(device=task.device)
+        self._model = create_model(task.model)
+        bands_for(self._model.card, benchmark)
+        self._table = _classes(benchmark, self._model, task.crosswalk)
+        self._seconds, self._n_pixels = list[float](), 0
+        self.notes: list[str] = []
+
+    def __call__(self, sample: Sample) -> tuple[Labels, Answer]:
+        """The labels of an image, and what the model says of it."""
+        image, labels = image_and_labels(sample, self._benchmark, self._model.card)
+        started = time.perf_counter()
+        mapped = predict(image, model=self._model, how=self._how)
+        self._seconds.append(time.perf_counter() - started)
+        self._n_pixels += labels.size
+        stored = mapped.class_id.to_numpy()
+        return labels, Answer(self._table[stored], mapped.confidence.to_numpy(), stored != CLASS_NODATA)
+
+    def efficiency(self) -> Efficiency:
+        """Of the images so far."""
+        return Efficiency(
+            parameters=n_parameters(self._model),
+            flops_per_pixel=flops_per_pixel(self._model),
+            latency_median_s=float(np.median(self._seconds)),
+            latency_p95_s=float(np.percentile(self._seconds, 95)),
+            pixels_per_s=self._n_pixels / sum(self._seconds),
+            peak_memory_mb=_peak_mb(),
+        )
+
+
+class _Tally:
+    """What is counted of images: by place, near boundaries, and which are worst."""
+
+    def __init__(self, benchmark: Benchmark, boundary: BoundaryWidth | None) -> None:
+        self._benchmark, self._boundary = benchmark, boundary
+        values = benchmark.legend.values
+        self._n_classes, self._index = len(values), table_of(values, {v: v for v in values})
+        self._near_boundaries: dict[str, tuple[BoundaryCounts, Counts]] = {}
+        self._worst: list[tuple[float, int, Case]] = []
+        self._n = 0
+        self.counts: dict[str, Counts] = {}
+        self.reliability = MapReliability()
+
+    def feed(self, sample: Sample, labels: Labels, answer: Answer) -> None:
+        """Count an image."""
+        expected, found = self._index[labels], answer.found
+        counts = count(expected, found, n_classes=self._n_classes)
+        self.counts[sample.place] = self.counts.get(sample.place, 0) + counts
+        if self._boundary is not None:
+            self._feed_boundary(sample.place, expected, found, self._boundary)
+        if answer.confidence is not None and answer.is_known is not None:
+            known = (labels != IGNORE) & answer.is_known
+            self.reliability.feed(answer.confidence[known], found[known], expected[known])
+        share = 1 - np.trace(counts[:, : self._n_classes]) / max(counts.sum(), 1)
+        heapq.heappush(self._worst, (float(share), -self._n, Case(sample.id, float(share), found, expected)))
+        self._n += 1
+        if len(self._worst) > N_WORST:
+            heapq.heappop(self._worst)
+
+    def _feed_boundary(
+        self, place: str, expected: NDArray[np.int32], found: NDArray[np.int32], width: BoundaryWidth
+    ) -> None:
+        height, across = expected.shape
+        distance = width.pixels((height, across), gsd_m=self._benchmark.gsd_m)
+        near = count_boundary(expected, found, n_classes=self._n_classes, distance=distance)
+        band = count_trimap(expected, found, n_classes=self._n_classes, distance=distance)
+        old = self._near_boundaries.get(place, (0, 0))
+        self._near_boundaries[place] = (old[0] + near, old[1] + band)
+
+    def outlines(self) -> Outlines | None:
+        """Of the places in the order of ``counts``; None where they were not asked for."""
+        if self._boundary is None:
+            return None
+        boundary, trimap = zip(*self._near_boundaries.values(), strict=True)
+        return Outlines(np.stack(boundary), np.stack(trimap))
+
+    def worst(self) -> tuple[Case, ...]:
+        """The images with the largest share of errors, the worst first."""
+        return tuple(case for *_, case in sorted(self._worst, key=lambda entry: entry[:2], reverse=True))
 
 
 def _chosen(samples: list[Sample], limit: int | None) -> list[Sample]:
     if limit is None or limit >= len(samples):
         return samples
     return [samples[k] for k in np.linspace(0, len(samples) - 1, limit).round().astype(int)]
-
-
-def _bands(benchmark: Benchmark, model: Model) -> list[int]:
-    missing = [band for band in model.card.bands if band not in benchmark.bands]
-    if missing:
-        raise EvaluationError(
-            f"Model {model.card.name} needs {', '.join(missing)}; {benchmark.title} has "
-            f"{', '.join(benchmark.bands)}. Take a model for these bands."
-        )
-    return [benchmark.bands.index(band) for band in model.card.bands]
 
 
 def _classes(benchmark: Benchmark, model: Model, crosswalk: Crosswalk) -> NDArray[np.int32]:
@@ -139,41 +242,19 @@ def _classes(benchmark: Benchmark, model: Model, crosswalk: Crosswalk) -> NDArra
     return table_of(benchmark.legend.values, {v: by_name[n] for v, n in names.items() if n in by_name})
 
 
-def _refuse_apart(sample: Sample, pixels: Pixels, labels: NDArray[np.uint8]) -> None:
-    if pixels.shape[1:] != labels.shape:
-        raise EvaluationError(
-            f"Image {sample.id} has {pixels.shape[2]} x {pixels.shape[1]} pixels, its labels "
-            f"{labels.shape[1]} x {labels.shape[0]}. The data set is damaged: get it again."
-        )
+def _title(task: Task, benchmark: Benchmark) -> str:
+    what = task.prediction.name if task.prediction is not None else create_model(task.model).card.name
+    return f"{what} on {benchmark.title}, {task.split or benchmark.splits[0]}"
 
 
-def _image(pixels: Pixels, benchmark: Benchmark, model: Model) -> xr.DataArray:
-    size = benchmark.gsd_m or 1.0
-    plane = GeoBox(pixels.shape[1:], Affine.scale(size, -size), "EPSG:6933")
-    coords = {**xr_coords(plane), "band": list(model.card.bands)}
-    return xr.DataArray(pixels.astype(np.float32), dims=("band", "y", "x"), coords=coords)
-
-
-def _keep_worst(worst: list[tuple[float, int, Case]], case: Case, number: int) -> None:
-    heapq.heappush(worst, (case.share_wrong, -number, case))
-    if len(worst) > N_WORST:
-        heapq.heappop(worst)
-
-
-def _notes(benchmark: Benchmark, samples: list[Sample], task: Task) -> list[str]:
+def _notes(task: Task, benchmark: Benchmark, samples: Sequence[Sample]) -> list[str]:
     notes = [f"{len(samples):,} images{' (a part of the split: --limit)' if task.limit else ''}."]
-    return notes + ([benchmark.scoring] if benchmark.scoring else [])
-
-
-def _efficiency(model: Model, seconds: list[float], n_pixels: int) -> Efficiency:
-    return Efficiency(
-        parameters=n_parameters(model),
-        flops_per_pixel=flops_per_pixel(model),
-        latency_median_s=float(np.median(seconds)),
-        latency_p95_s=float(np.percentile(seconds, 95)),
-        pixels_per_s=n_pixels / sum(seconds),
-        peak_memory_mb=_peak_mb(),
-    )
+    if benchmark.scoring:
+        notes.append(benchmark.scoring)
+    if task.boundary is not None:
+        of = "" if task.boundary.unit != "%" else " of an image's diagonal"
+        notes.append(f"Boundary IoU and trimap IoU look {task.boundary}{of} far from boundaries.")
+    return notes
 
 
 def _peak_mb() -> float:

@@ -25,6 +25,9 @@ BoundaryCounts = NDArray[np.int64]
 stacked in front: (place, class, 3)."""
 Slices = tuple[slice, slice]
 
+Places = NDArray[np.integer]
+"""(y, x) number of the place that a pixel belongs to; below 0 for none, which is not counted."""
+
 _BLANK = -1
 _ABOVE_ALL = np.iinfo(np.int16).max
 
@@ -60,8 +63,19 @@ def halo_tiles(shape: tuple[int, int], *, size: int, halo: int) -> Iterator[Tile
     height, width = shape
     for row in range(0, height, size):
         for col in range(0, width, size):
-            core = Window(col, row, min(size, width - col), min(size, height - row))
-            yield Tile(core=core, window=_clipped(_grown(core, halo), shape))
+            yield with_halo(
+                Window(col, row, min(size, width - col), min(size, height - row)), shape, halo=halo
+            )
+
+
+def with_halo(core: Window, shape: tuple[int, int], *, halo: int) -> Tile:
+    """A core of a raster of (height, width) with a halo that ends where the raster ends."""
+    return Tile(core=core, window=_clipped(_grown(core, halo), shape))
+
+
+def core_of(tile: Tile) -> tuple[slice, slice]:
+    """(rows, columns) of the core in an array of the tile's window."""
+    return _slices(tile.core, tile.window)
 
 
 def count_boundary(
@@ -72,6 +86,8 @@ def count_boundary(
     distance: int,
     tile: Tile | None = None,
     shape: tuple[int, int] | None = None,
+    places: Places | None = None,
+    n_places: int = 1,
 ) -> BoundaryCounts:
     """Counts of boundary IoU (Cheng et al. 2021, CVPR), of a raster or of the core of one tile.
 
@@ -86,6 +102,9 @@ def count_boundary(
         distance: pixels, 1 or more: :func:`boundary_distance` or :func:`distance_in_pixels`.
         tile: the arrays are its window, the counts those of its core; None for the whole raster.
         shape: (height, width) of the raster; needed with ``tile``.
+        places: of the core, or of the whole raster; the counts are then (place, class, 3). A place's edge
+            is no boundary.
+        n_places: how many there are.
 
     Raises:
         EvaluationError: the shapes do not fit, or the tile's halo is narrower than ``distance``.
@@ -102,8 +121,9 @@ def count_boundary(
     of_reference = np.where(_near_other(truth, distance), truth, _BLANK)[core]
     of_prediction = np.where(_near_other(predicted, distance), predicted, _BLANK)[core]
     of_both = np.where(of_reference == of_prediction, of_reference, _BLANK)
-    columns = [_histogram(codes, n_classes) for codes in (of_both, of_reference, of_prediction)]
-    return np.stack(columns, axis=1)
+    three = (of_both, of_reference, of_prediction)
+    counts = np.stack([_histogram(codes, n_classes, places, n_places) for codes in three], axis=-1)
+    return counts[0] if places is None else counts
 
 
 def boundary_iou(counts: BoundaryCounts) -> Floats:
@@ -120,6 +140,8 @@ def count_trimap(
     is_ignored_other: bool = True,
     tile: Tile | None = None,
     shape: tuple[int, int] | None = None,
+    places: Places | None = None,
+    n_places: int = 1,
 ) -> Counts:
     """The confusion matrix of the pixels near a boundary of the reference, the trimap (Kohli et al. 2009;
     Chen et al. 2018, DeepLab). Trimap IoU is :func:`geoseg.evaluation.metrics.iou` of it.
@@ -136,6 +158,8 @@ def count_trimap(
             False where it is only the end of what is known.
         tile: see :func:`count_boundary`.
         shape: see :func:`count_boundary`.
+        places: see :func:`count_boundary`; the matrices are then (place, class, class + 1).
+        n_places: see :func:`count_boundary`.
 
     Raises:
         EvaluationError: see :func:`count_boundary`.
@@ -151,7 +175,14 @@ def count_trimap(
     regions = np.where(truth == _BLANK, np.int16(n_classes), truth) if is_ignored_other else truth
     band = _near_other(regions, distance, is_blank_other=False)
     compared = np.where(band & (truth != _BLANK), truth.astype(np.int32), IGNORED)
-    return count(compared[core], predicted[core], n_classes=n_classes)
+    compared, predicted = compared[core], predicted[core]
+    if places is None:
+        return count(compared, predicted, n_classes=n_classes)
+    counts: Counts = np.zeros((n_places, n_classes, n_classes + 1), np.int64)
+    for place in np.unique(places[places >= 0]):
+        there = places == place
+        counts[place] = count(compared[there], predicted[there], n_classes=n_classes)
+    return counts
 
 
 def _place(
@@ -247,6 +278,11 @@ def _extreme(extreme: np.ufunc, codes: Codes, distance: int, outside: int) -> Co
     return values
 
 
-def _histogram(codes: Codes, n_classes: int) -> NDArray[np.int64]:
-    """How many pixels each class has; -1 and ``n_classes`` are none."""
-    return np.bincount(codes.ravel().astype(np.int64) + 1, minlength=n_classes + 2)[1 : n_classes + 1]
+def _histogram(codes: Codes, n_classes: int, places: Places | None, n_places: int) -> NDArray[np.int64]:
+    """(place, class) pixels; -1 and ``n_classes`` are no class."""
+    flat = codes.ravel().astype(np.int64) + 1
+    if places is not None:
+        is_there = places.ravel() >= 0
+        flat = flat[is_there] + places.ravel()[is_there].astype(np.int64) * (n_classes + 2)
+    counts = np.bincount(flat, minlength=n_places * (n_classes + 2)).reshape(n_places, n_classes + 2)
+    return counts[:, 1 : n_classes + 1]

@@ -2,7 +2,6 @@
 
 import colorsys
 import re
-import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from rasterio.vrt import WarpedVRT
 
 from geoseg.aoi import to_degrees
 from geoseg.errors import EvaluationError
-from geoseg.evaluation.maps import IGNORE, legend_of
+from geoseg.evaluation.maps import IGNORE, legend_of, read_crosswalk
 from geoseg.legend import CLASS_NODATA, LegendClass
 from geoseg.registry import did_you_mean
 
@@ -56,13 +55,7 @@ class ChangeCrosswalk(BaseModel):
         Raises:
             EvaluationError: there is no such file, or it is no crosswalk.
         """
-        try:
-            return cls(**tomllib.loads(path.read_text("utf-8")))
-        except (OSError, ValueError) as error:
-            raise EvaluationError(
-                f"{path} is no crosswalk ({' '.join(str(error).split())[:200]}). Give a TOML file with "
-                'tables [before] and [after] of lines such as "dense forest" = "forest".'
-            ) from None
+        return read_crosswalk(path, cls, example='"dense forest" = "forest"')
 
 
 @dataclass(frozen=True)

@@ -62,8 +62,7 @@ def samples_of(
     """
     if not pairs:
         raise missing(root, what, *origin)
-    _refuse_lacking(root, origin, [pair.image for pair in pairs])
-    _refuse_lacking(root, origin, [pair.labels for pair in pairs if pair.labels is not None])
+    _refuse_lacking(root, origin, pairs)
     return [
         Sample(
             id=pair.id,
@@ -75,14 +74,18 @@ def samples_of(
     ]
 
 
-def _refuse_lacking(root: Path, origin: Origin, files: Sequence[Path]) -> None:
-    folders = {file.parent for file in files}
+def _refuse_lacking(root: Path, origin: Origin, pairs: Sequence[Pair]) -> None:
+    images = [pair.image for pair in pairs]
+    labels = [pair.labels for pair in pairs if pair.labels is not None]
+    folders = {file.parent for file in (*images, *labels)}
     there = {path for folder in folders if folder.is_dir() for path in folder.iterdir()}
-    lacking = [file for file in files if file not in there]
-    if lacking:
-        first = lacking[0].relative_to(root).as_posix()
-        what = f"{len(lacking):,} of {len(files):,} files (first: {first})" if len(files) > 1 else first
-        raise missing(root, what, *origin)
+    n_images, n_labels = (sum(file in there for file in files) for files in (images, labels))
+    for files in (images, labels):
+        lacking = [file for file in files if file not in there]
+        if lacking:
+            first = lacking[0].relative_to(root).as_posix()
+            what = f"{len(lacking):,} of {len(files):,} files (first: {first})" if len(files) > 1 else first
+            raise missing(root, what, *origin, n_images=n_images, n_labels=n_labels)
 
 
 def read_bands(path: Path, window: Window | None = None) -> Pixels:

@@ -4,7 +4,7 @@ import json
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from xml.etree import ElementTree
 
 import rasterio
@@ -14,6 +14,8 @@ from rasterio.errors import RasterioError
 from geoseg.errors import EvaluationError
 from geoseg.legend import Legend, LegendClass
 from geoseg.registry import did_you_mean
+
+Model = TypeVar("Model", bound=BaseModel)
 
 IGNORE = "ignore"
 """In a crosswalk: what has this name is not compared."""
@@ -41,13 +43,28 @@ class Crosswalk(BaseModel):
         Raises:
             EvaluationError: there is no such file, or it is no crosswalk.
         """
-        try:
-            return cls(**tomllib.loads(path.read_text("utf-8")))
-        except (OSError, ValueError, ValidationError) as error:
-            raise EvaluationError(
-                f"{path} is no crosswalk ({_short(error)}). Give a TOML file with a table [reference] of "
-                'lines such as "10" = "tree", and if need be one [prediction].'
-            ) from None
+        return read_crosswalk(path, cls, example='"10" = "tree"')
+
+
+def read_crosswalk(path: Path, kind: type[Model], *, example: str) -> Model:
+    """What a TOML file says, as a crosswalk of that kind.
+
+    Args:
+        path: the file.
+        kind: its fields are the tables that the file may have.
+        example: a line of a table, for the message.
+
+    Raises:
+        EvaluationError: there is no such file, or it is no crosswalk.
+    """
+    try:
+        return kind(**tomllib.loads(path.read_text("utf-8")))
+    except (OSError, ValueError) as error:
+        tables = " and ".join(f"[{table}]" for table in kind.model_fields)
+        raise EvaluationError(
+            f"{path} is no crosswalk ({_short(error)}). Give a TOML file with tables {tables} of lines such "
+            f"as {example}; one of them may do."
+        ) from None
 
 
 def legend_of(path: Path, given: Path | None = None) -> Legend:

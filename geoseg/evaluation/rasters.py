@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import geopandas as gpd
@@ -11,34 +11,35 @@ import rasterio
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from rasterio.errors import RasterioError
-from rasterio.features import rasterize
 from rasterio.io import DatasetReader
 from rasterio.windows import Window
 
 from geoseg.errors import EvaluationError
+from geoseg.evaluation.boundary import core_of, with_halo
+from geoseg.evaluation.boundary_width import BoundaryWidth
 from geoseg.evaluation.confidence.reliability import MapReliability
-from geoseg.evaluation.confusion import IGNORED, Counts, count, table_of
+from geoseg.evaluation.confusion import IGNORED, table_of
 from geoseg.evaluation.maps import Crosswalk, legend_of, shared_legend
+from geoseg.evaluation.objects.polygons import SPACENET_IOU
 from geoseg.evaluation.points import count_points, read_points
 from geoseg.evaluation.references import (
     VECTORS,
+    PlacesOf,
     Reference,
     raster_reference,
-    read_features,
     vector_reference,
 )
 from geoseg.evaluation.scores import Case, Evaluation, scores_of
-from geoseg.grid.geobox import window_geobox
+from geoseg.evaluation.tally import CELL, MapTally, summed
 from geoseg.legend import CLASS_NODATA, Legend
 
 BLOCK = 2048
 """Side of what is compared at a time, pixels."""
 _CACHE_MB = 128
 """For blocks of the files; GDAL's own limit, a share of all memory, fills up on large rasters."""
-CELL = 32
-"""Side of a cell of the map of errors, pixels; ``BLOCK`` is a multiple."""
 TILE = 256
 """Side of the tiles that are shown, pixels; a multiple of ``CELL``."""
+_N_WORST = 6
 
 
 @dataclass(frozen=True)
@@ -46,14 +47,14 @@ class Request:
     """What is compared with what."""
 
     prediction: Path
-    """A class map: uint8, 255 = nodata."""
+    """A class map: uint8, 255 = nodata. What else it may be, see :mod:`geoseg.evaluation.files`."""
     reference: Path
     """A class raster, polygons, or points (CSV or vector), in any CRS."""
     legend: Path | None = None
     """See :func:`geoseg.evaluation.maps.legend_of`."""
     crosswalk: Crosswalk = field(default_factory=Crosswalk)
     class_field: str | None = None
-    """Attribute of a vector reference, or column of a CSV, that says the class."""
+    """Attribute of a vector file, or column of a CSV, that says the class."""
     crs: str | None = None
     """Of a CSV's x and y; None for degrees."""
     places: Path | None = None
@@ -62,10 +63,14 @@ class Request:
     """What the places are called; None for their numbers."""
     nodata_is_wrong: bool = False
     """Count pixels for which the map has no class as wrong, instead of leaving them out."""
+    boundary: BoundaryWidth | None = None
+    """How wide boundaries are for boundary IoU and trimap IoU; None to leave those out."""
+    iou: tuple[float, ...] = (SPACENET_IOU,)
+    """Of polygons against polygons: from which IoU on an object is found."""
 
 
 def score(request: Request) -> Evaluation:
-    """Compare a class map with its reference.
+    """Compare a class map with its reference, and keep the tiles with the most errors.
 
     A map is often cut to an area, so pixels where it has no class are left out unless the request counts
     them as wrong. A confidence.tif beside the map is checked as well: does it say how often the map is right?
@@ -74,41 +79,37 @@ def score(request: Request) -> Evaluation:
         EvaluationError: the files cannot be read, lie apart, or their classes do not fit.
     """
     with _opened(request) as (source, legend, table), ExitStack() as stack:
-        if _is_points(request.reference):
-            return _score_points(request, source, legend, table)
-        reference = stack.enter_context(_reference(request, GeoBox.from_rio(source), legend))
+        features = _features(request)
+        if features is not None and features.geom_type.isin(["Point", "MultiPoint"]).all():
+            return _score_points(request, features, source, legend, table)
+        reference = stack.enter_context(_reference(request, features, GeoBox.from_rio(source), legend))
         confidence = _confidence(request.prediction, source, stack)
-        return _score(request, source, reference, confidence, legend, table)
+        evaluation = _score(request, source, reference, confidence, legend, table)
+        return replace(evaluation, cases=_worst_tiles(request, evaluation, source, reference, table))
 
 
-def worst_tiles(request: Request, evaluation: Evaluation, *, n: int = 6) -> list[Case]:
-    """The tiles with the most errors, most first; none where there are no errors, or points were compared."""
+def _worst_tiles(
+    request: Request,
+    evaluation: Evaluation,
+    source: DatasetReader,
+    reference: Reference,
+    table: NDArray[np.int32],
+) -> tuple[Case, ...]:
+    """The tiles with the most errors, most first; none where there are no errors."""
     wrong = summed(evaluation.wrong, TILE // CELL)
     compared = summed(evaluation.compared, TILE // CELL)
-    order = [np.unravel_index(k, wrong.shape) for k in np.argsort(-wrong, axis=None, kind="stable")[:n]]
-    chosen = [(int(row), int(col)) for row, col in order if wrong[row, col]]
-    if not chosen:
-        return []
+    order = np.argsort(-wrong, axis=None, kind="stable")[:_N_WORST]
     cases = []
-    with _opened(request) as (source, legend, table), ExitStack() as stack:
-        reference = stack.enter_context(_reference(request, GeoBox.from_rio(source), legend))
-        for row, col in chosen:
-            top, left = row * TILE, col * TILE
-            window = Window(left, top, min(TILE, source.width - left), min(TILE, source.height - top))
-            stored, expected = source.read(1, window=window), reference.read(window)
-            share = float(wrong[row, col] / compared[row, col])
-            shown = _compared(request, stored, expected)
-            cases.append(Case(f"row {top}, column {left}", share, table[stored], shown))
-    return cases
-
-
-def summed(cells: NDArray[np.int64], n: int) -> NDArray[np.int64]:
-    """Sums over squares of ``n`` cells."""
-    if not cells.size:
-        return cells
-    rows, cols = (np.arange(0, size, n) for size in cells.shape)
-    sums: NDArray[np.int64] = np.add.reduceat(np.add.reduceat(cells, rows, axis=0), cols, axis=1)
-    return sums
+    for row, col in (map(int, np.unravel_index(k, wrong.shape)) for k in order):
+        if not wrong[row, col]:
+            break
+        top, left = row * TILE, col * TILE
+        window = Window(left, top, min(TILE, source.width - left), min(TILE, source.height - top))
+        stored, expected = source.read(1, window=window), reference.read(window)
+        share = float(wrong[row, col] / compared[row, col])
+        shown = _compared(request, stored, expected)
+        cases.append(Case(f"row {top}, column {left}", share, table[stored], shown))
+    return tuple(cases)
 
 
 def _compared(request: Request, stored: NDArray[np.uint8], expected: NDArray[np.int32]) -> NDArray[np.int32]:
@@ -144,53 +145,54 @@ def _score(
     table: NDArray[np.int32],
 ) -> Evaluation:
     grid = GeoBox.from_rio(source)
-    place_of = _Places(request, grid)
-    n_classes = len(legend.classes)
-    counts: Counts = np.zeros((len(place_of.names), n_classes, n_classes + 1), np.int64)
-    cells = (-(-source.height // CELL), -(-source.width // CELL))
-    wrong, compared = np.zeros(cells, np.int64), np.zeros(cells, np.int64)
+    places = None
+    if request.places is not None:
+        places = PlacesOf(request.places, crs=str(grid.crs), field=request.place_field)
+    tally = MapTally(grid, len(legend.classes), places=places, boundary=request.boundary)
     left_out, reliability = 0, MapReliability()
     for window in windows_of(source.height, source.width):
-        stored = source.read(1, window=window)
+        tile = with_halo(window, source.shape, halo=tally.halo)
+        around, core = source.read(1, window=tile.window), core_of(tile)
+        stored = around[core]
         if not request.nodata_is_wrong and (stored == CLASS_NODATA).all():
             continue
-        found = table[stored]
-        expected = _compared(request, stored, reference.read(window))
-        places = place_of.read(window)
-        for place in np.unique(places[places >= 0]) if places is not None else (0,):
-            there = expected if places is None else np.where(places == place, expected, IGNORED)
-            counts[place] += count(there, found, n_classes=n_classes)
+        found = table[around]
+        expected = _compared(request, around, reference.read(tile.window))
+        tally.feed(tile, found, expected)
+        found, expected = found[core], expected[core]
         is_compared = expected != IGNORED
         left_out += int((~is_compared & (stored != CLASS_NODATA)).sum())
-        at = (slice(window.row_off // CELL, None), slice(window.col_off // CELL, None))
-        _add_cells(wrong[at], is_compared & (found != expected))
-        _add_cells(compared[at], is_compared)
         if confidence is not None:
             is_scored = is_compared & (stored != CLASS_NODATA)
             sure = confidence.read(1, window=window)[is_scored]
             reliability.feed(sure, found[is_scored], expected[is_scored])
-    if not counts.sum():
+    if not tally.counts.sum():
         raise EvaluationError(
             f"Not one pixel of {request.prediction.name} has a reference in {request.reference.name}. "
             "Check that they are of the same place, and what the crosswalk ignores."
         )
     scores = scores_of(
-        counts,
+        tally.counts,
         legend,
         title=f"{request.prediction.name} against {request.reference.name}",
-        places=place_of.names if request.places else (),
+        places=places.names if places else (),
         left_out=left_out,
-        notes=reference.notes,
+        notes=(*reference.notes, *tally.notes),
+        outlines=tally.outlines,
         reliability=reliability.reliability() if confidence is not None else None,
     )
-    return Evaluation(scores, legend, wrong, compared)
+    return Evaluation(scores, tally.wrong, tally.compared)
 
 
 def _score_points(
-    request: Request, source: DatasetReader, legend: Legend, table: NDArray[np.int32]
+    request: Request,
+    points: gpd.GeoDataFrame,
+    source: DatasetReader,
+    legend: Legend,
+    table: NDArray[np.int32],
 ) -> Evaluation:
     counts, left_out, notes = count_points(
-        read_points(request.reference, crs=request.crs),
+        points,
         source,
         legend=legend,
         table=table,
@@ -198,9 +200,11 @@ def _score_points(
         field=request.class_field,
         label=request.reference.name,
     )
+    if request.boundary is not None:
+        notes = (*notes, "Points have no boundaries: --boundary says nothing here.")
     title = f"{request.prediction.name} against {request.reference.name}"
     scores = scores_of(counts, legend, title=title, left_out=left_out, notes=notes)
-    return Evaluation(scores, legend, unit="points")
+    return Evaluation(scores, unit="points")
 
 
 def windows_of(height: int, width: int, *, size: int = BLOCK) -> Iterator[Window]:
@@ -210,59 +214,26 @@ def windows_of(height: int, width: int, *, size: int = BLOCK) -> Iterator[Window
             yield Window(col, row, min(size, width - col), min(size, height - row))
 
 
-def _add_cells(cells: NDArray[np.int64], pixels: NDArray[np.bool_]) -> None:
-    """Count the True pixels of a block in the cells that it begins with."""
-    sums = summed(pixels.astype(np.int64), CELL)
-    cells[: sums.shape[0], : sums.shape[1]] += sums
-
-
-class _Places:
-    """Which place a pixel belongs to: one for all, or polygons by pixel centre."""
-
-    def __init__(self, request: Request, grid: GeoBox) -> None:
-        self._grid = grid
-        self._frame: gpd.GeoDataFrame | None = None
-        self.names = [request.prediction.name]
-        if request.places is not None:
-            self._frame = read_features(request.places).to_crs(str(grid.crs)).reset_index(drop=True)
-            field = request.place_field
-            if field is not None and field not in self._frame.columns:
-                columns = ", ".join(str(c) for c in self._frame.columns if c != self._frame.geometry.name)
-                raise EvaluationError(f"{request.places.name} has no field {field!r}. It has: {columns}.")
-            self.names = [str(v) for v in (self._frame[field] if field else self._frame.index)]
-
-    def read(self, window: Window) -> NDArray[np.int32] | None:
-        """(y, x) number of the place, -1 for none; None where there is one place for all."""
-        if self._frame is None:
-            return None
-        there = window_geobox(self._grid, window)
-        hits = self._frame.sindex.query(there.extent.geom)
-        if not len(hits):
-            return np.full((window.height, window.width), -1, np.int32)
-        shapes = zip(self._frame.geometry.to_numpy()[hits], hits.tolist(), strict=True)
-        burned: NDArray[np.int32] = rasterize(
-            shapes, out_shape=(window.height, window.width), transform=there.affine, fill=-1, dtype="int32"
-        )
-        return burned
-
-
-def _is_points(path: Path) -> bool:
-    if path.suffix.lower() == ".csv":
-        return True
-    if path.suffix.lower() not in VECTORS:
-        return False
-    return bool(read_features(path).geom_type.isin(["Point", "MultiPoint"]).all())
-
-
-def _reference(request: Request, grid: GeoBox, legend: Legend) -> AbstractContextManager[Reference]:
-    path, crosswalk = request.reference, request.crosswalk
+def _features(request: Request) -> gpd.GeoDataFrame | None:
+    """A vector reference, read once; None for a raster."""
+    path = request.reference
     if not path.exists():
         raise EvaluationError(f"There is no file {path}. Check the path.")
-    if path.suffix.lower() in VECTORS:
-        return nullcontext(
-            vector_reference(path, grid=grid, legend=legend, crosswalk=crosswalk, field=request.class_field)
+    is_vector = path.suffix.lower() in (*VECTORS, ".csv")
+    return read_points(path, crs=request.crs) if is_vector else None
+
+
+def _reference(
+    request: Request, features: gpd.GeoDataFrame | None, grid: GeoBox, legend: Legend
+) -> AbstractContextManager[Reference]:
+    path, crosswalk, field = request.reference, request.crosswalk, request.class_field
+    if features is None:
+        return raster_reference(path, grid=grid, legend=legend, crosswalk=crosswalk)
+    return nullcontext(
+        vector_reference(
+            features, label=path.name, grid=grid, legend=legend, crosswalk=crosswalk, field=field
         )
-    return raster_reference(path, grid=grid, legend=legend, crosswalk=crosswalk)
+    )
 
 
 def _refuse_no_map(source: DatasetReader, path: Path) -> None:

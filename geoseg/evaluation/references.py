@@ -7,6 +7,7 @@ from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
+import pandas as pd
 import pyogrio
 import rasterio
 from numpy.typing import NDArray
@@ -147,30 +148,36 @@ def _raster_reader(
 
 
 def vector_reference(
-    path: Path, *, grid: GeoBox, legend: Legend, crosswalk: Crosswalk, field: str | None = None
+    features: gpd.GeoDataFrame,
+    *,
+    label: str,
+    grid: GeoBox,
+    legend: Legend,
+    crosswalk: Crosswalk,
+    field: str | None = None,
 ) -> Reference:
     """Polygons with a class each; a pixel belongs to the one that holds its centre, the later one of two.
 
     Args:
-        path: any vector file with polygons.
+        features: polygons with a CRS; what else there is, is left out.
+        label: what messages call them.
         grid: of the map.
         legend: the classes that are compared.
         crosswalk: from the field's values to them.
         field: which attribute says the class; None for the one with a usual name.
 
     Raises:
-        EvaluationError: it cannot be read, lies elsewhere, or a class is unknown.
+        EvaluationError: there are no polygons, or a class is unknown.
     """
-    found = read_features(path)
-    frame, values = classes_of(found, label=path.name, legend=legend, crosswalk=crosswalk, field=field)
+    frame, values = classes_of(features, label=label, legend=legend, crosswalk=crosswalk, field=field)
     frame = frame.to_crs(str(grid.crs))
-    is_area = frame.geom_type.isin(["Polygon", "MultiPolygon"]).to_numpy()
+    is_area = is_polygon(frame)
     if not is_area.any():
-        raise EvaluationError(f"{path} has no polygons within the map. Check its CRS and place.")
+        raise EvaluationError(f"{label} has no polygons with a class that is compared. Check what it holds.")
     frame, values = frame[is_area], values[is_area]
-    notes = [f"{len(frame):,} polygons of {path.name} were burned by pixel centre."]
+    notes = [f"{len(frame):,} polygons of {label} were burned by pixel centre."]
     if not is_area.all():
-        notes.append(f"{(~is_area).sum():,} features of {path.name} are no polygons, left out.")
+        notes.append(f"{(~is_area).sum():,} features of {label} are no polygons, left out.")
     index = frame.sindex
     shapes = frame.geometry.to_numpy()
 
@@ -218,6 +225,61 @@ def read_features(path: Path) -> gpd.GeoDataFrame:
     return frame
 
 
+def is_polygon(frame: gpd.GeoDataFrame) -> NDArray[np.bool_]:
+    """(feature,) whether it has an area."""
+    found: NDArray[np.bool_] = frame.geom_type.isin(["Polygon", "MultiPolygon"]).to_numpy()
+    return found
+
+
+def usual_field(frame: gpd.GeoDataFrame) -> str | None:
+    """The attribute with a usual name for classes; None where there is none."""
+    return next((name for name in _FIELDS if name in frame.columns), None)
+
+
+def names_of(frame: gpd.GeoDataFrame, field: str) -> pd.Series:
+    """A field's values as text, whole numbers without a point."""
+    return frame[field].map(lambda v: str(int(v)) if isinstance(v, float) and v.is_integer() else str(v))
+
+
+class PlacesOf:
+    """Polygons that are scored one by one: their names, and which of them holds a pixel or a point."""
+
+    def __init__(self, path: Path, *, crs: str, field: str | None = None) -> None:
+        """Places of a vector file.
+
+        Args:
+            path: polygons.
+            crs: of what is placed.
+            field: the attribute that names them; None for their numbers.
+
+        Raises:
+            EvaluationError: it cannot be read, or has no such field.
+        """
+        self._frame = read_features(path).to_crs(crs).reset_index(drop=True)
+        if field is not None and field not in self._frame.columns:
+            columns = ", ".join(str(c) for c in self._frame.columns if c != self._frame.geometry.name)
+            raise EvaluationError(f"{path.name} has no field {field!r}. It has: {columns}.")
+        self.names = [str(v) for v in (self._frame[field] if field else self._frame.index)]
+
+    def burn(self, there: GeoBox) -> NDArray[np.int32]:
+        """(y, x) number of the place that holds a pixel's centre, the later one of two; -1 for none."""
+        hits = np.sort(self._frame.sindex.query(there.extent.geom))
+        if not len(hits):
+            return np.full(there.shape, -1, np.int32)
+        shapes = zip(self._frame.geometry.to_numpy()[hits], hits.tolist(), strict=True)
+        burned: NDArray[np.int32] = rasterize(
+            shapes, out_shape=there.shape, transform=there.affine, fill=-1, dtype="int32"
+        )
+        return burned
+
+    def at(self, points: gpd.GeoSeries) -> NDArray[np.int32]:
+        """(point,) number of the place that holds it, the later one of two; -1 for none."""
+        point, place = self._frame.sindex.query(points, predicate="intersects")
+        found = np.full(len(points), -1, np.int32)
+        np.maximum.at(found, point, place.astype(np.int32))
+        return found
+
+
 def classes_of(
     frame: gpd.GeoDataFrame, *, label: str, legend: Legend, crosswalk: Crosswalk, field: str | None
 ) -> tuple[gpd.GeoDataFrame, NDArray[np.int32]]:
@@ -228,7 +290,7 @@ def classes_of(
     """
     name = _field_of(frame, field, label)
     frame = frame[frame.geometry.notna() & frame[name].notna()]
-    texts = frame[name].map(lambda v: str(int(v)) if isinstance(v, float) and v.is_integer() else str(v))
+    texts = names_of(frame, name)
     known = {c.name: c.name for c in legend.classes} | {str(c.value): c.name for c in legend.classes}
     kinds = sorted(texts.unique())
     named = {n: kind if crosswalk.reference else known.get(kind, kind) for n, kind in enumerate(kinds)}
@@ -244,11 +306,7 @@ def _field_of(frame: gpd.GeoDataFrame, field: str | None, label: str) -> str:
     columns = [str(c) for c in frame.columns if c != frame.geometry.name]
     if field is not None and field not in columns:
         raise EvaluationError(f"{label} has no field {field!r}. It has: {', '.join(columns) or 'none'}.")
-    usual = (
-        field
-        or next((f for f in _FIELDS if f in columns), None)
-        or (columns[0] if len(columns) == 1 else None)
-    )
+    usual = field or usual_field(frame) or (columns[0] if len(columns) == 1 else None)
     if usual is None:
         raise EvaluationError(
             f"Which field of {label} says the class? Give --field, one of: {', '.join(columns) or 'none'}."

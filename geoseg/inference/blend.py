@@ -1,4 +1,4 @@
-"""Overlapping tiles to one row of probabilities after another, with memory for a single row."""
+"""Overlapping tiles to one row of layers after another, with memory for a single row."""
 
 from collections.abc import Iterator
 
@@ -17,21 +17,21 @@ class RowBlender:
     Sums are made in the same order for every window, so that a pixel's sum does not depend on the window.
     """
 
-    def __init__(self, window: Window, *, n_classes: int, size: int, halo: int) -> None:
+    def __init__(self, window: Window, *, n_layers: int, size: int, halo: int) -> None:
         self._window = window
         self._weights = taper2d(size, halo)
         self._halo = halo
         self._top = window.row_off
-        self._sums = np.zeros((n_classes, 0, window.width), np.float32)  # (class, y, x)
+        self._sums = np.zeros((n_layers, 0, window.width), np.float32)  # (layer, y, x)
 
     def feed(
         self, tiles: list[Tile], probs: Iterator[NDArray[np.float32] | None]
     ) -> tuple[int, NDArray[np.float32]]:
-        """Add one row of tiles; returns the first row (of the geobox) and the probabilities that are final.
+        """Add one row of tiles; returns the first row (of the geobox) and the layers that are final.
 
         Args:
             tiles: neighbours from left to right.
-            probs: for each tile (class, size, size), or None where nothing was predicted.
+            probs: for each tile (layer, size, size), or None where nothing was predicted.
         """
         window = self._window
         end = min(tiles[0].window.row_off + tiles[0].window.height, window.row_off + window.height)

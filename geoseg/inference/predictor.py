@@ -1,9 +1,8 @@
 """Pixels to classes: tile by tile on one lattice, row by row in memory."""
 
-import copy
 import time
 from collections.abc import Callable, Iterator
-from itertools import chain
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -12,16 +11,16 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from odc.geo.xr import xr_coords
 from rasterio.windows import Window
-from torch import nn
 
-from geoseg.errors import ModelError, RecipeError
-from geoseg.grid.geobox import window_geobox
+from geoseg.errors import ModelError
+from geoseg.grid.geobox import lattice_origin, window_geobox
 from geoseg.grid.tiling import Tile, TilePlan
 from geoseg.inference.blend import RowBlender
-from geoseg.legend import CLASS_NODATA, CONFIDENCE_NODATA, CONFIDENCE_SCALE
-from geoseg.models.zoo import Model, normalise
+from geoseg.inference.runner import Inference, Pixels, Runner
+from geoseg.inference.uncertainty import layers_of, stored_layers
+from geoseg.legend import CONFIDENCE_NODATA
+from geoseg.models.zoo import Model
 
-Pixels = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 READ_THREADS = 4
 """Chunks of a lazy image that are read at a time."""
@@ -34,92 +33,92 @@ def predict(
     plan: TilePlan | None = None,
     window: Window | None = None,
     mask: Mask | None = None,
-    batch_size: int = 1,
-    device: str = "cpu",
+    how: Inference = Inference(),
     on_rows: Callable[[int], None] | None = None,
 ) -> xr.Dataset:
     """The class of every pixel, and how sure the model is.
 
     Tiles overlap by two halos; there their probabilities are blended by tapers that sum to 1, then the
-    largest wins. A batch changes the last bits of what a network says of a tile, so where two classes are all
-    but equally probable the size of batches may decide. On the CPU tiles are therefore run one at a time
-    whatever ``batch_size`` says, which is as fast: results there are the same to the byte.
+    largest wins. Results on the CPU are the same to the byte whatever the batch, and however the area is cut.
 
     Args:
         image: (band, y, x) float32 reflectance in the order of the card's bands, NaN = nodata; in memory or
             Dask-backed, in which case it is computed strip by strip, top to bottom.
-        model: from :func:`geoseg.models.zoo.create_model`.
+        model: from :func:`geoseg.models.zoo.create_model`. Where it has a calibration, probabilities are
+            calibrated before the largest is taken.
         plan: None for the card's tile size and halo on the image's own grid. Its geobox is the one
             that ``window`` counts pixels of; ``image`` must hold the pixels that the plan's tiles read
             (``plan.hull(window)``); what lies outside ``image`` counts as nodata.
         window: what to predict, in pixels of the plan's geobox; None for all of it.
         mask: (y, x) of the window, True where a prediction is wanted; None for everywhere. Tiles without a
             wanted pixel are not run.
-        batch_size: tiles per step on a GPU.
-        device: a torch device, such as ``cpu`` or ``cuda``; ``auto`` is a GPU where there is one. A network
-            that lies elsewhere is copied there; the one in ``model`` stays as it is.
+        how: batches, device, test-time augmentation, and which layers are added. A network that lies on
+            another device is copied there; the one in ``model`` stays as it is.
         on_rows: told the number of rows done after each row of tiles.
 
     Returns:
         ``class_id`` uint8 (y, x), 255 where any band is nodata or the mask is False; ``confidence`` uint8
-        (y, x), probability of the class in steps of 1/254, 255 = nodata. The attribute ``read_s`` is the
+        (y, x), probability of the class in steps of 1/254, 255 = nodata. With ``how.uncertainty`` also
+        ``entropy`` and ``epistemic``, 0..1 in the same steps, 1 being the most that the number of classes
+        allows; ``set_size``, the number of classes in the conformal set. The attribute ``read_s`` is the
         time that computing a lazy image took, seconds.
 
     Raises:
-        ModelError: the image's bands are not the card's, or the network's output has the wrong shape.
+        ModelError: the image's bands are not the card's, the network's output has the wrong shape, or the
+            model cannot say what was asked for.
     """
-    card = model.card
-    if list(image.band.values) != list(card.bands):
-        raise ModelError(
-            f"Model {card.name} takes bands {', '.join(card.bands)}; "
-            f"the image has {', '.join(map(str, image.band.values))}."
-        )
-    plan = plan or TilePlan(image.odc.geobox, card.tile_size, card.halo)
-    window = window or Window(0, 0, plan.geobox.shape.x, plan.geobox.shape.y)
-    wanted = np.ones((window.height, window.width), bool) if mask is None else mask
-    class_id = np.full((window.height, window.width), CLASS_NODATA, np.uint8)
-    confidence = np.full((window.height, window.width), CONFIDENCE_NODATA, np.uint8)
-    strips = _Strips(image, plan.geobox)
-    blender = RowBlender(window, n_classes=len(card.legend.classes), size=plan.size, halo=plan.halo)
-    values = np.array(card.legend.values, np.uint8)
-    place = device_of(device)
-    runner = _Runner(model, place, _n_at_a_time(place, batch_size))
-    with torch.inference_mode():
-        for tiles in plan.rows(window):
-            inputs = (strips.take(t.window) if _is_wanted(t, window, wanted) else None for t in tiles)
-            first, probs = blender.feed(tiles, runner.run(inputs))
-            rows = slice(first - window.row_off, first - window.row_off + probs.shape[1])
-            if wanted[rows].any():
-                valid = wanted[rows] & strips.is_valid(first, probs.shape[1], window)
-                class_id[rows][valid], confidence[rows][valid] = _decide(probs[:, valid], values)
-            if on_rows:
-                on_rows(probs.shape[1])
-    grid = window_geobox(plan.geobox, window)
-    coords = xr_coords(grid)
+    rows = _Rows(image, model, plan, window, mask, how)
+    shape, n_classes = (rows.window.height, rows.window.width), len(model.card.legend.classes)
+    layers = {name: np.full(shape, CONFIDENCE_NODATA, np.uint8) for name in layers_of(how.uncertainty)}
+    values = np.array(model.card.legend.values, np.uint8)
+    for at, found, valid in rows.run():
+        if valid.any():
+            probs = found[:n_classes, valid]  # (class, n)
+            if model.calibration is not None:
+                probs = model.calibration.probs(probs.T).T
+            epistemic = found[n_classes][valid] if len(found) > n_classes else None
+            layers["class_id"][at][valid] = values[probs.argmax(axis=0)]
+            stored = stored_layers(probs, epistemic, layers=list(layers), calibration=model.calibration)
+            for name, share in stored.items():
+                layers[name][at][valid] = share
+        if on_rows:
+            on_rows(found.shape[1])
+    grid = window_geobox(rows.plan.geobox, rows.window)
     return xr.Dataset(
-        {"class_id": (("y", "x"), class_id), "confidence": (("y", "x"), confidence)},
-        coords=coords,
-        attrs={"read_s": strips.seconds},
+        {name: (("y", "x"), layer) for name, layer in layers.items()},
+        coords=xr_coords(grid),
+        attrs={"read_s": rows.read_s},
     )
 
 
-def seconds_per_tile(model: Model, size: int) -> float:
+def predict_probs(image: xr.DataArray, *, model: Model, how: Inference = Inference()) -> Pixels:
+    """(class, y, x) probabilities as the model gives them, before any calibration; NaN where nodata.
+
+    Args:
+        image: see :func:`predict`.
+        model: see :func:`predict`.
+        how: see :func:`predict`; layers of uncertainty are not computed.
+
+    Raises:
+        ModelError: see :func:`predict`.
+    """
+    rows = _Rows(image, model, None, None, None, replace(how, uncertainty=()))
+    probs = np.full((len(model.card.legend.classes), *image.shape[1:]), np.nan, np.float32)
+    for at, found, valid in rows.run():
+        probs[:, at][:, valid] = found[:, valid]
+    return probs
+
+
+def seconds_per_tile(model: Model, size: int, how: Inference = Inference()) -> float:
     """Time that one tile takes on the CPU here, seconds: the better of two tries on zeros."""
     zeros = np.zeros((len(model.card.bands), size, size), np.float32)
-    runner, times = _Runner(model, torch.device("cpu"), 1), []
+    runner, times = Runner(model, replace(how, device="cpu")), []
     with torch.inference_mode():
         for _ in range(2):
             started = time.perf_counter()
-            list(runner.run(iter([zeros])))
+            list(runner.run(iter([(Window(0, 0, size, size), zeros)])))
             times.append(time.perf_counter() - started)
     return min(times)
-
-
-def _decide(probs: Pixels, values: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Class ids and stored confidences of (class, n) probabilities."""
-    winner = np.argmax(probs, axis=0)
-    top = np.take_along_axis(probs, winner[None], axis=0)[0]
-    return values[winner], np.rint(np.clip(top, 0, 1) / CONFIDENCE_SCALE).astype(np.uint8)
 
 
 def _is_wanted(tile: Tile, window: Window, wanted: Mask) -> bool:
@@ -131,70 +130,58 @@ def _is_wanted(tile: Tile, window: Window, wanted: Mask) -> bool:
     )
 
 
-def device_of(name: str) -> torch.device:
-    """The device called ``name``; ``auto`` is a GPU where there is one.
+class _Rows:
+    """The rows of a window from top to bottom, as their blended probabilities become final."""
 
-    Raises:
-        RecipeError: there is no such device here.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise RecipeError(f"--device {name} is not a device. Give cpu, cuda or auto.") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise RecipeError(f"--device {name}: torch finds no GPU here. Give cpu or auto.")
-    return device
-
-
-def _n_at_a_time(device: torch.device, batch_size: int) -> int:
-    return 1 if device.type == "cpu" else batch_size
-
-
-def _module_on(device: torch.device, module: nn.Module) -> nn.Module:
-    """The network itself where it lies on that device, else a copy: ``Module.to`` would move the caller's."""
-    if all(tensor.device == device for tensor in chain(module.parameters(), module.buffers())):
-        return module
-    return copy.deepcopy(module).to(device)
-
-
-class _Runner:
-    """Batches of tiles through the network."""
-
-    def __init__(self, model: Model, device: torch.device, batch_size: int) -> None:
-        self._model = model
-        self._device = device
-        self._module = _module_on(device, model.module)
-        self._batch_size = batch_size
-
-    def run(self, inputs: Iterator[Pixels | None]) -> Iterator[Pixels | None]:
-        """Probabilities (class, size, size) for each input (band, size, size), None for None, in order."""
-        queue: list[Pixels | None] = []
-        for pixels in inputs:
-            queue.append(pixels)
-            if sum(p is not None for p in queue) == self._batch_size:
-                yield from self._flush(queue)
-                queue = []
-        yield from self._flush(queue)
-
-    def _flush(self, queue: list[Pixels | None]) -> Iterator[Pixels | None]:
-        full = [p for p in queue if p is not None]
-        probs = iter(self._forward(np.stack(full)) if full else [])
-        for pixels in queue:
-            yield None if pixels is None else next(probs)
-
-    def _forward(self, pixels: Pixels) -> list[Pixels]:
-        card = self._model.card
-        batch = torch.from_numpy(pixels).to(self._device)  # (n, band, y, x)
-        batch = normalise(batch, card).nan_to_num(0.0)  # nodata becomes the mean of the band
-        logits = self._module(batch.contiguous(memory_format=torch.channels_last))  # (n, class, y, x)
-        expected = (len(pixels), len(card.legend.classes), *pixels.shape[-2:])
-        if tuple(logits.shape) != expected:
+    def __init__(
+        self,
+        image: xr.DataArray,
+        model: Model,
+        plan: TilePlan | None,
+        window: Window | None,
+        mask: Mask | None,
+        how: Inference,
+    ) -> None:
+        card = model.card
+        if list(image.band.values) != list(card.bands):
             raise ModelError(
-                f"Model {card.name} gave logits of shape {tuple(logits.shape)}, its card promises {expected}."
+                f"Model {card.name} takes bands {', '.join(card.bands)}; "
+                f"the image has {', '.join(map(str, image.band.values))}."
             )
-        return list(logits.float().softmax(1).cpu().numpy())
+        self.plan = plan or TilePlan(image.odc.geobox, card.tile_size, card.halo)
+        self.window = window or Window(0, 0, self.plan.geobox.shape.x, self.plan.geobox.shape.y)
+        self._wanted = np.ones((self.window.height, self.window.width), bool) if mask is None else mask
+        self._strips = _Strips(image, self.plan.geobox)
+        self._origin = lattice_origin(self.plan.geobox)
+        self._runner = Runner(model, how)
+
+    @property
+    def read_s(self) -> float:
+        """Time that computing a lazy image took so far, seconds."""
+        return self._strips.seconds
+
+    def run(self) -> Iterator[tuple[slice, Pixels, Mask]]:
+        """Rows of the window, their layers (layer, n_rows, width), and where those are wanted and known."""
+        window, strips, plan = self.window, self._strips, self.plan
+        blender = RowBlender(window, n_layers=self._runner.n_layers, size=plan.size, halo=plan.halo)
+        with torch.inference_mode():
+            for tiles in plan.rows(window):
+                inputs = (
+                    (self._on_lattice(t.window), strips.take(t.window))
+                    if _is_wanted(t, window, self._wanted)
+                    else None
+                    for t in tiles
+                )
+                first, layers = blender.feed(tiles, self._runner.run(inputs))
+                at = slice(first - window.row_off, first - window.row_off + layers.shape[1])
+                valid = self._wanted[at]
+                if valid.any():
+                    valid = valid & strips.is_valid(first, layers.shape[1], window)
+                yield at, layers, valid
+
+    def _on_lattice(self, window: Window) -> Window:
+        row, col = self._origin
+        return Window(col + window.col_off, row + window.row_off, window.width, window.height)
 
 
 class _Strips:

@@ -28,7 +28,9 @@ from geoseg.imagery.composite import composite
 from geoseg.imagery.loader import CELL, load, load_clouds
 from geoseg.imagery.reading import gdal_env
 from geoseg.inference.predictor import predict
-from geoseg.legend import CLASS_NODATA, CONFIDENCE_NODATA
+from geoseg.inference.runner import Inference
+from geoseg.inference.uncertainty import layers_of
+from geoseg.legend import CLASS_NODATA
 from geoseg.models.zoo import Model, create_model
 from geoseg.stac.catalog import Catalog
 from geoseg.stac.signing import read_environment, signer
@@ -53,10 +55,9 @@ class BlockTask:
     catalog: Catalog
     model: str
     """Name of a built-in one, or the absolute path of a folder."""
-    model_sha256: str | None
-    """Of the weights that the run was planned with."""
-    batch_size: int
-    device: str
+    model_fingerprint: str
+    """Of the weights, card and calibration that the run was planned with."""
+    how: Inference
     parts: Path
     """Folder that the workers and the client see alike."""
 
@@ -86,15 +87,15 @@ def run_block(task: BlockTask) -> BlockDone:
     window = task.block.window
     mask = aoi_mask(task.aoi_px, window)
     started = time.perf_counter()
-    classes, read_s = _predict(task, mask) if mask.any() else (_nothing(window), 0.0)
+    layers, read_s = _predict(task, mask) if mask.any() else (_nothing(task), 0.0)
     total_s = time.perf_counter() - started
     path = task.parts / f"{task.block.index:06d}.tif"
-    _write_part(path, classes, window_geobox(task.plan.geobox, window))
+    _write_part(path, layers, window_geobox(task.plan.geobox, window))
     return BlockDone(
         index=task.block.index,
         part=path.name,
         n_pixels=int(mask.sum()),
-        n_valid=int((classes[0] != CLASS_NODATA).sum()),
+        n_valid=int((layers[0] != CLASS_NODATA).sum()),
         read_s=read_s,
         predict_s=total_s - read_s,
         peak_memory_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
@@ -125,7 +126,7 @@ def _bounds(window: Window) -> tuple[float, float, float, float]:
 def _predict(task: BlockTask, mask: NDArray[np.bool_]) -> tuple[NDArray[np.uint8], float]:
     items = pystac.ItemCollection([pystac.Item.from_dict(i) for i in task.items])
     if not items.items:
-        return _nothing(task.block.window), 0.0
+        return _nothing(task), 0.0
     window = task.block.window
     needed = snap_out(task.plan.geobox, task.plan.hull(window), CELL)
 
@@ -133,15 +134,15 @@ def _predict(task: BlockTask, mask: NDArray[np.bool_]) -> tuple[NDArray[np.uint8
         image = read_composite(task, items, window_geobox(task.plan.geobox, needed))
         done = predict(
             image,
-            model=_model(task.model, task.model_sha256),
+            model=_model(task.model, task.model_fingerprint),
             plan=task.plan,
             window=window,
             mask=mask,
-            batch_size=task.batch_size,
-            device=task.device,
+            how=task.how,
             on_rows=_row_listener(task),
         )
-    return np.stack([done.class_id.to_numpy(), done.confidence.to_numpy()]), float(done.attrs["read_s"])
+    layers = [done[name].to_numpy() for name in layers_of(task.how.uncertainty)]
+    return np.stack(layers), float(done.attrs["read_s"])
 
 
 def read_composite(task: BlockTask, items: pystac.ItemCollection, geobox: GeoBox) -> xr.DataArray:
@@ -160,20 +161,20 @@ def _row_listener(task: BlockTask) -> Callable[[int], None] | None:
 
 
 @lru_cache(maxsize=2)
-def _model(name: str, sha256: str | None) -> Model:
-    """Loaded once in a process, and again when its weights are others."""
+def _model(name: str, fingerprint: str) -> Model:
+    """Loaded once in a process, and again when it is another one under the same name."""
     model = create_model(name)
-    if model.card.sha256 != sha256:
+    if model.fingerprint != fingerprint:
         raise ModelError(
-            f"{name} has weights with sha256 {(model.card.sha256 or 'none')[:12]}… on this worker; the run "
-            f"was planned with {(sha256 or 'none')[:12]}…. Give all workers the same model folder."
+            f"{name} is another model on this worker (fingerprint {model.fingerprint[:12]}…) than the one the "
+            f"run was planned with ({fingerprint[:12]}…). Give all workers the same model folder."
         )
     return model
 
 
-def _nothing(window: Window) -> NDArray[np.uint8]:
-    layer = np.full((window.height, window.width), CLASS_NODATA, np.uint8)
-    return np.stack([layer, np.full_like(layer, CONFIDENCE_NODATA)])
+def _nothing(task: BlockTask) -> NDArray[np.uint8]:
+    window, n_layers = task.block.window, len(layers_of(task.how.uncertainty))
+    return np.full((n_layers, window.height, window.width), CLASS_NODATA, np.uint8)
 
 
 def _write_part(path: Path, layers: NDArray[np.uint8], geobox: GeoBox) -> None:
@@ -182,7 +183,7 @@ def _write_part(path: Path, layers: NDArray[np.uint8], geobox: GeoBox) -> None:
         temporary,
         "w",
         driver="GTiff",
-        count=2,
+        count=len(layers),
         dtype="uint8",
         height=geobox.shape.y,
         width=geobox.shape.x,

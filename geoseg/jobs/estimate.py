@@ -47,7 +47,7 @@ def estimate(plan: Plan) -> Estimate:
         ]
         read_mb += sum(per_item) * hull.width * hull.height / 1e6
     is_remote = any(a.href.startswith("http") for i in plan.inputs.items for a in i.assets.values())
-    seconds = seconds_per_tile(create_model(plan.recipe.model), plan.tiles.size)
+    seconds = seconds_per_tile(create_model(plan.recipe.model), plan.tiles.size, plan.how)
     return Estimate(
         n_tiles=n_tiles,
         read_mb=read_mb,

@@ -23,10 +23,12 @@ from geoseg.imagery.composite import COMPOSITES
 from geoseg.imagery.loader import CELL
 from geoseg.imagery.local import COLLECTION
 from geoseg.imagery.preflight import Preflight, check_inputs, with_bands
-from geoseg.inference.predictor import device_of
+from geoseg.inference.runner import Inference, device_of
+from geoseg.inference.uncertainty import check_uncertainty
 from geoseg.jobs.find import EVERYTHING, find_items, in_order
+from geoseg.models.calibration import ModelCalibration
 from geoseg.models.card import ModelCard
-from geoseg.models.zoo import card_of
+from geoseg.models.zoo import calibration_of, card_of, create_model
 from geoseg.recipe import Recipe
 from geoseg.redaction import redact
 from geoseg.resources import path_exists
@@ -52,6 +54,9 @@ class Plan:
     """Whether pixels outside ``aoi`` are nodata; not when the area is simply that of the images."""
     catalog: Catalog
     card: ModelCard
+    calibration: ModelCalibration | None
+    """What the model's probabilities are worth; None where that was not measured."""
+    how: Inference
     selection: Selection
     inputs: Preflight
     tiles: TilePlan
@@ -108,9 +113,25 @@ def plan_run(recipe: Recipe, *, say: Say) -> Plan:
         GeosegError: the area, catalog, imagery or model cannot be used; the message says what to do.
     """
     COMPOSITES[recipe.composite]
-    card = card_of(recipe.model)
+    card, calibration = card_of(recipe.model), calibration_of(recipe.model)
+    how = Inference(
+        batch_size=recipe.batch_size,
+        device=recipe.device,
+        tta=recipe.tta,
+        uncertainty=recipe.uncertainty,
+        dropout_passes=recipe.dropout_passes,
+    )
     if recipe.scheduler is None:
         device_of(recipe.device)
+    if recipe.uncertainty:
+        check_uncertainty(create_model(recipe.model), recipe.uncertainty)
+    if calibration is not None and calibration.tta != recipe.tta:
+        warnings.warn(
+            f"The calibration of {card.name} was measured with --tta {calibration.tta}, the map is made with "
+            f"{recipe.tta}: its confidence may be off. Calibrate with --tta {recipe.tta}.",
+            GeosegWarning,
+            stacklevel=2,
+        )
     catalog = _catalog_of(recipe)
     recipe, assumed = _with_defaults(recipe, catalog)
     for line in assumed:
@@ -150,6 +171,8 @@ def plan_run(recipe: Recipe, *, say: Say) -> Plan:
         is_cut=recipe.aoi is not None,
         catalog=catalog,
         card=card,
+        calibration=calibration,
+        how=how,
         selection=selection,
         inputs=inputs,
         tiles=_tile_plan(geobox, recipe, card),

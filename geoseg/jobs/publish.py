@@ -15,6 +15,7 @@ from geoseg.aoi import to_degrees
 from geoseg.files import sha256_of
 from geoseg.grid.geobox import lattice_origin
 from geoseg.imagery.local import COLLECTION
+from geoseg.inference.uncertainty import layers_of
 from geoseg.jobs.plan import Plan
 from geoseg.jobs.workspace import MANIFEST
 from geoseg.legend import CONFIDENCE_SCALE
@@ -31,23 +32,24 @@ from geoseg.stac.items import SEARCH_KEY
 from geoseg.writers.cog import mosaic_cog
 from geoseg.writers.gpkg import write_gpkg
 from geoseg.writers.qml import write_qml
-from geoseg.writers.stac_item import Lineage, SourceItem, SourceModel, write_item
+from geoseg.writers.stac_item import COUNTS, Lineage, SourceItem, SourceModel, outputs_of, write_item
 
 _STAMPED = ("torch", "rasterio", "odc-stac", "dask", "numpy", "shapely", "pystac-client")
 
 
 def write_rasters(plan: Plan, folder: Path, parts: list[Path]) -> None:
-    """``class.tif`` with its style and ``confidence.tif``, from the parts."""
+    """``class.tif`` with its style, ``confidence.tif``, and a raster for each layer of uncertainty."""
     legend, geobox = plan.card.legend, plan.geobox
     mosaic_cog(parts, folder / "class.tif", geobox=geobox, band=1, legend=legend, description="class")
-    mosaic_cog(
-        parts,
-        folder / "confidence.tif",
-        geobox=geobox,
-        band=2,
-        description="confidence",
-        scale=CONFIDENCE_SCALE,
-    )
+    for band, layer in enumerate(layers_of(plan.recipe.uncertainty)[1:], start=2):
+        mosaic_cog(
+            parts,
+            folder / f"{layer}.tif",
+            geobox=geobox,
+            band=band,
+            description=layer,
+            scale=None if layer in COUNTS else CONFIDENCE_SCALE,
+        )
     write_qml(folder / "class.qml", legend)
 
 
@@ -95,6 +97,7 @@ def write_reports(plan: Plan, folder: Path, *, title: str, run: RunFacts) -> Rep
         legend=legend,
         lineage=_lineage(plan),
         created=run.created,
+        assets=outputs_of(layers_of(plan.recipe.uncertainty)[2:]),
     )
     _write_manifest(plan, folder, run)
     return report
@@ -125,7 +128,12 @@ def _facts(plan: Plan, item: pystac.Item) -> ItemFacts:
 def _model_facts(plan: Plan) -> ModelFacts:
     card = plan.card
     return ModelFacts(
-        name=card.name, title=card.title, license=card.license, sha256=card.sha256, bands=card.bands
+        name=card.name,
+        title=card.title,
+        license=card.license,
+        sha256=card.sha256,
+        bands=card.bands,
+        calibration=plan.calibration.text() if plan.calibration else "",
     )
 
 
@@ -172,7 +180,11 @@ def _write_manifest(plan: Plan, folder: Path, run: RunFacts) -> None:
         "recipe": _clean(_resolved(plan).model_dump(mode="json")),
         "catalog": {"name": plan.catalog.name, "url": redact(plan.catalog.url)},
         "items": [{"id": i.id, "collection": i.collection_id} for i in plan.selection.items],
-        "model": {"name": plan.card.name, "sha256": plan.card.sha256},
+        "model": {
+            "name": plan.card.name,
+            "sha256": plan.card.sha256,
+            "calibration_sha256": plan.calibration.fingerprint if plan.calibration else None,
+        },
         "grid": _grid(plan.geobox),
         "tiles": {"size": plan.tiles.size, "halo": plan.tiles.halo},
         "versions": {"python": platform.python_version(), **{name: version(name) for name in _STAMPED}},

@@ -17,6 +17,7 @@ from geoseg.jobs.blocks import ROW_LISTENERS, BlockDone, BlockTask, aoi_mask
 from geoseg.jobs.cluster import run_here, run_on
 from geoseg.jobs.plan import Plan, items_near, plan_run
 from geoseg.jobs.workspace import workspace
+from geoseg.models.zoo import fingerprint_of
 from geoseg.recipe import Recipe
 from geoseg.report.facts import Report, RunFacts
 
@@ -98,9 +99,8 @@ def tasks_of(plan: Plan, parts: Path) -> list[BlockTask]:
             has_clouds=plan.inputs.has_clouds,
             catalog=plan.catalog,
             model=model,
-            model_sha256=plan.card.sha256,
-            batch_size=plan.recipe.batch_size,
-            device=plan.recipe.device,
+            model_fingerprint=fingerprint_of(plan.card, plan.calibration),
+            how=plan.how,
             parts=parts,
         )
         for block in plan.blocks

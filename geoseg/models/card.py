@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -19,6 +19,7 @@ _SCHEMAS = [
     "https://stac-extensions.github.io/raster/v1.1.0/schema.json",
 ]
 _SHA256_MULTIHASH = "1220"
+Activation = Literal["softmax", "evidential"]
 
 
 class ModelCard(BaseModel):
@@ -56,6 +57,9 @@ class ModelCard(BaseModel):
     """Margin whose prediction is poor for want of context, pixels; 0 for a pointwise model."""
     legend: Legend
     """Its classes, in the order of the output layers."""
+    activation: Activation = "softmax"
+    """How its logits become probabilities. ``evidential``: softplus makes them evidence, and evidence + 1 the
+    parameters of a Dirichlet distribution (Sensoy et al. 2018, arXiv:1806.01768, equation 1)."""
     license: str
     """SPDX identifier of the weights' licence."""
     sha256: str | None = None
@@ -122,6 +126,7 @@ def to_item(card: ModelCard) -> dict[str, Any]:
         "geoseg:gsd_range_m": list(card.gsd_range_m),
         "geoseg:tile_multiple": card.tile_multiple,
         "geoseg:halo": card.halo,
+        "geoseg:activation": card.activation,
     }
     for key in ("description", "mlm:hyperparameters"):
         if not properties[key]:
@@ -207,6 +212,7 @@ def _from_item(item: dict[str, Any]) -> ModelCard:
         tile_size=given["input"]["shape"][-1],
         tile_multiple=properties["geoseg:tile_multiple"],
         halo=properties["geoseg:halo"],
+        activation=properties.get("geoseg:activation", "softmax"),
         legend=Legend(classes=tuple(LegendClass.from_stac(c) for c in result["classification:classes"])),
         license=properties["license"],
         sha256=checksum.removeprefix(_SHA256_MULTIHASH) if checksum else None,

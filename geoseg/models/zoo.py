@@ -1,8 +1,9 @@
 """Where models come from: built-in cards, families that build networks, and model folders."""
 
+import hashlib
 import pkgutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from torch import nn
 from geoseg import models
 from geoseg.errors import ModelError
 from geoseg.files import sha256_of
+from geoseg.models.calibration import ModelCalibration, read_calibration
 from geoseg.models.card import CARD_NAME, WEIGHTS_NAME, ModelCard, read_card, write_card
 from geoseg.registry import Registry, did_you_mean
 
@@ -49,6 +51,13 @@ class Model:
 
     Nobody changes it: threads share it."""
     card: ModelCard
+    calibration: ModelCalibration | None = None
+    """What its probabilities are worth; None where that was not measured."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Of all that decides what it says; see :func:`fingerprint_of`."""
+        return fingerprint_of(self.card, self.calibration)
 
 
 def create_model(name: str) -> Model:
@@ -63,6 +72,15 @@ def create_model(name: str) -> Model:
     Example:
         >>> create_model("spectral-rules").card.bands
         ('green', 'red', 'nir', 'swir16')
+    """
+    return replace(load_model(name), calibration=calibration_of(name))
+
+
+def load_model(name: str) -> Model:
+    """The model called ``name`` as :func:`create_model` gives it, but without its calibration.
+
+    Raises:
+        ModelError: see :func:`create_model`.
     """
     card = card_of(name)
     module = FAMILIES[card.family](card)
@@ -92,17 +110,42 @@ def card_of(name: str) -> ModelCard:
     return CARDS[name]
 
 
+def calibration_of(name: str) -> ModelCalibration | None:
+    """What was measured of the probabilities of the model called ``name``; None where nothing was.
+
+    Raises:
+        ModelError: its ``calibration.json`` cannot be used.
+    """
+    if not Path(name).is_dir():
+        return None
+    card = card_of(name)
+    return read_calibration(Path(name), weights_sha256=card.sha256, n_classes=len(card.legend.classes))
+
+
+def fingerprint_of(card: ModelCard, calibration: ModelCalibration | None) -> str:
+    """sha256 of the card, which holds the weights', and of the calibration."""
+    parts = card.model_dump_json(), calibration.fingerprint if calibration else ""
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
 def model_names() -> list[str]:
     """The built-in models, the default first."""
     return sorted(CARDS, key=lambda name: (name != DEFAULT_MODEL, name))
 
 
 def save_model(model: Model, folder: Path) -> ModelCard:
-    """Write the model folder that :func:`create_model` reads; returns the card with the weights' sha256."""
+    """Write the model folder that :func:`create_model` reads; returns the card with the weights' sha256.
+
+    A network without weights gets no weights file. The calibration is not written: it belongs to the folder
+    that it was measured on.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / WEIGHTS_NAME
-    save_file({k: v.contiguous() for k, v in model.module.state_dict().items()}, path)
-    card = model.card.model_copy(update={"sha256": sha256_of(path)})
+    weights, sha256 = model.module.state_dict(), None
+    if weights:
+        path = folder / WEIGHTS_NAME
+        save_file({k: v.contiguous() for k, v in weights.items()}, path)
+        sha256 = sha256_of(path)
+    card = model.card.model_copy(update={"sha256": sha256})
     write_card(card, folder)
     return card
 
@@ -126,6 +169,15 @@ def _load_weights(module: nn.Module, folder: Path, card: ModelCard) -> None:
     except RuntimeError as error:
         detail = " ".join(str(error).split())[:300]
         raise ModelError(f"{path} does not fit the {card.family} of its card: {detail}") from None
+
+
+def probs_of(logits: torch.Tensor, card: ModelCard) -> torch.Tensor:
+    """Probabilities (n, class, y, x) float32 of a network's logits."""
+    logits = logits.float()
+    if card.activation == "evidential":
+        alpha = nn.functional.softplus(logits) + 1
+        return alpha / alpha.sum(1, keepdim=True)
+    return logits.softmax(1)
 
 
 def normalise(pixels: torch.Tensor, card: ModelCard) -> torch.Tensor:

@@ -89,6 +89,8 @@ class ModelFacts(_Facts):
     license: str = ""
     sha256: str | None = None
     bands: tuple[str, ...] = ()
+    calibration: str = ""
+    """What its probabilities are worth, as measured on labelled images; empty where that was not done."""
 
 
 class RunFacts(_Facts):

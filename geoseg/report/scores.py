@@ -2,7 +2,6 @@
 
 import io
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +12,16 @@ from PIL import Image
 
 from geoseg.errors import OutputError
 from geoseg.evaluation.confidence.reliability import Reliability
-from geoseg.evaluation.rasters import CELL, summed
-from geoseg.evaluation.scores import Case, Evaluation, Scores
+from geoseg.evaluation.objects.results import Range
+from geoseg.evaluation.scores import BOUNDARY_ORDER, Evaluation, Scores
+from geoseg.evaluation.tally import CELL, summed
 from geoseg.report.html import data_url, page_environment
 
 JSON_NAME, HTML_NAME = "scores.json", "scores.html"
 _WORDS = {
     "pixel_accuracy": "Pixel accuracy", "mean_accuracy": "Mean accuracy", "miou": "Mean IoU",
     "fwiou": "Frequency-weighted IoU", "dice": "Mean F1 (Dice)", "kappa": "Cohen's kappa",
+    "boundary_miou": "Mean boundary IoU", "trimap_miou": "Mean trimap IoU",
 }  # fmt: skip
 _MAP_CELLS, _MAP_PX = 360, 720
 _SHADE = (59, 111, 143)
@@ -40,13 +41,13 @@ def refuse_existing(out: Path, *, overwrite: bool) -> None:
         raise OutputError(f"{out} holds scores already. Give --overwrite to replace them, or another --out.")
 
 
-def write_scores(evaluation: Evaluation, out: Path, *, cases: Sequence[Case]) -> None:
+def write_scores(evaluation: Evaluation, out: Path) -> None:
     """Both files, each under a temporary name until it is whole; the JSON comes last.
 
     Raises:
         OutputError: the folder cannot be written.
     """
-    html = render_scores(evaluation, cases=cases)
+    html = render_scores(evaluation)
     try:
         out.mkdir(parents=True, exist_ok=True)
         for name, text in ((HTML_NAME, html), (JSON_NAME, evaluation.scores.to_json())):
@@ -57,17 +58,18 @@ def write_scores(evaluation: Evaluation, out: Path, *, cases: Sequence[Case]) ->
         raise OutputError(f"{out} cannot be written: {error.strerror}. Give another --out.") from None
 
 
-def render_scores(evaluation: Evaluation, *, cases: Sequence[Case]) -> str:
-    """The page: overall and per-class scores, confusion, reliability, map of errors, worst tiles, places."""
+def render_scores(evaluation: Evaluation) -> str:
+    """The page: overall and per-class scores, of pixels or of objects, and where the errors are."""
     scores = evaluation.scores
     environment = page_environment()
     environment.filters["percent"] = _percent
     has_map = evaluation.compared.size > 0
-    colors = np.array([c.rgb for c in evaluation.legend.classes], np.uint8)
+    colors = np.array([tuple(bytes.fromhex(c.color)) for c in scores.classes], np.uint8)
     return environment.get_template("scores.html.j2").render(
         scores=scores,
         unit=evaluation.unit,
-        words=_WORDS,
+        figures=_figures(scores),
+        has_outlines=scores.overall.get(BOUNDARY_ORDER[0]) is not None,
         has_unpredicted=any(scores.unpredicted),
         matrix=_matrix(scores),
         diagram=Markup(_diagram(scores.reliability)) if scores.reliability else "",  # noqa: S704
@@ -79,9 +81,43 @@ def render_scores(evaluation: Evaluation, *, cases: Sequence[Case]) -> str:
                 "name": case.name,
                 "share": case.share_wrong,
             }
-            for case in cases
+            for case in evaluation.cases
         ],
     )
+
+
+def _figures(scores: Scores) -> list[dict[str, Any]]:
+    """The scores that stand on top, each with its name and, where there is one, its interval."""
+    if (objects := scores.objects) is not None:
+        shares = [(found, name) for found in objects.found for name in ("f1", "precision", "recall")]
+        figures = [
+            _figure(
+                f"{name.capitalize()} from IoU {found.iou:g}", getattr(found, name), found.intervals.get(name)
+            )
+            for found, name in shares
+        ]
+        aps = (("AP", objects.ap), ("AP50", objects.ap50), ("AP75", objects.ap75))
+        return figures + [_figure(name, value) for name, value in aps if value is not None]
+    if (masks := scores.instances) is not None:
+        means = (("AP", masks.ap), ("AP50", masks.ap50), ("AP75", masks.ap75), ("Average recall", masks.ar))
+        return [_figure(name, value) for name, value in means]
+    if (panoptic := scores.panoptic) is not None:
+        mean = panoptic.overall
+        figures = [_figure(n.upper(), getattr(mean, n), mean.intervals.get(n)) for n in ("pq", "sq", "rq")]
+        return [
+            *figures,
+            _figure("PQ of things", panoptic.things.pq),
+            _figure("PQ of stuff", panoptic.stuff.pq),
+        ]
+    return [
+        _figure(_WORDS.get(name, name), value, scores.intervals.get(name))
+        for name, value in scores.overall.items()
+        if value is not None or name not in BOUNDARY_ORDER
+    ]
+
+
+def _figure(name: str, value: float | None, interval: Range | None = None) -> dict[str, Any]:
+    return {"name": name, "value": value, "interval": interval}
 
 
 def _side_by_side(

@@ -5,7 +5,7 @@ STAC 1.1.0 with the extensions projection 2.0, raster 1.1, classification 2.0 an
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -47,6 +47,15 @@ OUTPUTS: Mapping[str, OutputAsset] = {
     "confidence": OutputAsset(
         "confidence.tif", "Confidence of the class, 0..1", _COG, ("data", "confidence")
     ),
+    "entropy": OutputAsset(
+        "entropy.tif", "Entropy of the class probabilities, 0..1 of its largest value", _COG, ("data",)
+    ),
+    "set_size": OutputAsset(
+        "set_size.tif", "Classes that may be true, by conformal prediction", _COG, ("data",)
+    ),
+    "epistemic": OutputAsset(
+        "epistemic.tif", "Uncertainty that more training would take away, 0..1", _COG, ("data",)
+    ),
     "classes": OutputAsset("classes.gpkg", "Class polygons", "application/geopackage+sqlite3", ("data",)),
     "preview": OutputAsset("preview.png", "Preview", "image/png", ("overview",)),
     "style": OutputAsset("class.qml", "QGIS style of the class map", "application/xml", ("metadata",)),
@@ -54,7 +63,10 @@ OUTPUTS: Mapping[str, OutputAsset] = {
     "report_json": OutputAsset("report.json", "Report for programs", "application/json", ("metadata",)),
     "manifest": OutputAsset("manifest.json", "Recipe, versions, hashes", "application/json", ("metadata",)),
 }
-"""What a run writes, by asset key. ``class`` and ``confidence`` are the two that get raster metadata."""
+"""What a run may write, by asset key."""
+COUNTS = ("set_size",)
+"""Rasters of whole numbers. The others but ``class`` hold shares in steps of 1/254."""
+_OPTIONAL = ("entropy", "set_size", "epistemic")
 
 
 @dataclass(frozen=True)
@@ -96,6 +108,11 @@ class Lineage:
     """Name to version, such as ``{"geoseg": "0.1.0"}``."""
 
 
+def outputs_of(layers: Sequence[str] = ()) -> dict[str, OutputAsset]:
+    """The files of a map with these layers of uncertainty, by asset key."""
+    return {key: asset for key, asset in OUTPUTS.items() if key not in _OPTIONAL or key in layers}
+
+
 def write_item(
     path: Path,
     *,
@@ -105,7 +122,7 @@ def write_item(
     legend: Legend,
     lineage: Lineage,
     created: datetime,
-    assets: Mapping[str, OutputAsset] = OUTPUTS,
+    assets: Mapping[str, OutputAsset],
 ) -> Path:
     """A STAC item of a map, with relative links to the files beside it.
 
@@ -118,7 +135,7 @@ def write_item(
         lineage: Becomes dates, ``processing:*``, ``geoseg:source_items``, ``geoseg:model`` and, for items
             and models that have an address, ``derived_from`` links.
         created: When the map was made, with time zone.
-        assets: Key to file; the files need not exist yet.
+        assets: Key to file, as :func:`outputs_of` gives them; the files need not exist yet.
 
     Raises:
         OutputError: when the file cannot be written.
@@ -131,7 +148,8 @@ def write_item(
         >>> lineage = Lineage((scene,), SourceModel("rules"), "one scene", {"geoseg": "0.1.0"})
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     path = write_item(Path(folder, "item.json"), item_id="a", geobox=box, footprint=box.extent,
-        ...                       legend=Legend.of(water="1F78B4"), lineage=lineage, created=day)
+        ...                       legend=Legend.of(water="1F78B4"), lineage=lineage, created=day,
+        ...                       assets=outputs_of())
         ...     json.loads(path.read_text())["properties"]["proj:code"]
         'EPSG:32633'
     """
@@ -237,10 +255,9 @@ def _asset(key: str, asset: OutputAsset, geobox: GeoBox, legend: Legend) -> dict
     if key == "class":
         fields["raster:bands"] = [{"nodata": CLASS_NODATA, **band}]
         fields["classification:classes"] = legend.to_stac()
-    elif key == "confidence":
-        fields["raster:bands"] = [
-            {"nodata": CONFIDENCE_NODATA, **band, "scale": CONFIDENCE_SCALE, "offset": 0}
-        ]
+    elif asset.media_type == _COG:
+        scaled = {} if key in COUNTS else {"scale": CONFIDENCE_SCALE, "offset": 0}
+        fields["raster:bands"] = [{"nodata": CONFIDENCE_NODATA, **band, **scaled}]
     return fields
 
 

@@ -88,6 +88,23 @@ def test_a_complete_split_is_said_to_be(tmp_path):
     assert "any" in say("check", str(tmp_path))
 
 
+def test_images_of_ones_own_are_shown_and_checked_like_any(tmp_path):
+    path = tmp_path / "made.toml"
+    path.write_text(
+        'name = "made"\ntitle = "Made chips"\nbands = ["red", "-"]\nscale = 1\nimages = "{chip}.png"\n'
+        'labels = "truth/{chip}.png"\n[[classes]]\nname = "tree"\nvalues = [1]\n'
+    )
+    text = say("show", str(path))
+    for part in ("Made chips", "truth/{chip}.png", "tree", "not stated"):
+        assert part in text, part
+    (tmp_path / "truth").mkdir()
+    for file in ("a.png", "b.png", "truth/a.png"):
+        Image.fromarray(np.zeros((2, 2), np.uint8)).save(tmp_path / file)
+    (found,) = json.loads(say("check", str(tmp_path), "--name", str(path), "--json"))
+    assert (found["benchmark"], found["split"], found["n_images"], found["n_labels"]) == ("made", "all", 2, 1)
+    assert "lacks 1 of 2 files (first: truth/b.png) of Made chips" in found["missing"]
+
+
 def test_a_benchmark_asked_for_by_name_is_described_though_nothing_is_there(tmp_path):
     found = json.loads(say("check", str(tmp_path), "--name", "kitti-semantic", "--json"))
     assert [(s["split"], s["n_images"], s["is_complete"]) for s in found] == [
@@ -104,6 +121,7 @@ def test_a_benchmark_asked_for_by_name_is_described_though_nothing_is_there(tmp_
         (["check", "{folder}/absent"], "There is no folder"),
         (["check", "{folder}", "--name", "cityscape"], "did you mean cityscapes"),
         (["show", "cityscape"], "did you mean cityscapes"),
+        (["show", "{folder}/absent.toml"], "Or give the TOML file of your own images"),
     ],
 )
 def test_what_cannot_be_answered_is_one_line(args, message, tmp_path):

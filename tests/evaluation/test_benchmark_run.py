@@ -14,6 +14,7 @@ from geoseg.errors import EvaluationError
 from geoseg.evaluation.benchmark import BENCHMARKS, IGNORE, Benchmark, Sample
 from geoseg.evaluation.benchmark_run import Task, score_benchmark
 from geoseg.evaluation.maps import Crosswalk
+from geoseg.evaluation.scores import ORDER
 from geoseg.inference.efficiency import flops_per_pixel, n_parameters
 from geoseg.inference.predictor import predict
 from geoseg.legend import Legend
@@ -70,28 +71,28 @@ def task(model, tmp_path):
 
 def test_the_engines_own_maps_score_one(task):
     seen = []
-    evaluation, cases = score_benchmark(task, on_image=lambda done, of: seen.append((done, of)))
+    evaluation = score_benchmark(task, on_image=lambda done, of: seen.append((done, of)))
     scores = evaluation.scores
     assert seen == [(n, 4) for n in range(1, 5)]
-    assert all(value == pytest.approx(1) for value in scores.overall.values())
+    assert all(scores.overall[name] == pytest.approx(1) for name in ORDER)
     assert scores.compared == 4 * 35 * 44
     assert [place.place for place in scores.places] == ["place0", "place1"]
     assert [c.class_name for c in scores.classes] == ["third", "second", "first"]
     assert scores.efficiency.parameters == n_parameters(network())
     assert scores.efficiency.latency_median_s <= scores.efficiency.latency_p95_s
-    assert len(cases) == 4
-    assert "i0" in render_scores(evaluation, cases=cases)
+    assert len(evaluation.cases) == 4
+    assert "i0" in render_scores(evaluation)
 
 
 def test_a_limit_is_spread_over_the_split(task):
-    evaluation, cases = score_benchmark(Task(task.benchmark, task.root, task.model, limit=2))
-    assert {case.name for case in cases} == {"i0", "i3"}
+    evaluation = score_benchmark(Task(task.benchmark, task.root, task.model, limit=2))
+    assert {case.name for case in evaluation.cases} == {"i0", "i3"}
     assert "part of the split" in evaluation.scores.notes[0]
 
 
 def test_classes_may_be_joined_by_a_crosswalk(task):
     crosswalk = Crosswalk(prediction={"first": "third", "second": "second", "third": "ignore"})
-    evaluation, _ = score_benchmark(Task(task.benchmark, task.root, task.model, crosswalk=crosswalk))
+    evaluation = score_benchmark(Task(task.benchmark, task.root, task.model, crosswalk=crosswalk))
     assert sum(evaluation.scores.unpredicted) > 0
     assert evaluation.scores.classes[2].predicted == 0
 

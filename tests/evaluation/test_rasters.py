@@ -20,10 +20,15 @@ from odc.geo.geobox import GeoBox
 from odc.geo.xr import xr_zeros
 
 from geoseg.errors import EvaluationError, OutputError
-from geoseg.evaluation import rasters
+from geoseg.evaluation import points, rasters
+from geoseg.evaluation.boundary import boundary_iou, count_boundary, count_trimap
+from geoseg.evaluation.boundary_width import BoundaryWidth
 from geoseg.evaluation.confusion import count
 from geoseg.evaluation.maps import Crosswalk, legend_of
-from geoseg.evaluation.rasters import Request, score, worst_tiles
+from geoseg.evaluation.metrics import iou
+from geoseg.evaluation.rasters import Request, score
+from geoseg.evaluation.references import read_features
+from geoseg.evaluation.scores import BOUNDARY_ORDER, ORDER
 from geoseg.legend import Legend
 from geoseg.report.scores import refuse_existing, render_scores, write_scores
 from geoseg.writers.cog import write_cog
@@ -95,7 +100,8 @@ def test_nodata_of_the_map_is_left_out_or_wrong(tmp_path):
 def test_a_perfect_map_scores_one(tmp_path):
     made = write_map(tmp_path / "a.tif", labels(1))
     scores = score(Request(prediction=made, reference=made)).scores
-    assert all(value == pytest.approx(1) for value in scores.overall.values())
+    assert all(scores.overall[name] == pytest.approx(1) for name in ORDER)
+    assert all(scores.overall[name] is None for name in BOUNDARY_ORDER)
     assert scores.intervals == {}
     assert scores.undefined == ()
 
@@ -241,6 +247,58 @@ def test_places_are_scored_one_by_one_and_resampled(tmp_path):
         assert low < scores.overall[name] < high
 
 
+@pytest.mark.parametrize("block", [32, 64, 2048])
+def test_outlines_are_those_of_the_whole_map_whatever_the_blocks(tmp_path, monkeypatch, block):
+    monkeypatch.setattr(rasters, "windows_of", lambda h, w: _WINDOWS(h, w, size=block))
+    found, true = labels(1), labels(2)
+    made, against = write_map(tmp_path / "a.tif", found), write_map(tmp_path / "b.tif", true)
+    scores = score(Request(made, against, boundary=BoundaryWidth(30, "m"))).scores
+    known = np.where(found == 255, 255, true)
+    near = boundary_iou(count_boundary(known, found, n_classes=3, distance=3))
+    band = iou(count_trimap(known, found, n_classes=3, distance=3, is_ignored_other=False))
+    assert [c.boundary_iou for c in scores.classes] == pytest.approx(near, abs=1e-12)
+    assert [c.trimap_iou for c in scores.classes] == pytest.approx(band, abs=1e-12)
+    assert scores.overall["boundary_miou"] == pytest.approx(near.mean(), abs=1e-12)
+    assert scores.overall["trimap_miou"] == pytest.approx(band.mean(), abs=1e-12)
+    assert "3 pixels (30 m)" in scores.notes[-1]
+    assert scores.overall["miou"] == pytest.approx(score(Request(made, against)).scores.overall["miou"])
+
+
+def test_outlines_of_places_add_up_and_are_resampled(tmp_path):
+    found, true = labels(1, hole=0), labels(2, hole=0)
+    made, against = write_map(tmp_path / "a.tif", found), write_map(tmp_path / "b.tif", true)
+    squares = [
+        shapely.box(290_000 + c * 10, 9_109_100, 290_110 + c * 10, 9_110_000) for c in range(0, 110, 11)
+    ]
+    gpd.GeoDataFrame(geometry=squares, crs="EPSG:32725").to_file(tmp_path / "places.gpkg")
+    width = BoundaryWidth(2, "px")
+    whole = score(Request(made, against, boundary=width)).scores
+    parts = score(Request(made, against, boundary=width, places=tmp_path / "places.gpkg")).scores
+    for name in BOUNDARY_ORDER:
+        assert parts.overall[name] == pytest.approx(whole.overall[name], abs=1e-12)
+        low, high = parts.intervals[name]
+        assert low < parts.overall[name] < high
+
+
+def test_a_vector_reference_is_read_once(tmp_path, monkeypatch):
+    geobox, n_read = geobox_at(height=90, width=110), []
+    shapes, classes = _boxes(geobox, np.random.default_rng(3))
+    gpd.GeoDataFrame({"class_id": classes}, geometry=shapes, crs="EPSG:32725").to_file(tmp_path / "b.gpkg")
+    monkeypatch.setattr(points, "read_features", lambda path: n_read.append(path) or read_features(path))
+    assert score(Request(write_map(tmp_path / "a.tif", labels(1)), tmp_path / "b.gpkg")).cases
+    assert len(n_read) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("30", "is no width of a boundary"), ("0m", "is no width"), ("40000m", "expected at most 512")],
+)
+def test_widths_of_boundaries_that_mean_nothing(tmp_path, text, message):
+    made = write_map(tmp_path / "a.tif", labels(1))
+    with pytest.raises(EvaluationError, match=message):
+        score(Request(made, made, boundary=BoundaryWidth.read(text)))
+
+
 def test_confidence_beside_the_map_is_checked(tmp_path):
     found, true = labels(1), labels(2)
     made, against = write_map(tmp_path / "class.tif", found), write_map(tmp_path / "b.tif", true)
@@ -296,16 +354,16 @@ def test_a_legend_file_speaks_for_a_bare_map(tmp_path):
 def test_the_page_needs_nothing_but_itself(tmp_path):
     found, true = labels(1), labels(2)
     made, against = write_map(tmp_path / "a.tif", found), write_map(tmp_path / "b<i>.tif", true)
-    request = Request(prediction=made, reference=against)
-    evaluation = score(request)
-    cases = worst_tiles(request, evaluation)
-    page = render_scores(evaluation, cases=cases)
+    evaluation = score(Request(prediction=made, reference=against))
+    page = render_scores(evaluation)
     assert "b&lt;i&gt;.tif" in page
-    assert page.count("data:image/png;base64,") == 1 + len(cases)
+    assert page.count("data:image/png;base64,") == 1 + len(evaluation.cases)
     assert not re.search(r'(?:src|href)="(?!data:)', page)
-    write_scores(evaluation, tmp_path / "out", cases=cases)
+    write_scores(evaluation, tmp_path / "out")
     stored = json.loads((tmp_path / "out" / "scores.json").read_text())
-    assert {"pixel_accuracy", "mean_accuracy", "miou", "fwiou", "dice", "kappa"} == set(stored["overall"])
+    assert {
+        "pixel_accuracy", "mean_accuracy", "miou", "fwiou", "dice", "kappa", "boundary_miou", "trimap_miou",
+    } == set(stored["overall"])  # fmt: skip
     assert {"class_id", "class_name", "iou", "dice", "precision", "recall", "support"} <= set(
         stored["classes"][0]
     )
@@ -316,15 +374,16 @@ def test_the_page_needs_nothing_but_itself(tmp_path):
 
 
 def test_memory_does_not_grow_with_the_rasters(tmp_path):
-    """A 36,000 x 36,000 pair of sparse rasters in under 1 GB."""
+    """A 36,000 x 36,000 pair of sparse rasters, with outlines, in under 1 GB."""
     script = f"""
 import time
 from pathlib import Path
 import rasterio
+from geoseg.evaluation.boundary_width import BoundaryWidth
 from geoseg.evaluation.rasters import Request, score
 started = time.perf_counter()
 scores = score(Request(prediction=Path({str(tmp_path / "a.tif")!r}), reference=Path({str(tmp_path / "b.tif")!r}),
-                       legend=Path({str(tmp_path / "legend.toml")!r}))).scores
+                       legend=Path({str(tmp_path / "legend.toml")!r}), boundary=BoundaryWidth(20, "px"))).scores
 # Not ru_maxrss: a process starts with the peak of the one that started it.
 lines = Path("/proc/self/status").read_text().splitlines()
 peak = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))

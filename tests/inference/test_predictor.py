@@ -13,8 +13,9 @@ from torch import nn
 
 from geoseg.errors import ModelError
 from geoseg.grid.tiling import TilePlan, blocks_of
-from geoseg.inference import predictor
+from geoseg.inference import predictor, runner
 from geoseg.inference.predictor import predict
+from geoseg.inference.runner import Inference
 from geoseg.legend import CONFIDENCE_SCALE, Legend
 from geoseg.models.card import ModelCard
 from geoseg.models.zoo import Model, create_model
@@ -65,7 +66,7 @@ def in_blocks(image, model, block_size, *, batch_size=1, chunks=None, mask=None)
             plan=plan,
             window=w,
             mask=None if mask is None else mask[at],
-            batch_size=batch_size,
+            how=Inference(batch_size=batch_size),
         )
         class_id[at], confidence[at] = part.class_id, part.confidence
     return class_id, confidence
@@ -122,13 +123,13 @@ def batches(monkeypatch):
     """Real batches on the CPU, where :func:`predict` otherwise runs tiles one at a time; those that were run."""
     sizes = []
 
-    class Counting(predictor._Runner):
-        def _forward(self, pixels):
-            sizes.append(len(pixels))
-            return super()._forward(pixels)
+    class Counting(runner.Runner):
+        def _forward(self, tiles):
+            sizes.append(len(tiles))
+            return super()._forward(tiles)
 
-    monkeypatch.setattr(predictor, "_Runner", Counting)
-    monkeypatch.setattr(predictor, "_n_at_a_time", lambda device, batch_size: batch_size)
+    monkeypatch.setattr(predictor, "Runner", Counting)
+    monkeypatch.setattr(runner, "n_at_a_time", lambda device, batch_size: batch_size)
     return sizes
 
 
@@ -147,7 +148,7 @@ def test_batches_of_plain_sums_do_not_show(batches, batch_size):
     alone = predict(image, model=model, mask=mask)
     n_tiles = sum(batches)
     batches.clear()
-    together = predict(image, model=model, mask=mask, batch_size=batch_size)
+    together = predict(image, model=model, mask=mask, how=Inference(batch_size=batch_size))
     rows = list(TilePlan(image.odc.geobox, 32, 8).rows(Window(0, 0, 200, 150)))
     assert max(batches) == min(batch_size, len(rows[0]))
     assert sum(batches) == n_tiles < sum(map(len, rows)), "tiles of the hole are run too"
@@ -162,7 +163,7 @@ def test_batches_of_a_real_network_change_last_bits_only(batches, family, batch_
     model, mask = network(family), _holed_mask(150, 200)
     alone = predict(image, model=model, mask=mask)
     batches.clear()
-    together = predict(image, model=model, mask=mask, batch_size=batch_size)
+    together = predict(image, model=model, mask=mask, how=Inference(batch_size=batch_size))
     assert set(batches) >= {batch_size}
     assert len(np.unique(alone.class_id)) > 2, "the test would be blind with one class"
     steps = together.confidence.values.astype(int) - alone.confidence.values
@@ -179,7 +180,7 @@ def test_the_network_given_is_not_changed():
     image = as_image(smooth(1, (64, 64)), geobox_at(height=64, width=64))
     predict(image, model=model)
     with pytest.raises(NotImplementedError):  # of PyTorch: tensors of "meta" have no values
-        predict(image, model=model, device="meta")
+        predict(image, model=model, how=Inference(device="meta"))
     after = {k: (t.data_ptr(), t.device, t.stride()) for k, t in model.module.state_dict().items()}
     assert after == before
 
@@ -296,7 +297,7 @@ def test_memory_does_not_grow_with_the_height():
 
     window = Window(0, 0, 64, 64 * 200)
     plan = TilePlan(geobox_at(height=64 * 200, width=64), 32, 8)
-    blender = RowBlender(window, n_classes=2, size=32, halo=8)
+    blender = RowBlender(window, n_layers=2, size=32, halo=8)
     largest = 0
     for tiles in plan.rows(window):
         blender.feed(tiles, iter([np.ones((2, 32, 32), np.float32)] * len(tiles)))

@@ -1,6 +1,5 @@
 """Real QGIS opens the outputs styled. Needs /usr/bin/python3 with PyQGIS (apt: qgis python3-qgis)."""
 
-import os
 import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,10 +20,8 @@ from geoseg.report.summary import summarize
 from geoseg.writers.cog import write_cog
 from geoseg.writers.gpkg import write_gpkg
 from geoseg.writers.qml import write_qml
-from lanes.services import IS_CI
+from lanes.qgis_programs import ENVIRONMENT, PYTHON, need_qgis
 
-PYTHON = "/usr/bin/python3"
-ENVIRONMENT = {**os.environ, "QT_QPA_PLATFORM": "offscreen"}
 LEGEND = Legend.of(water="1F78B4", tree="33A02C", bare="C8AD7F", built="E31A1C")
 
 pytestmark = pytest.mark.lane
@@ -32,15 +29,7 @@ pytestmark = pytest.mark.lane
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    has_qgis = (
-        Path(PYTHON).exists()
-        and not subprocess.run(
-            [PYTHON, "-c", "import qgis.core"], env=ENVIRONMENT, capture_output=True, timeout=120
-        ).returncode
-    )
-    if not has_qgis:
-        text = f"{PYTHON} cannot import qgis.core: apt-get install qgis python3-qgis"
-        pytest.fail(text) if IS_CI else pytest.skip(text)
+    need_qgis()
     folder = tmp_path_factory.mktemp("out")
     _write_outputs(folder)
     return folder

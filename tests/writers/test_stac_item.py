@@ -9,7 +9,7 @@ from odc.geo.geom import Geometry
 
 from geoseg.errors import OutputError
 from geoseg.legend import CONFIDENCE_SCALE, Legend, LegendClass
-from geoseg.writers.stac_item import OUTPUTS, Lineage, SourceItem, SourceModel, write_item
+from geoseg.writers.stac_item import OUTPUTS, Lineage, SourceItem, SourceModel, outputs_of, write_item
 from tests.stac_validation import validate_item
 
 LEGEND = Legend(
@@ -42,6 +42,7 @@ def write(folder, *, geobox=BOX, footprint=None, lineage=LINEAGE, legend=LEGEND)
         legend=legend,
         lineage=lineage,
         created=CREATED,
+        assets=outputs_of(("entropy", "set_size", "epistemic")),
     )
 
 
@@ -61,7 +62,9 @@ def test_item_is_valid_and_tells_the_grid_the_classes_and_the_sources(tmp_path):
     assert {a["href"] for a in assets.values()} == {f"./{o.file_name}" for o in OUTPUTS.values()}
     assert assets["class"]["classification:classes"] == LEGEND.to_stac()
     assert assets["class"]["raster:bands"][0]["nodata"] == 255
-    assert assets["confidence"]["raster:bands"][0]["scale"] == CONFIDENCE_SCALE
+    for shares in ("confidence", "entropy", "epistemic"):
+        assert assets[shares]["raster:bands"][0]["scale"] == CONFIDENCE_SCALE
+    assert "scale" not in assets["set_size"]["raster:bands"][0]
     assert [(link["rel"], link["href"]) for link in item["links"]] == [
         ("derived_from", "https://example.com/items/a"),
         ("derived_from", "https://example.com/items/b"),

@@ -8,6 +8,9 @@ order are the model's (Brown et al. 2022, doi 10.1038/s41597-022-01307-4), colou
 
 The releases say only which Sentinel-2 image a tile was drawn on. Put it, cut to the grid of the tile, into a
 folder ``images`` of your own making: the nine bands that the model takes.
+
+PANGAEA 933475 has another archive of labels, ``validation_set_tiles.zip``. It is not read: how the files in
+it are named, and whether they are the tiles of ``test``, is in no source that was open to us.
 """
 
 from functools import partial

@@ -1,10 +1,16 @@
 """Fields of The World (FTW): field boundaries in two dates of Sentinel-2, in 3 classes and in 2.
 
-Taken from the data set's own tools (github.com/fieldsoftheworld/ftw-baselines): files, splits by the column
-``split`` of ``chips_{country}.parquet``, that chips which lack one of four files are left out and that window
-B comes before window A from ``ftw_tools/training/datasets.py``; that 3 is not scored from
-``training/eval.py``. 3 is unlabelled: only where fields are is known in Brazil, India, Kenya and Rwanda
-(torchgeo 0.8.1, ``datasets/ftw.py``). All countries below the root are taken. Colours are geoseg's.
+The dates are called windows: A is about when crops are planted, B about when they are harvested. A band's
+name ends with its window (``red_a``, ``red_b``), so that a model of both says by its card which is which:
+FTW's own tools stack B before A, torchgeo A before B. For models of one date there is each window by itself,
+with plain names.
+
+Taken from the data set's own tools (github.com/fieldsoftheworld/ftw-baselines): what the windows and their
+bands are from ``README.md``; files, splits by the column ``split`` of ``chips_{country}.parquet``, that chips
+which lack one of four files are left out and that windows are used together or one by one from
+``ftw_tools/training/datasets.py``; that 3 is not scored from ``training/eval.py``. 3 is unlabelled: only
+where fields are is known in Brazil, India, Kenya and Rwanda (torchgeo 0.8.1, ``datasets/ftw.py``, which has
+the other order of windows too). All countries below the root are taken. Colours are geoseg's.
 """
 
 from functools import partial
@@ -30,6 +36,8 @@ _TWO = Legend(classes=_THREE.classes[:2])
 
 _UNLABELLED = 3
 _BANDS = ("red", "green", "blue", "nir")
+_WINDOWS = {"": ("b", "a"), "-window-a": ("a",), "-window-b": ("b",)}
+"""The windows of an image, by what a benchmark's name ends with."""
 _NEEDED = (
     "s2_images/window_b",
     "s2_images/window_a",
@@ -38,7 +46,7 @@ _NEEDED = (
 )
 
 
-def _find(root: Path, split: str, *, masks: str, legend: Legend) -> list[Sample]:
+def _find(root: Path, split: str, *, masks: str, legend: Legend, windows: tuple[str, ...]) -> list[Sample]:
     table = lookup({value: value for value in legend.values}, ignored=[_UNLABELLED])
     countries = [path.parent for path in sorted(root.glob("*/chips_*.parquet"))]
     if not countries:
@@ -47,7 +55,7 @@ def _find(root: Path, split: str, *, masks: str, legend: Legend) -> list[Sample]
         Sample(
             id=f"{country.name}/{chip}",
             place=country.name,
-            read_image=partial(_read_windows, country / "s2_images", chip),
+            read_image=partial(_read_windows, country / "s2_images", chip, windows),
             read_labels=partial(read_classes, country / "label_masks" / masks / f"{chip}.tif", table),
         )
         for country in countries
@@ -70,19 +78,18 @@ def _chips(country: Path, split: str) -> list[str]:
     return [chip for chip in chips.loc[chips["split"] == split, "aoi_id"].astype(str) if chip in there]
 
 
-def _read_windows(folder: Path, chip: str) -> Pixels:
-    return np.concatenate(
-        [read_bands(folder / window / f"{chip}.tif") for window in ("window_b", "window_a")]
-    )
+def _read_windows(folder: Path, chip: str, windows: tuple[str, ...]) -> Pixels:
+    return np.concatenate([read_bands(folder / f"window_{w}" / f"{chip}.tif") for w in windows])
 
 
-def _register(name: str, title: str, masks: str, legend: Legend) -> None:
+def _register(name: str, title: str, masks: str, legend: Legend, windows: tuple[str, ...]) -> None:
+    suffixes = [f"_{w}" for w in windows] if len(windows) > 1 else [""]
     register_benchmark(
         Benchmark(
             name=name,
             title=title,
             legend=legend,
-            bands=_BANDS * 2,
+            bands=tuple(band + suffix for suffix in suffixes for band in _BANDS),
             splits=("test", "val", "train"),
             home=_ORIGIN.home,
             license="by country, CC BY and others; see its README",
@@ -91,7 +98,7 @@ def _register(name: str, title: str, masks: str, legend: Legend) -> None:
                 "{country}/s2_images/{window_a,window_b}/{chip}.tif\n"
                 "{country}/label_masks/{semantic_2class,semantic_3class}/{chip}.tif"
             ),
-            find=partial(_find, masks=masks, legend=legend),
+            find=partial(_find, masks=masks, legend=legend, windows=windows),
             source="github.com/fieldsoftheworld/ftw-baselines: ftw_tools/training/datasets.py, eval.py",
             gsd_m=10,
             scale=1e-4,
@@ -103,5 +110,7 @@ def _register(name: str, title: str, masks: str, legend: Legend) -> None:
     )
 
 
-_register("ftw", f"{_ORIGIN.title}, field boundaries", "semantic_3class", _THREE)
-_register("ftw-2class", f"{_ORIGIN.title}, fields", "semantic_2class", _TWO)
+for _suffix, _windows in _WINDOWS.items():
+    _of = f", window {_windows[0].upper()}" if _suffix else ""
+    _register(f"ftw{_suffix}", f"{_ORIGIN.title}, field boundaries{_of}", "semantic_3class", _THREE, _windows)
+    _register(f"ftw-2class{_suffix}", f"{_ORIGIN.title}, fields{_of}", "semantic_2class", _TWO, _windows)

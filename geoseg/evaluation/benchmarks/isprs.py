@@ -25,9 +25,10 @@ _LEGEND = legend_of("""
     FF0000 clutter/background
 """)
 
+_UNAVERAGED = ("clutter/background",)
 _SCORING = (
-    "Published means of F1 and IoU often leave clutter out, though it counts in overall accuracy; the table "
-    "of classes has what they average."
+    "Most published means of F1 and IoU are of the five classes without clutter, which counts in overall "
+    "accuracy, and so are those here; mmsegmentation averages all six."
 )
 
 
@@ -110,6 +111,7 @@ def _register(town: _Town, name: str, bands: tuple[str, ...], gsd_m: float) -> N
             gsd_m=gsd_m,
             n_samples={**n_samples, **{f"{part}_full": n for part, n in n_samples.items()}},
             scoring=_SCORING,
+            unaveraged=_UNAVERAGED,
         )
     )
 

@@ -50,5 +50,7 @@ register_benchmark(
         layout="[{archive}/]sa_{image}.jpg\n[{archive}/]sa_{image}.json",
         find=_find,
         source="README of facebookresearch/segment-anything, section Dataset",
+        scoring="It has no tool of its own. Of an image, 1,000 masks are looked at, as in COCO's AR@1000.",
+        max_predictions=1000,
     )
 )

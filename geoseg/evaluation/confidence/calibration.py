@@ -1,90 +1,23 @@
 """Probabilities that agree with how often a model is right: temperature and vector scaling."""
 
-import json
 import warnings
 from collections.abc import Iterable, Iterator
-from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar, cast
+from typing import cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from geoseg.errors import EvaluationError, GeosegWarning, ModelError
-from geoseg.evaluation.confidence.reliability import LOG_FLOOR, Floats, Ints, ProbsReliability, labelled_rows
+from geoseg.errors import EvaluationError, GeosegWarning
+from geoseg.evaluation.confidence.reliability import Floats, Ints, ProbsReliability, labelled_rows
+from geoseg.models.calibration import Calibration, Method, log_softmax, normalised
 
-CALIBRATION_NAME = "calibration.json"
 TEMPERATURE_RANGE = (0.01, 100.0)
 """Where a temperature is looked for: a model that is always right wants 0, one that is lost infinity."""
-Method = Literal["temperature", "vector"]
-Stored = TypeVar("Stored", bound=BaseModel)
 
 _ROWS_AT_A_TIME = 1 << 14
 _MAX_STEPS = 100
 _ENOUGH = 1e-13
 """Newton's method stops where the next step would lower the mean loss by less than this, nats."""
-
-
-class Calibration(BaseModel):
-    """Scales and shifts of a model's log-probabilities, and what they were fitted on."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    method: Method
-    """``temperature``: one scale for all classes, which keeps every winner (Guo et al. 2017, section 4.2).
-    ``vector``: a scale and a bias for each class, which may change winners."""
-    scale: Annotated[tuple[Annotated[float, Field(allow_inf_nan=False)], ...], Field(min_length=1)]
-    """What the log-probability of each class is multiplied by, in the order of the output layers."""
-    bias: tuple[Annotated[float, Field(allow_inf_nan=False)], ...]
-    """What is then added."""
-    n: Annotated[int, Field(gt=0)]
-    """Labelled pixels that it was fitted on."""
-    places: Annotated[tuple[str, ...], Field(min_length=1)]
-    """The places that they are from. Measure what it is worth on other places."""
-    nll_before: float
-    """Mean negative log likelihood of those pixels as the model gave them, nats."""
-    nll_after: float
-    """The same after calibration."""
-    ece_before: float
-    """Expected calibration error of those pixels (15 bins) as the model gave them, 0..1."""
-    ece_after: float
-    """The same after calibration."""
-
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        if len(self.scale) != len(self.bias):
-            raise ValueError(f"scale has {len(self.scale)} values, bias {len(self.bias)}")
-        if self.method == "temperature" and (
-            len(set(self.scale)) > 1 or self.scale[0] <= 0 or any(self.bias)
-        ):
-            raise ValueError("a temperature is one scale above 0 for all classes, and no bias")
-        return self
-
-    @property
-    def temperature(self) -> float | None:
-        """What logits are divided by; above 1 the model was too sure. None for vector scaling."""
-        return 1 / self.scale[0] if self.method == "temperature" else None
-
-    def apply(self, logits: ArrayLike) -> NDArray[np.floating]:
-        """Calibrated probabilities (n, class), in float32 if ``logits`` are, else in float64.
-
-        Args:
-            logits: (n, class) logits, or log-probabilities
-                (:func:`geoseg.evaluation.confidence.reliability.log_probs`): the
-                result is the same. Rows with NaN give NaN.
-
-        Raises:
-            ValueError: another number of classes (a mistake of the programmer's).
-        """
-        logits = np.asarray(logits)
-        if logits.ndim != 2 or logits.shape[1] != len(self.scale):
-            raise ValueError(f"Got logits {logits.shape}, expected (n, {len(self.scale)}).")
-        kind = np.float32 if logits.dtype == np.float32 else np.float64
-        logs = _normalised(logits.astype(kind, copy=False))
-        probs: NDArray[Any] = np.exp(
-            _log_softmax(logs * np.array(self.scale, kind) + np.array(self.bias, kind))
-        )
-        return probs
 
 
 def fit_calibration(
@@ -126,12 +59,12 @@ def fit_calibration(
             "No pixel has both a label of the model's classes and logits, expected some to calibrate with. "
             "Give labels as indices of the model's classes."
         )
-    logs = _normalised(rows)
+    logs = normalised(rows)
     scale, bias = np.full(n_classes, _fit_scale(logs, labels)), np.zeros(n_classes)
     if method == "vector":
         scale, bias = _fit_vector(logs, labels, scale)
     before = _measured(logs, labels)
-    after = _measured(_log_softmax(logs * scale + bias), labels)
+    after = _measured(log_softmax(logs * scale + bias), labels)
     return Calibration(
         method=method,
         scale=tuple(scale.tolist()),
@@ -143,57 +76,6 @@ def fit_calibration(
         ece_before=before[1],
         ece_after=after[1],
     )
-
-
-def write_calibration(calibration: Calibration, folder: Path) -> Path:
-    """Write ``calibration.json`` into a model folder."""
-    return write_stored(calibration, folder / CALIBRATION_NAME)
-
-
-def read_calibration(folder: Path) -> Calibration:
-    """The calibration of a model folder.
-
-    Raises:
-        ModelError: ``calibration.json`` is missing, or is not what :func:`write_calibration` writes.
-    """
-    return read_stored(folder / CALIBRATION_NAME, Calibration)
-
-
-def write_stored(value: BaseModel, path: Path) -> Path:
-    """Write a value as JSON, to be read by :func:`read_stored`."""
-    path.write_text(json.dumps(value.model_dump(mode="json"), indent=2) + "\n", "utf-8")
-    return path
-
-
-def read_stored(path: Path, kind: type[Stored]) -> Stored:
-    """The value that :func:`write_stored` wrote.
-
-    Raises:
-        ModelError: the file is missing or holds something else.
-    """
-    if not path.is_file():
-        raise ModelError(f"{path.parent} has no {path.name}. Make it with geoseg calibrate.")
-    try:
-        return kind.model_validate_json(path.read_text("utf-8"))
-    except (ValidationError, UnicodeDecodeError) as error:
-        reason = str(error)
-        if isinstance(error, ValidationError):
-            first = error.errors()[0]
-            reason = f"{'.'.join(map(str, first['loc'])) or 'file'}: {first['msg']}"
-        raise ModelError(f"{path}: {reason}. Make it again with geoseg calibrate.") from None
-
-
-def _normalised(logits: NDArray[Any]) -> NDArray[Any]:
-    """(n, class) log-probabilities, at least :data:`LOG_FLOOR`."""
-    logs = _log_softmax(logits)
-    np.maximum(logs, LOG_FLOOR, out=logs)
-    return logs
-
-
-def _log_softmax(logits: NDArray[Any]) -> NDArray[Any]:
-    logs: NDArray[Any] = logits - logits.max(axis=1, keepdims=True)
-    logs -= np.log(np.exp(logs).sum(axis=1, keepdims=True))
-    return logs
 
 
 def _fit_scale(logs: Floats, labels: Ints) -> float:
@@ -228,7 +110,7 @@ def _slope(logs: Floats, labels: Ints, scale: float) -> tuple[float, float]:
     """First and second derivative of the mean negative log likelihood by the scale."""
     slope = curvature = 0.0
     for z, y in _pieces(logs, labels):
-        p = np.exp(_log_softmax(z * scale))  # (n, class)
+        p = np.exp(log_softmax(z * scale))  # (n, class)
         mean = (p * z).sum(axis=1)
         slope += (mean - z[np.arange(len(y)), y]).sum()
         curvature += (p * (z - mean[:, None]) ** 2).sum()
@@ -264,7 +146,7 @@ def _newton(
     loss = 0.5 * float(((theta - origin) ** 2).sum())
     gradient, hessian = theta - origin, np.eye(len(theta))
     for z, y in _pieces(logs, labels):
-        log_p = _log_softmax(z * theta[:n_classes] + theta[n_classes:])
+        log_p = log_softmax(z * theta[:n_classes] + theta[n_classes:])
         p = np.exp(log_p)
         loss -= log_p[np.arange(len(y)), y].sum()
         hit = np.eye(n_classes)[y]

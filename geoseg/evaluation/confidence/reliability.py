@@ -16,8 +16,6 @@ Numbers = NDArray[np.floating]
 
 N_BINS = 15
 """Bins of the reliability diagram, as in Guo et al. 2017 (table 1)."""
-LOG_FLOOR = float(np.log(np.finfo(np.float32).tiny))
-"""The log-probability, about -87.3, of the smallest normal float32, which a probability of 0 counts as."""
 _VALUES_AT_A_TIME = 1 << 18
 """Probabilities that are worked on at once: they fit into a processor's cache."""
 _SUM_TOLERANCE = 0.01

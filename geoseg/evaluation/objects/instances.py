@@ -15,7 +15,8 @@ Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.integer]
 
-_MAX_PREDICTIONS = 100
+MAX_PREDICTIONS = 100
+"""Of each class and image that COCO looks at, the most confident."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +54,7 @@ def match_instances(
     *,
     class_ids: Sequence[int],
     thresholds: Sequence[float] = COCO_THRESHOLDS,
-    max_predictions: int | None = _MAX_PREDICTIONS,
+    max_predictions: int | None = MAX_PREDICTIONS,
 ) -> Matches:
     """Which predictions of one image are right.
 

@@ -11,9 +11,58 @@ from PIL import Image, UnidentifiedImageError
 from geoseg.errors import EvaluationError
 from geoseg.evaluation.objects.instances import Instances
 from geoseg.evaluation.objects.panoptic import VOID, PanopticMap, Segments
+from geoseg.evaluation.objects.results import Category
 from geoseg.evaluation.objects.rle import encode_mask
 
 _BDD_IGNORED, _BDD_CROWD = 1, 2
+_BDD_FIRST_THING = 31
+_BDD_CLASSES = """
+    6F4A00 dynamic
+    000000 ego vehicle
+    510051 ground
+    000000 static
+    FAAAA0 parking
+    E6968C rail track
+    804080 road
+    F423E8 sidewalk
+    966464 bridge
+    464646 building
+    BE9999 fence
+    B464B4 garage
+    B4A5B4 guard rail
+    96785A tunnel
+    66669C wall
+    FAAA64 banner
+    DCDCFA billboard
+    FFA500 lane divider
+    DC143C parking sign
+    999999 pole
+    999999 polegroup
+    DCDC64 street light
+    FF4600 traffic cone
+    DCDCDC traffic device
+    FAAA1E traffic light
+    DCDC00 traffic sign
+    FAAAFA traffic sign frame
+    98FB98 terrain
+    6B8E23 vegetation
+    4682B4 sky
+    DC143C person
+    FF0000 rider
+    770B20 bicycle
+    003C64 bus
+    00008E car
+    00005A caravan
+    0000E6 motorcycle
+    00006E trailer
+    005064 train
+    000046 truck
+"""
+BDD_CATEGORIES = tuple(
+    Category(number, line[7:], line[:6], is_thing=number >= _BDD_FIRST_THING)
+    for number, line in enumerate(_BDD_CLASSES.replace("    ", "").split("\n")[1:-1], start=1)
+)
+"""The classes of BDD100K's panoptic bitmasks, which ``eval/pan_seg.py`` averages (``label/label.py``)."""
 _BANDS = {"RGB": "red, green and blue", "RGBA": "red, green, blue and alpha"}
 
 

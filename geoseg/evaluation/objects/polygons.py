@@ -28,7 +28,8 @@ from geoseg.evaluation.objects.matching import (
 Floats = NDArray[np.float64]
 Ints = NDArray[np.integer]
 ObjectCounts = NDArray[np.int64]
-"""(class, threshold, 3): true positives, false positives, false negatives. Counts of places add up."""
+"""(class, threshold, 3): true positives, false positives, false negatives. Counts of places add up, and may
+be stacked in front."""
 
 SPACENET_IOU = 0.5
 _ONE_CLASS = (1,)
@@ -69,6 +70,8 @@ def count_objects(
     thresholds: Sequence[float] = (SPACENET_IOU,),
     class_ids: Sequence[int] = _ONE_CLASS,
     class_column: str | None = None,
+    place_column: str | None = None,
+    n_places: int = 1,
 ) -> ObjectCounts:
     """How many objects are found, made up and missed, by IoU threshold (SpaceNet: Van Etten et al. 2018).
 
@@ -84,6 +87,10 @@ def count_objects(
         thresholds: IoUs, above 0 to 1.
         class_ids: the classes scored, in the order of the counts; rows of others are left out.
         class_column: where both tables have the class; None for one class.
+        place_column: where both have the number of the place that each polygon belongs to, 0 to
+            ``n_places`` - 1; the counts are then (place, class, threshold, 3). What is matched belongs to
+            the place of the reference, so places add up to the whole.
+        n_places: how many there are.
 
     Raises:
         EvaluationError: CRSs that differ or are in degrees, no such column, or no polygons.
@@ -99,17 +106,21 @@ def count_objects(
     pairs = _pairs(true, found)
     order = np.lexsort((pairs.prediction, pairs.reference, -pairs.iou))
     pairs = Pairs(pairs.prediction[order], pairs.reference[order], pairs.iou[order])
-    n_found, n_true = (np.bincount(o.class_index, minlength=len(class_ids)) for o in (found, true))
-    counts = np.empty((len(class_ids), len(thresholds), 3), np.int64)
+    places = [_place(table, kept, place_column) for table, kept in ((prediction, found), (reference, true))]
+    counts = np.zeros((n_places, len(class_ids), len(thresholds), 3), np.int64)
     for t, threshold in enumerate(thresholds):
         matched = assign(
             at_least(pairs, threshold),
             n_predictions=len(found.class_index),
             n_references=len(true.class_index),
         )
-        right = np.bincount(found.class_index[matched != UNMATCHED], minlength=len(class_ids))
-        counts[:, t] = np.stack([right, n_found - right, n_true - right], axis=1)
-    return counts
+        is_wrong, is_missed = matched == UNMATCHED, np.ones(len(true.class_index), bool)
+        hit = matched[~is_wrong]
+        is_missed[hit] = False
+        np.add.at(counts[:, :, t, 0], (places[1][hit], true.class_index[hit]), 1)
+        np.add.at(counts[:, :, t, 1], (places[0][is_wrong], found.class_index[is_wrong]), 1)
+        np.add.at(counts[:, :, t, 2], (places[1][is_missed], true.class_index[is_missed]), 1)
+    return counts[0] if place_column is None else counts
 
 
 def object_scores(counts: ObjectCounts) -> ObjectScores:
@@ -216,6 +227,12 @@ def _objects(table: gpd.GeoDataFrame, class_ids: Sequence[int], column: str | No
         class_index = indices(class_id, class_ids)
     row = np.flatnonzero((class_index != IGNORED) & (shapely.area(geometry) > 0))
     return _Objects(geometry[row], class_index[row], row)
+
+
+def _place(table: gpd.GeoDataFrame, kept: _Objects, column: str | None) -> Ints:
+    if column is None:
+        return np.zeros(len(kept.row), np.int64)
+    return np.asarray(table[column])[kept.row]
 
 
 def _column(table: gpd.GeoDataFrame, name: str, what: str) -> NDArray[Any]:

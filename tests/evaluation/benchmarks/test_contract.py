@@ -31,6 +31,7 @@ def test_it_is_described(benchmark):
         assert text == text.strip() != ""
     assert benchmark.gsd_m is None or benchmark.gsd_m > 0
     assert all(re.fullmatch(r"[a-z0-9_]+", band) for band in benchmark.bands)
+    assert len(set(benchmark.bands)) == len(benchmark.bands)  # models find theirs by name
 
 
 def test_classes_are_numbered_as_reported(benchmark):

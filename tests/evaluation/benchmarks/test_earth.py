@@ -5,6 +5,7 @@ in a benchmark's file is met by another hand.
 """
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -359,6 +360,10 @@ def ftw_2class(root: Path) -> Expected:
     return ftw(root, kind="semantic_2class")
 
 
+FTW = {f"ftw{window}": ftw for window in ("", "-window-a", "-window-b")}
+FTW_2CLASS = {f"ftw-2class{window}": ftw_2class for window in ("", "-window-a", "-window-b")}
+
+
 def sen1floods11(root: Path, *, sensor: str = "S2Hand") -> Expected:
     data = root / "data" / "flood_events" / "HandLabeled"
     lists = root / "splits" / "flood_handlabeled"
@@ -482,13 +487,13 @@ MINIATURES: dict[str, Callable[[Path], Expected]] = {
     "loveda": loveda, "deepglobe-land-cover": deepglobe, "isaid": isaid, "landcover-ai": landcover_ai,
     "open-earth-map": open_earth_map, "isprs-potsdam": potsdam, "isprs-vaihingen": vaihingen, "flair-1": flair,
     "flair-1-full": flair_full, "sen12ms": sen12ms, "dfc2020": dfc2020, "five-billion-pixels": five_billion_pixels,
-    "dynamic-world-experts": dynamic_world, "ftw": ftw, "ftw-2class": ftw_2class, "sen1floods11": sen1floods11,
+    "dynamic-world-experts": dynamic_world, **FTW, **FTW_2CLASS, "sen1floods11": sen1floods11,
     "sen1floods11-s1": sen1floods11_s1, "spacenet-1": spacenet1, "spacenet-2": spacenet2, "spacenet-7": spacenet7,
 }  # fmt: skip
 SIZES = {
     "loveda": 7, "deepglobe-land-cover": 6, "isaid": 16, "landcover-ai": 5, "open-earth-map": 8, "isprs-potsdam": 6,
     "isprs-vaihingen": 6, "flair-1": 13, "flair-1-full": 19, "sen12ms": 10, "dfc2020": 8, "five-billion-pixels": 24,
-    "dynamic-world-experts": 9, "ftw": 3, "ftw-2class": 2, "sen1floods11": 2, "sen1floods11-s1": 2, "spacenet-1": 2,
+    "dynamic-world-experts": 9, **dict.fromkeys(FTW, 3), **dict.fromkeys(FTW_2CLASS, 2), "sen1floods11": 2, "sen1floods11-s1": 2, "spacenet-1": 2,
     "spacenet-2": 2, "spacenet-7": 2,
 }  # fmt: skip
 """How many classes each is scored on."""
@@ -561,7 +566,7 @@ def test_every_class_and_what_is_not_scored_occurs_in_the_miniature(name, writte
 def test_descriptions_are_whole(name):
     benchmark = BENCHMARKS[name]
     assert benchmark.legend.values == tuple(range(SIZES[name]))
-    assert set(benchmark.bands) <= COMMON_NAMES
+    assert {re.sub("_[ab]$", "", band) for band in benchmark.bands} <= COMMON_NAMES
     assert len(set(benchmark.splits)) == len(benchmark.splits)
     assert set(benchmark.n_samples) <= set(benchmark.splits)
     for text in (benchmark.title, benchmark.home, benchmark.license, benchmark.layout, benchmark.source):
@@ -584,7 +589,7 @@ def test_an_empty_folder_is_refused_with_the_place_to_get_it(name, tmp_path):
     assert not any(found.is_complete for found in check(benchmark, tmp_path))
 
 
-UNLISTED = {"ftw", "ftw-2class", "dynamic-world-experts"}
+UNLISTED = {*FTW, *FTW_2CLASS, "dynamic-world-experts"}
 """Chips of FTW that lack a file are left out, as its tools do; labels of Dynamic World are what is listed."""
 
 
@@ -641,11 +646,20 @@ def test_label_numbers_that_the_data_set_has_not_are_refused(name, tmp_path):
 def test_images_keep_their_bands_and_values(written):
     root, _ = written("five-billion-pixels")
     np.testing.assert_array_equal(BENCHMARKS["five-billion-pixels"].samples(root)[0].read_image(), image(4))
-    root, _ = written("ftw")
-    stacked = BENCHMARKS["ftw"].samples(root)[0].read_image()
-    np.testing.assert_array_equal(stacked, np.concatenate([image(4, "uint16") + 1000, image(4, "uint16")]))
     root, _ = written("spacenet-7")
     np.testing.assert_array_equal(BENCHMARKS["spacenet-7"].samples(root)[0].read_image(), image(4)[:3])
+
+
+@pytest.mark.parametrize("kind", ["ftw", "ftw-2class"])
+def test_bands_of_ftw_are_those_of_the_window_in_their_names(kind, written):
+    root, _ = written(kind)
+    both = BENCHMARKS[kind].samples(root)[0].read_image()
+    for window, pixels in (("a", image(4, "uint16")), ("b", image(4, "uint16") + 1000)):
+        alone = BENCHMARKS[f"{kind}-window-{window}"]
+        assert alone.bands == ("red", "green", "blue", "nir")
+        np.testing.assert_array_equal(alone.samples(root)[0].read_image(), pixels)
+        named = [BENCHMARKS[kind].bands.index(f"{band}_{window}") for band in alone.bands]
+        np.testing.assert_array_equal(both[named], pixels)
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from geoseg.errors import EvaluationError, GeosegWarning, ModelError
+from geoseg.errors import EvaluationError, GeosegWarning
 from geoseg.evaluation.confidence.calibration import (
     Calibration,
     fit_calibration,
-    read_calibration,
-    write_calibration,
 )
 from geoseg.evaluation.confidence.reliability import ProbsReliability, log_probs
 
@@ -231,29 +229,8 @@ def test_single_precision_stays_single_and_nodata_stays_nodata():
 
 
 @METHODS
-def test_the_file_gives_back_what_was_written(tmp_path, method):
-    logits, labels = drawn(9)
-    found = fit_calibration(logits, labels, places=["b", "a", "b"], method=method)
-    path = write_calibration(found, tmp_path)
-    assert path == tmp_path / "calibration.json"
-    assert read_calibration(tmp_path) == found
-    assert found.places == ("a", "b")
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        (None, "has no calibration.json. Make it with geoseg calibrate"),
-        ("{", "Invalid JSON"),
-        ('{"method": "magic"}', "method"),
-        ("\xff", "Invalid JSON|decode"),
-    ],
-)
-def test_a_file_that_is_something_else_is_named(tmp_path, text, message):
-    if text is not None:
-        (tmp_path / "calibration.json").write_text(text, "latin-1")
-    with pytest.raises(ModelError, match=message):
-        read_calibration(tmp_path)
+def test_places_are_named_once(method):
+    assert fit_calibration(*drawn(9), places=["b", "a", "b"], method=method).places == ("a", "b")
 
 
 def test_a_calibration_that_contradicts_itself_is_refused():

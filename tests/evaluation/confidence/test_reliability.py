@@ -9,7 +9,8 @@ from sklearn import metrics as sk
 from torchmetrics.functional import classification as tm
 
 from geoseg.errors import EvaluationError
-from geoseg.evaluation.confidence.reliability import LOG_FLOOR, MapReliability, ProbsReliability, log_probs
+from geoseg.evaluation.confidence.reliability import MapReliability, ProbsReliability, log_probs
+from geoseg.models.calibration import LOG_FLOOR
 
 EXACT = {"rel": 1e-9, "abs": 1e-9}
 SEEDS = st.integers(0, 2**32 - 1)

@@ -5,12 +5,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from geoseg.errors import EvaluationError
-from geoseg.evaluation.objects.rle import Rle, decode_mask, encode_mask, intersections, read_coco, write_coco
+from geoseg.evaluation.objects.rle import (
+    Rle,
+    burn_polygons,
+    decode_mask,
+    encode_each,
+    encode_mask,
+    intersections,
+    read_coco,
+    write_coco,
+)
 
 REFERENCE = Path(__file__).parents[3] / "../shared/data/reference"
 MASKS = hnp.arrays(bool, hnp.array_shapes(min_dims=2, max_dims=2, max_side=40))
@@ -90,3 +99,31 @@ def test_broken_masks_are_refused(segmentation, message):
 def test_masks_of_different_sizes_do_not_compare():
     with pytest.raises(EvaluationError, match="1 x 2, 2 x 1"):
         intersections([Rle(np.array([2]), 1, 2)], [Rle(np.array([2]), 2, 1)])
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    rings=st.lists(
+        st.lists(st.tuples(st.floats(-5, 40), st.integers(-5, 40)), min_size=3, max_size=8),
+        min_size=1,
+        max_size=3,
+    ),
+    height=st.integers(1, 35),
+    width=st.integers(1, 35),
+)
+def test_polygons_are_burned_as_pycocotools_does(rings, height, width):
+    mask = pytest.importorskip("pycocotools.mask")
+    flat = [[float(v) for corner in ring for v in corner] for ring in rings]
+    expected = mask.decode(mask.merge(mask.frPyObjects(flat, height, width))).astype(bool)
+    assert np.array_equal(decode_mask(burn_polygons(flat, height=height, width=width)), expected)
+
+
+@settings(max_examples=50, deadline=None)
+@given(seed=st.integers(0, 2**32))
+def test_each_number_has_the_mask_of_its_pixels(seed):
+    rng = np.random.default_rng(seed)
+    numbers = rng.integers(0, 4, rng.integers(1, 9, 2)) * 1000
+    masks = encode_each(numbers)
+    assert sorted(masks) == np.unique(numbers[numbers > 0]).tolist()
+    for number, mask in masks.items():
+        assert np.array_equal(decode_mask(mask), numbers == number)

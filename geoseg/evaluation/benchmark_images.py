@@ -1,0 +1,83 @@
+"""Labelled images as a model takes them."""
+
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+from affine import Affine
+from odc.geo.geobox import GeoBox
+from odc.geo.xr import xr_coords
+
+from geoseg.errors import EvaluationError
+from geoseg.evaluation.benchmark import Benchmark, Labels, Sample
+from geoseg.imagery.bands import SUBSTITUTES
+from geoseg.models.card import ModelCard
+
+_PLANE = "EPSG:6933"
+"""Images of benchmarks often lie nowhere; any CRS in metres gives their pixels a size."""
+
+
+def labelled_samples(
+    benchmark: Benchmark, root: Path, *, split: str | None = None, limit: int | None = None
+) -> list[Sample]:
+    """The samples of a split, all with class labels.
+
+    Args:
+        benchmark: the data set.
+        root: its folder.
+        split: None for the one that is scored by default.
+        limit: at most so many images, spread evenly over the split; None for all.
+
+    Raises:
+        EvaluationError: the data set is incomplete, or has no class labels for that split.
+    """
+    samples = benchmark.samples(root, split)
+    if not samples or any(s.read_labels is None for s in samples):
+        raise EvaluationError(
+            f"Split {split or benchmark.splits[0]} of {benchmark.title} has no class labels to score. "
+            f"Splits: {', '.join(benchmark.splits)}."
+        )
+    if limit is None or limit >= len(samples):
+        return samples
+    return [samples[k] for k in np.linspace(0, len(samples) - 1, limit).round().astype(int)]
+
+
+def bands_for(card: ModelCard, benchmark: Benchmark) -> tuple[str, ...]:
+    """Which band of a data set stands for each band of a model: itself, or the other near infrared.
+
+    Raises:
+        EvaluationError: the data set lacks one.
+    """
+    found = [
+        next((name for name in (band, *SUBSTITUTES.get(band, ())) if name in benchmark.bands), None)
+        for band in card.bands
+    ]
+    if None in found:
+        missing = [band for band, name in zip(card.bands, found, strict=True) if name is None]
+        raise EvaluationError(
+            f"Model {card.name} needs {', '.join(missing)}; {benchmark.title} has "
+            f"{', '.join(benchmark.bands)}. Take a model for these bands."
+        )
+    return tuple(name for name in found if name is not None)
+
+
+def image_and_labels(sample: Sample, benchmark: Benchmark, card: ModelCard) -> tuple[xr.DataArray, Labels]:
+    """The model's bands of an image, (band, y, x) float32 with a geobox, and its labels (y, x).
+
+    Raises:
+        EvaluationError: the data set lacks a band, or image and labels differ in size.
+    """
+    if sample.read_labels is None:
+        raise EvaluationError(f"Image {sample.id} of {benchmark.title} has no class labels.")
+    take = [benchmark.bands.index(band) for band in bands_for(card, benchmark)]
+    pixels, labels = sample.read_image(), sample.read_labels()
+    if pixels.shape[1:] != labels.shape:
+        raise EvaluationError(
+            f"Image {sample.id} has {pixels.shape[2]} x {pixels.shape[1]} pixels, its labels "
+            f"{labels.shape[1]} x {labels.shape[0]}. The data set is damaged: get it again."
+        )
+    size = benchmark.gsd_m or 1.0
+    plane = GeoBox(labels.shape, Affine.scale(size, -size), _PLANE)
+    coords = {**xr_coords(plane), "band": list(card.bands)}
+    values = pixels[take].astype(np.float32) * np.float32(benchmark.scale)
+    return xr.DataArray(values, dims=("band", "y", "x"), coords=coords), labels

@@ -1,0 +1,209 @@
+"""``geoseg calibrate``: what a model's probabilities are worth, measured place by place."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geoseg.errors import EvaluationError
+from geoseg.evaluation.benchmark import Benchmark
+from geoseg.evaluation.benchmark_images import image_and_labels, labelled_samples
+from geoseg.evaluation.confidence.calibration import fit_calibration
+from geoseg.evaluation.confidence.conformal import CoverageCounter, fit_conformal
+from geoseg.evaluation.confidence.reliability import Ints, ProbsReliability, log_probs
+from geoseg.evaluation.confusion import table_of
+from geoseg.evaluation.labelled import benchmark_of
+from geoseg.evaluation.maps import IGNORE, Crosswalk, renamed
+from geoseg.inference.predictor import predict_probs
+from geoseg.inference.runner import Inference
+from geoseg.models.calibration import Calibration, Conformal, Coverage, Kind, Method, ModelCalibration, Unit
+from geoseg.models.card import ModelCard
+from geoseg.models.zoo import Model, load_model
+
+PIXELS_PER_PLACE = 20_000
+"""At most so many labelled pixels of a place are drawn: neighbours say the same."""
+_N_FOLDS = 10
+_MIN_PLACES = 4
+"""Fewer places cannot be parted into some to fit scaling, some to fit sets and some to measure on."""
+_SCALING_SHARE = 1 / 3
+"""Of the places, for the one or few numbers of the scaling; the others are for the sets."""
+
+
+@dataclass(frozen=True)
+class CalibrationTask:
+    """What is measured on what."""
+
+    model: str
+    """A model folder, or the name of a built-in model."""
+    benchmark: str
+    """See :func:`geoseg.evaluation.labelled.benchmark_of`."""
+    root: Path
+    split: str | None = None
+    """None for the one that is scored by default. It must not be what the model was trained on."""
+    limit: int | None = None
+    """At most so many images, spread evenly over the split; None for all."""
+    crosswalk: Crosswalk = field(default_factory=Crosswalk)
+    """``reference``: from the labels' classes to the model's."""
+    method: Method = "temperature"
+    coverage: float = 0.9
+    """How often the sets shall hold the true class."""
+    kind: Kind = "lac"
+    by_class: bool = False
+    """Whether that shall hold for each class."""
+    device: str = "auto"
+    tta: str = "none"
+    seed: int = 0
+    """Of the pixels drawn and of the order of places."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Pixels:
+    """Labelled pixels."""
+
+    probs: NDArray[np.float32]
+    """(n, class)"""
+    labels: Ints
+    """(n,) class indices of the model."""
+    places: NDArray[np.str_]
+    """(n,)"""
+
+    def of(self, names: Sequence[str]) -> "_Pixels":
+        """Those of some places."""
+        kept = np.isin(self.places, names)
+        return _Pixels(self.probs[kept], self.labels[kept], self.places[kept])
+
+    def every_second(self, start: int) -> "_Pixels":
+        """Half of them."""
+        return _Pixels(self.probs[start::2], self.labels[start::2], self.places[start::2])
+
+
+def measure(
+    task: CalibrationTask, *, on_image: Callable[[int, int], None] = lambda done, of: None
+) -> ModelCalibration:
+    """Scaling and sets of a model, and how well both do on places that they were not fitted on.
+
+    Places are parted: a third is for the scaling, the others are for the sets, since sets must be fitted on
+    pixels that the scaling has not seen. For the coverage all is fitted again without a tenth of the places,
+    ten times, and measured on those. Where enough places are left, sets promise their coverage for a pixel
+    of a new place (:func:`~geoseg.evaluation.confidence.conformal.fit_conformal`), else for pixels of these.
+
+    Args:
+        task: what is asked for.
+        on_image: told how many images are done, of how many.
+
+    Raises:
+        EvaluationError: no labels, classes that do not fit, or a coverage outside 0..1.
+    """
+    if not 0 < task.coverage < 1:
+        raise EvaluationError(f"--coverage is {task.coverage:g}, expected between 0 and 1, such as 0.9.")
+    benchmark, model = benchmark_of(task.benchmark), load_model(task.model)
+    pixels = _pixels(task, benchmark, model, on_image)
+    order = np.random.default_rng(task.seed).permutation(sorted(set(pixels.places.tolist()))).tolist()
+    unit = _unit(len(order), task.coverage)
+    scaling, conformal = _fit(pixels, order, task, unit)
+    held = _held_out(pixels, order, task, unit) if len(order) >= _MIN_PLACES else None
+    return ModelCalibration(
+        weights_sha256=model.card.sha256,
+        measured_on=f"{benchmark.title}, {task.split or benchmark.splits[0]}",
+        tta=task.tta,
+        scaling=scaling,
+        conformal=conformal,
+        coverage=held[0] if held else None,
+        ece_before=held[1] if held else None,
+        ece_after=held[2] if held else None,
+    )
+
+
+def _pixels(
+    task: CalibrationTask, benchmark: Benchmark, model: Model, on_image: Callable[[int, int], None]
+) -> _Pixels:
+    samples = labelled_samples(benchmark, task.root, split=task.split, limit=task.limit)
+    table = _model_classes(benchmark, model.card, task.crosswalk)
+    how = Inference(device=task.device, tta=task.tta)
+    rng = np.random.default_rng(task.seed)
+    n_images = {place: sum(s.place == place for s in samples) for place in {s.place for s in samples}}
+    found: list[_Pixels] = []
+    for number, sample in enumerate(samples):
+        image, labels = image_and_labels(sample, benchmark, model.card)
+        probs = predict_probs(image, model=model, how=how)  # (class, y, x)
+        index = table[labels]
+        at = np.flatnonzero((index >= 0) & np.isfinite(probs[0]))
+        most = PIXELS_PER_PLACE // n_images[sample.place]
+        if len(at) > most:
+            at = rng.choice(at, most, replace=False)
+        rows = probs.reshape(len(probs), -1)[:, at].T
+        found.append(_Pixels(rows, index.ravel()[at].astype(np.int64), np.full(len(at), sample.place)))
+        on_image(number + 1, len(samples))
+    return _Pixels(
+        np.concatenate([p.probs for p in found]),
+        np.concatenate([p.labels for p in found]),
+        np.concatenate([p.places for p in found]),
+    )
+
+
+def _model_classes(benchmark: Benchmark, card: ModelCard, crosswalk: Crosswalk) -> NDArray[np.int32]:
+    """(256,) the model's class index of each label."""
+    names = renamed({c.value: c.name for c in benchmark.legend.classes}, crosswalk.reference, "reference")
+    by_name = {c.name: c.value for c in card.legend.classes}
+    unknown = sorted({name for name in names.values() if name not in by_name and name != IGNORE})
+    if unknown:
+        raise EvaluationError(
+            f"{benchmark.title} has {', '.join(unknown[:5])}, which model {card.name} does not give "
+            f"({', '.join(list(by_name)[:8])}). Say in a --crosswalk file: [reference] with "
+            f'"{unknown[0]}" = a class of the model, or "ignore".'
+        )
+    return table_of(card.legend.values, {v: by_name[n] for v, n in names.items() if n in by_name})
+
+
+def _unit(n_places: int, coverage: float) -> Unit:
+    n_left = n_places - math.ceil(n_places / _N_FOLDS)
+    n_for_sets = n_left - _n_scaling(n_left)
+    return "place" if n_for_sets + 1 >= 1 / (1 - coverage) - 1e-9 else "pixel"
+
+
+def _n_scaling(n_places: int) -> int:
+    return max(round(n_places * _SCALING_SHARE), 1)
+
+
+def _fit(
+    pixels: _Pixels, places: Sequence[str], task: CalibrationTask, unit: Unit
+) -> tuple[Calibration, Conformal]:
+    """Scaling on the first places, sets on the others; a single place is halved by pixels."""
+    n = _n_scaling(len(places))
+    if len(places) > 1:
+        first, second = pixels.of(places[:n]), pixels.of(places[n:])
+    else:
+        first, second = pixels.every_second(0), pixels.every_second(1)
+    names = sorted(set(first.places.tolist()))
+    scaling = fit_calibration(log_probs(first.probs), first.labels, places=names, method=task.method)
+    return scaling, fit_conformal(
+        scaling.apply(log_probs(second.probs)),
+        second.labels,
+        alpha=round(1 - task.coverage, 12),
+        places=second.places,
+        kind=task.kind,
+        unit=unit,
+        by_class=task.by_class,
+    )
+
+
+def _held_out(
+    pixels: _Pixels, places: Sequence[str], task: CalibrationTask, unit: Unit
+) -> tuple[Coverage, float | None, float | None]:
+    """Coverage of sets, and calibration errors before and after scaling, on places left out of the fit."""
+    n_classes = pixels.probs.shape[1]
+    counted = CoverageCounter(alpha=round(1 - task.coverage, 12), n_classes=n_classes)
+    before, after = ProbsReliability(n_classes), ProbsReliability(n_classes)
+    for fold in range(min(_N_FOLDS, len(places))):
+        out = places[fold::_N_FOLDS]
+        scaling, conformal = _fit(pixels, [p for p in places if p not in out], task, unit)
+        for name in out:
+            there = pixels.of([name])
+            probs = scaling.apply(log_probs(there.probs))
+            counted.feed(conformal.sets(probs), there.labels, place=name)
+            before.feed(there.probs, there.labels)
+            after.feed(probs, there.labels)
+    return counted.coverage(), before.reliability().ece, after.reliability().ece

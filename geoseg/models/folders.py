@@ -1,0 +1,66 @@
+"""Model folders as wholes: copies with a calibration, ensembles."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from geoseg.errors import ModelError
+from geoseg.models.calibration import CALIBRATION_NAME, ModelCalibration, write_calibration
+from geoseg.models.zoo import load_model, save_model
+
+
+def refuse_kept(model: str, out: Path | None, *, overwrite: bool) -> Path:
+    """The folder that a calibration of ``model`` is to be kept in.
+
+    Raises:
+        ModelError: a built-in model has no folder; or something lies there already.
+    """
+    if out is not None:
+        refuse_existing(out)
+        return out
+    folder = Path(model)
+    if not folder.is_dir():
+        raise ModelError(f"{model} is built in: it has no folder for a calibration. Give --out FOLDER.")
+    if (folder / CALIBRATION_NAME).exists() and not overwrite:
+        raise ModelError(f"{folder} has a calibration already. Give --overwrite or --out FOLDER.")
+    return folder
+
+
+def keep_calibration(calibration: ModelCalibration, model: str, folder: Path) -> Path:
+    """Write ``calibration.json`` into ``folder``; one that is not there yet becomes a copy of the model."""
+    if folder.is_dir():
+        return write_calibration(calibration, folder)
+
+    def fill(temporary: Path) -> None:
+        if Path(model).is_dir():
+            shutil.copytree(model, temporary)
+        else:
+            save_model(load_model(model), temporary)
+        write_calibration(calibration, temporary)
+
+    make_folder(folder, fill)
+    return folder / CALIBRATION_NAME
+
+
+def refuse_existing(out: Path) -> None:
+    """Raises ModelError where something lies at ``out``."""
+    if out.exists():
+        raise ModelError(f"{out} exists already. Give the name of a new folder.")
+
+
+def make_folder(out: Path, fill: Callable[[Path], object]) -> None:
+    """A new folder that appears when ``fill`` has written all of it.
+
+    Raises:
+        ModelError: it cannot be written.
+    """
+    temporary = out.with_name(f".{out.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        fill(temporary)
+        temporary.rename(out)
+    except OSError as error:
+        raise ModelError(f"{out} cannot be written: {error.strerror}. Give another --out.") from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
