@@ -81,8 +81,8 @@ def _print_objects(console: Console, objects: Objects, title: str) -> None:
             value = _percent(getattr(found, name))
             overall.add_row(f"{name} from IoU {found.iou:g}", value, _range(found.intervals.get(name)))
     if objects.ap is not None:
-        for name, ap in (("AP", objects.ap), ("AP50", objects.ap50), ("AP75", objects.ap75)):
-            overall.add_row(name, _percent(ap), "")
+        for name, share in (("AP", objects.ap), ("AP50", objects.ap50), ("AP75", objects.ap75)):
+            overall.add_row(name, _percent(share), "")
     console.print(overall)
     if objects.places:
         places = _table("", "IoU from", "F1", "precision", "recall", "found", "made up", "missed", of="place")

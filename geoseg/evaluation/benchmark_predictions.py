@@ -72,7 +72,8 @@ class ClassFiles:
         self.notes = [f"Predictions are the class rasters in {folder}."]
         if lacking:
             self.notes.append(
-                f"{len(lacking):,} images have no prediction: wrong in every pixel, as in the set's own tool."
+                f"Images without a prediction: {len(lacking):,}. All their pixels are wrong, as in the set's "
+                "own tool."
             )
 
     def __call__(self, sample: Sample) -> tuple[Labels, Answer]:

@@ -329,7 +329,7 @@ def test_the_cases_of_bdd100k(tmp_path, folder, expected):
     scores = compared(tmp_path, BDD / "pred", BDD / folder)
     found = [100 * scores["panoptic"]["overall"][name] for name in ("pq", "sq", "rq")]
     assert found == pytest.approx(expected, abs=1e-7)
-    assert ("have no prediction" in " ".join(scores["notes"])) == (folder == "gt+")
+    assert ("Images without a prediction: 1" in " ".join(scores["notes"])) == (folder == "gt+")
 
 
 def test_panoptic_intervals_come_from_images(tmp_path):

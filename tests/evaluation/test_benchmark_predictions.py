@@ -56,7 +56,7 @@ def test_the_cases_of_bdd100k(tmp_path, folder, expected):
     of_reference = np.mean([c["iou"] for c in scores["classes"] if c["support"]])
     found = (scores["overall"]["pixel_accuracy"], of_reference, scores["overall"]["fwiou"])
     assert 100 * np.array(found) == pytest.approx(expected, abs=1e-6)
-    assert any("1 images have no prediction" in note for note in scores["notes"]) == (folder == "gt+")
+    assert any("Images without a prediction: 1" in note for note in scores["notes"]) == (folder == "gt+")
     assert scores["efficiency"] is None
 
 

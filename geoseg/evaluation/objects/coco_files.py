@@ -59,10 +59,10 @@ def score_coco_instances(prediction: Sequence[Json], reference: Json, *, title: 
     n_crowds = sum(bool(entry.get("iscrowd")) for entry in reference["annotations"])
     notes = [f"COCO results of {len(prediction):,} masks against COCO instances of {len(sizes):,} images."]
     if n_crowds:
-        notes.append(f"{n_crowds:,} crowds of the reference are neither found nor missed.")
+        notes.append(f"Crowds of the reference ({n_crowds:,}) are neither found nor missed.")
     strange = sum(entry["category_id"] not in ids for entry in prediction)
     if strange:
-        notes.append(f"{strange:,} masks are of categories that the reference does not list, left out.")
+        notes.append(f"Masks of categories that the reference does not list ({strange:,}) are left out.")
     compared = sum(c.support for c in scores.classes)
     return Evaluation(
         Scores(title=title, compared=compared, left_out=n_crowds, instances=scores, notes=tuple(notes)),
@@ -159,7 +159,7 @@ def score_bitmasks(prediction: Path, reference: Path, *, title: str) -> Evaluati
         counts.append(_counted(true, found, BDD_CATEGORIES, rule="bdd100k"))
     notes = [f"BDD100K bitmasks of {len(paths):,} images, scored by its rule for void and crowds."]
     if n_missing:
-        notes.append(f"{n_missing:,} of them have no prediction: all their segments are missed.")
+        notes.append(f"Images without a prediction: {n_missing:,}. All their segments are missed.")
     return _panoptic(counts, BDD_CATEGORIES, title=title, notes=notes)
 
 
