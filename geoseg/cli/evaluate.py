@@ -128,9 +128,18 @@ def evaluate(
     from geoseg.report.scores import refuse_existing, write_scores
 
     refuse_existing(out, overwrite=overwrite)
+    of_pairs = {
+        "reference": reference, "legend": legend, "field": field, "crs": crs, "places": places,
+        "place-field": place_field, "nodata-is-wrong": nodata_is_wrong, "iou": iou,
+    }  # fmt: skip
+    of_sets = {"root": root, "model": model, "split": split, "limit": limit}
+    for flag, value in (of_sets if benchmark is None else of_pairs).items():
+        if value not in (None, False):
+            with_or_without = "without" if benchmark is None else "with"
+            raise EvaluationError(f"--{flag} means nothing {with_or_without} --benchmark. Leave it out.")
     read = Crosswalk.read(crosswalk) if crosswalk else Crosswalk()
     width = BoundaryWidth.read(boundary) if boundary else None
-    if benchmark is not None and root is not None and reference is None:
+    if benchmark is not None and root is not None:
         if model is not None and prediction is not None:
             raise EvaluationError("--model and --prediction both say what is scored. Give one of them.")
         evaluation = _on_benchmark(

@@ -19,6 +19,7 @@ from geoseg.evaluation.confidence.reliability import MapReliability
 from geoseg.evaluation.confusion import Counts, count, table_of
 from geoseg.evaluation.labelled import benchmark_of
 from geoseg.evaluation.maps import Crosswalk, renamed
+from geoseg.evaluation.objects.coco_files import absent_from
 from geoseg.evaluation.objects.instances import Instances, match_instances
 from geoseg.evaluation.objects.matching import average_precision
 from geoseg.evaluation.objects.results import Category, instances_of
@@ -125,11 +126,11 @@ def _score_instances(task: Task, benchmark: Benchmark, on_image: Callable[[int, 
     )
     if len(class_ids) == 1:
         notes.append("The set has no classes: masks are compared whatever their category_id.")
+    notes += absent_from(scores)
     return Evaluation(
         Scores(
             title=_title(task, benchmark),
             compared=sum(c.support for c in scores.classes),
-            undefined=tuple(c.class_name for c in scores.classes if c.ap is None),
             instances=scores,
             notes=tuple(notes),
         ),

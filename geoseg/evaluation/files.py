@@ -74,8 +74,6 @@ def score_files(request: Request) -> Evaluation:
         EvaluationError: a file is none of these, or the two do not go together.
     """
     prediction = recognise(request.prediction)
-    if prediction.kind is Kind.RASTER and request.reference.suffix.lower() == ".csv":
-        return score(request)
     reference = recognise(request.reference)
     if (prediction.kind, reference.kind) not in _SCORERS:
         fitting = sorted({str(true) for found, true in _SCORERS if found == prediction.kind})
@@ -102,7 +100,8 @@ def recognise(path: Path) -> Opened:
         return Opened(path, _kind_of_folder(path), None)
     if path.suffix.lower() == ".json":
         return _recognise_json(path)
-    return Opened(path, Kind.VECTOR if path.suffix.lower() in VECTORS else Kind.RASTER, None)
+    is_vector = path.suffix.lower() in (*VECTORS, ".csv")
+    return Opened(path, Kind.VECTOR if is_vector else Kind.RASTER, None)
 
 
 def _kind_of_folder(path: Path) -> Kind:

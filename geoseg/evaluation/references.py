@@ -31,6 +31,8 @@ _COARSER = 1.5
 _TOLERANCE_PX = 0.001
 """How far GDAL may be off when it warps; its own 0.125 gives some pixels to a neighbour."""
 _FIELDS = ("class_name", "class_id", "class", "label", "reference_class")
+NO_VALUE = 1 << 40
+"""From here on names of classes are numbered where they have no values that a crosswalk could mean."""
 VECTORS = (".gpkg", ".geojson", ".json", ".shp", ".parquet", ".fgb", ".kml")
 
 
@@ -293,10 +295,12 @@ def classes_of(
     texts = names_of(frame, name)
     known = {c.name: c.name for c in legend.classes} | {str(c.value): c.name for c in legend.classes}
     kinds = sorted(texts.unique())
-    named = {n: kind if crosswalk.reference else known.get(kind, kind) for n, kind in enumerate(kinds)}
+    named = {
+        n: kind if crosswalk.reference else known.get(kind, kind) for n, kind in enumerate(kinds, NO_VALUE)
+    }
     meant = meaning_of(named, crosswalk.reference, legend, what="reference")
     order = {value: n for n, value in enumerate(legend.values)}
-    lookup = {kind: order[meant[n]] if n in meant else IGNORED for n, kind in enumerate(kinds)}
+    lookup = {kind: order[meant[n]] if n in meant else IGNORED for n, kind in enumerate(kinds, NO_VALUE)}
     classes = texts.map(lookup).to_numpy(np.int32)
     kept = classes != IGNORED
     return frame[kept], classes[kept]

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from builders import geobox_at
 from odc.geo.xr import xr_zeros
+from typer.testing import CliRunner
 
+from geoseg.cli.main import app
 from geoseg.legend import Legend
 from geoseg.writers.cog import write_cog
 
@@ -54,6 +56,28 @@ def test_a_table_and_two_files(pair, tmp_path):
         "--json",
     )
     assert json.loads(spoken.stdout) == json.loads((tmp_path / "scores" / "scores.json").read_text())
+
+
+def test_outlines_are_scored_when_asked_for(pair, tmp_path):
+    args = [
+        "evaluate",
+        "--prediction",
+        pair[0],
+        "--reference",
+        pair[1],
+        "--boundary",
+        "20m",
+        "--out",
+        tmp_path / "s",
+    ]
+    done = CliRunner().invoke(app, list(map(str, args)))
+    assert done.exit_code == 0, done.output
+    scores = json.loads((tmp_path / "s/scores.json").read_text())
+    for name in ("boundary", "trimap"):
+        of_classes = [c[f"{name}_iou"] for c in scores["classes"]]
+        assert scores["overall"][f"{name}_miou"] == pytest.approx(sum(of_classes) / 2)
+        assert f"{name} IoU" in done.output
+        assert f"Mean {name} IoU" in (tmp_path / "s/scores.html").read_text()
 
 
 @pytest.mark.parametrize(

@@ -173,6 +173,46 @@ class TestPolygons:
         assert scores["objects"]["ap"] is None
         assert "no field says a class" in " ".join(scores["notes"])
 
+    def test_classes_by_number_meet_classes_by_name(self, buildings, tmp_path):
+        expected = compared(tmp_path, *buildings)["objects"]["found"]
+        found, true = (gpd.read_file(path) for path in buildings)
+        numbers = dict(zip(KINDS, (7, 3), strict=True))
+        found.assign(class_id=found.class_name.map(numbers)).to_file(tmp_path / "found2.gpkg")
+        true.assign(class_id=true.class_name.map(numbers)).drop(columns="class_name").to_file(
+            tmp_path / "ids.gpkg"
+        )
+        scores = compared(tmp_path, tmp_path / "found2.gpkg", tmp_path / "ids.gpkg", name="other")
+        assert scores["objects"]["found"] == expected
+        assert [c["class_id"] for c in scores["objects"]["classes"]] == [7, 3]
+        (tmp_path / "cross.toml").write_text('[reference]\n3 = "shed"\n1 = "house"\n')
+        with pytest.raises(EvaluationError, match="has '7', which is no class of the map"):
+            compared(
+                tmp_path,
+                buildings[0],
+                tmp_path / "ids.gpkg",
+                "--crosswalk",
+                tmp_path / "cross.toml",
+                name="c",
+            )
+
+    @pytest.mark.parametrize(("spread", "plane"), [(1, "UTM zone 33N"), (500, "EASE-Grid")])
+    def test_degrees_are_measured_in_metres(self, buildings, tmp_path, spread, plane):
+        """At 60 degrees north, where a square of degrees is half as wide as high."""
+        cells = [(14 + spread * 0.02 * k, 60, 14.01 + spread * 0.02 * k, 60.01) for k in range(4)]
+        true = gpd.GeoDataFrame(geometry=[shapely.box(*cell) for cell in cells], crs="EPSG:4326")
+        found = true.translate(0.002, 0.002)[:3]
+        true.to_file(tmp_path / "a.geojson")
+        found.to_file(tmp_path / "b.geojson")
+        scores = compared(tmp_path, tmp_path / "b.geojson", tmp_path / "a.geojson", "--iou", "0.46,0.48")
+        assert [f["true_positives"] for f in scores["objects"]["found"]] == [3, 0]  # 0.64 / 1.36 = 0.4706
+        assert plane in " ".join(scores["notes"])
+
+    def test_nothing_predicted_finds_nothing(self, buildings, tmp_path):
+        (tmp_path / "empty.json").write_text('{"type": "FeatureCollection", "features": []}')
+        gpd.read_file(buildings[1])[["geometry"]].to_file(tmp_path / "true.geojson")
+        found = compared(tmp_path, tmp_path / "empty.json", tmp_path / "true.geojson")["objects"]["found"][0]
+        assert (found["recall"], found["precision"], found["false_negatives"]) == (0, None, 25)
+
     def test_a_reference_of_one_class_says_nothing_of_others(self, buildings, tmp_path):
         true = gpd.read_file(buildings[1])
         true[true.class_name == "shed"][["geometry"]].to_file(tmp_path / "sheds.gpkg")
@@ -382,6 +422,23 @@ def test_what_does_not_go_together_is_refused(buildings, tmp_path):
         EvaluationError, match="Class rasters by the name of the image are scored by --benchmark"
     ):
         compared(tmp_path, tmp_path, buildings[1])
+
+
+def test_options_of_the_other_way_are_refused(buildings, tmp_path):
+    with pytest.raises(EvaluationError, match="--model means nothing without --benchmark"):
+        compared(tmp_path, *buildings, "--model", "spectral-rules")
+    with pytest.raises(EvaluationError, match="--places means nothing with --benchmark"):
+        evaluated(tmp_path / "out", "--benchmark", "loveda", "--root", tmp_path, "--places", buildings[1])
+    with pytest.raises(EvaluationError, match="Give --prediction and --reference, or --benchmark and --root"):
+        evaluated(tmp_path / "out", "--prediction", buildings[0])
+
+
+@pytest.mark.parametrize(("part", "key"), [("images", "height"), ("categories", "id")])
+def test_coco_json_that_lacks_something_is_refused(tmp_path, part, key):
+    truth, results = coco_scene(0)
+    del truth[part][0][key]
+    with pytest.raises(EvaluationError, match=f"Some of the {part} lack {key}"):
+        compared(tmp_path, *TestCocoInstances().files(tmp_path, truth, results))
 
 
 def test_the_terminal_shows_what_was_scored(buildings, tmp_path):

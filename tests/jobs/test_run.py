@@ -463,7 +463,7 @@ def test_new_weights_under_an_old_name_make_a_new_map(scene, tmp_path, monkeypat
     run_block(task)
     model_folder(tmp_path / "model", halo=8, seed=3)
     blocks_module._model.cache_clear()
-    with pytest.raises(ModelError, match=r"on this worker; the run was planned with"):
+    with pytest.raises(ModelError, match=r"is another model on this worker"):
         run_block(task)
 
 

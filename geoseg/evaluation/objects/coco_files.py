@@ -23,7 +23,7 @@ from geoseg.evaluation.objects.panoptic import (
     overlaps,
 )
 from geoseg.evaluation.objects.panoptic_files import BDD_CATEGORIES, read_bdd_panoptic, read_coco_panoptic
-from geoseg.evaluation.objects.results import Category, instances_of, panoptic_of
+from geoseg.evaluation.objects.results import Category, InstanceScores, instances_of, panoptic_of
 from geoseg.evaluation.objects.rle import Rle, burn_polygons, read_coco
 from geoseg.evaluation.scores import Evaluation, Scores
 
@@ -41,8 +41,8 @@ def score_coco_instances(prediction: Sequence[Json], reference: Json, *, title: 
     Raises:
         EvaluationError: a result is of an unknown image, or a mask is broken.
     """
-    if any(not {"image_id", "category_id"} <= entry.keys() for entry in prediction):
-        raise EvaluationError("Some results have no image_id or no category_id. Give both for each mask.")
+    _refuse_lacking(prediction, "results", "image_id", "category_id")
+    _refuse_lacking(reference["images"], "images", "id", "height", "width")
     sizes = {image["id"]: (int(image["height"]), int(image["width"])) for image in reference["images"]}
     categories = _categories(reference)
     true, found = _by_image(reference["annotations"]), _by_image(prediction)
@@ -63,11 +63,18 @@ def score_coco_instances(prediction: Sequence[Json], reference: Json, *, title: 
     strange = sum(entry["category_id"] not in ids for entry in prediction)
     if strange:
         notes.append(f"Masks of categories that the reference does not list ({strange:,}) are left out.")
+    notes += absent_from(scores)
     compared = sum(c.support for c in scores.classes)
     return Evaluation(
         Scores(title=title, compared=compared, left_out=n_crowds, instances=scores, notes=tuple(notes)),
         unit="instances",
     )
+
+
+def absent_from(scores: InstanceScores) -> list[str]:
+    """A note on the classes that no mean counts; none where there are none."""
+    absent = [c.class_name for c in scores.classes if not c.support]
+    return [f"In no mean, since the reference has none: {', '.join(absent)}."] if absent else []
 
 
 def instances_from(
@@ -120,6 +127,8 @@ def score_coco_panoptic(
         EvaluationError: a PNG cannot be read, or an image has no prediction.
     """
     categories = _categories(reference)
+    for entry in (*prediction["annotations"], *reference["annotations"]):
+        _refuse_lacking(entry["segments_info"], "segments_info", "id", "category_id")
     found = {entry["image_id"]: entry for entry in prediction["annotations"]}
     lacking = [entry for entry in reference["annotations"] if entry["image_id"] not in found]
     if lacking:
@@ -190,6 +199,7 @@ def _panoptic(
 
 
 def _categories(reference: Json) -> list[Category]:
+    _refuse_lacking(reference.get("categories", ()), "categories", "id")
     found = [
         Category(
             class_id=int(c["id"]),
@@ -209,6 +219,14 @@ def _by_image(entries: Sequence[Json]) -> defaultdict[Any, list[Json]]:
     for entry in entries:
         found[entry["image_id"]].append(entry)
     return found
+
+
+def _refuse_lacking(entries: Sequence[Json], what: str, *keys: str) -> None:
+    lacking = sorted({key for entry in entries for key in keys if key not in entry})
+    if lacking:
+        raise EvaluationError(
+            f"Some of the {what} lack {' and '.join(lacking)}, which each needs in COCO's JSON."
+        )
 
 
 def _refuse_unknown(found: Mapping[Any, Any], known: Mapping[Any, Any]) -> None:

@@ -15,7 +15,14 @@ from geoseg.evaluation.objects.matching import average_precision
 from geoseg.evaluation.objects.polygons import count_objects, match_polygons
 from geoseg.evaluation.objects.results import Category, objects_of
 from geoseg.evaluation.rasters import Request
-from geoseg.evaluation.references import PlacesOf, is_polygon, names_of, read_features, usual_field
+from geoseg.evaluation.references import (
+    NO_VALUE,
+    PlacesOf,
+    is_polygon,
+    names_of,
+    read_features,
+    usual_field,
+)
 from geoseg.evaluation.scores import Evaluation, Scores
 from geoseg.legend import Legend, LegendClass
 
@@ -168,7 +175,10 @@ def _own_legend(request: Request, layer: _Layer) -> Legend:
         return legend_of(request.prediction, request.legend)
     names = sorted(set(layer.names)) or [NO_CLASS]
     try:
-        classes = [LegendClass(value=n, name=name, color_hint="808080") for n, name in enumerate(names)]
+        classes = [
+            LegendClass(value=value, name=name, color_hint="808080")
+            for value, name in zip(_values(layer, names), names, strict=True)
+        ]
         return Legend(classes=tuple(classes))
     except ValidationError:
         raise EvaluationError(
@@ -177,16 +187,28 @@ def _own_legend(request: Request, layer: _Layer) -> Legend:
         ) from None
 
 
+def _values(layer: _Layer, names: Sequence[str]) -> Sequence[int]:
+    """The class_id that goes with each name, else the name if it is a number, else 0, 1, 2 ..."""
+    if set(layer.names) == set(names) and "class_id" in layer.frame.columns:
+        pairs = set(zip(layer.names.tolist(), layer.frame["class_id"].tolist(), strict=True))
+        ids = dict(pairs)
+        if len(pairs) == len(names) == len(set(ids.values())) and all(
+            isinstance(n, int) for n in ids.values()
+        ):
+            return [ids[name] for name in names]
+    return [int(name) for name in names] if all(map(str.isdigit, names)) else range(len(names))
+
+
 def _reference_classes(request: Request, layer: _Layer, legend: Legend) -> NDArray[np.int64]:
     """The value of each reference polygon's class; -1 for what is ignored."""
     crosswalk = request.crosswalk.reference
     known = {str(c.value): c.name for c in legend.classes} | {c.name: c.name for c in legend.classes}
     kinds = sorted(set(layer.names))
-    named = {n: kind if crosswalk else known.get(kind, kind) for n, kind in enumerate(kinds)}
+    named = {n: kind if crosswalk else known.get(kind, kind) for n, kind in enumerate(kinds, NO_VALUE)}
     if not crosswalk and kinds == [NO_CLASS] and len(legend.classes) == 1:
-        named = {0: legend.classes[0].name}
+        named = {NO_VALUE: legend.classes[0].name}
     meant = meaning_of(named, crosswalk, legend, what="reference")
-    value_of = {kind: meant.get(n, -1) for n, kind in enumerate(kinds)}
+    value_of = {kind: meant.get(n, -1) for n, kind in enumerate(kinds, NO_VALUE)}
     return np.array([value_of[n] for n in layer.names], np.int64)
 
 

@@ -22,6 +22,7 @@ MIN_PLACES = 5
 """Fewer places give no interval that deserves the name."""
 LEVEL = 0.95
 """Of all intervals."""
+_QUALITIES = ("pq", "sq", "rq")
 
 
 class _Frozen(BaseModel):
@@ -198,23 +199,21 @@ def instances_of(
 ) -> InstanceScores:
     """The scores of instances; categories in the order of the scores' classes."""
     at = [np.isclose(scores.thresholds, threshold) for threshold in (0.5, 0.75)]
-    ap50, ap75 = (_means(scores.average_precision[:, chosen]) for chosen in at)
-    ap, ar = _means(scores.average_precision), _means(scores.recall)
+    per_class = {
+        "ap": _means(scores.average_precision),
+        "ap50": _means(scores.average_precision[:, at[0]]),
+        "ap75": _means(scores.average_precision[:, at[1]]),
+        "ar": _means(scores.recall),
+    }
     return InstanceScores(
-        ap=number(scores.ap),
-        ap50=number(scores.ap50),
-        ap75=number(scores.ap75),
-        ar=number(scores.ar),
+        **{name: number(getattr(scores, name)) for name in per_class},
         max_predictions=max_predictions,
         classes=tuple(
             ClassInstances(
                 class_id=c.class_id,
                 class_name=c.class_name,
                 color=c.color,
-                ap=number(ap[n]),
-                ap50=number(ap50[n]),
-                ap75=number(ap75[n]),
-                ar=number(ar[n]),
+                **{name: number(values[n]) for name, values in per_class.items()},
                 support=int(scores.n_reference[n]),
             )
             for n, c in enumerate(categories)
@@ -243,9 +242,7 @@ def panoptic_of(counts: Sequence[PanopticCounts], categories: Sequence[Category]
                 class_name=c.class_name,
                 color=c.color,
                 is_thing=c.is_thing,
-                pq=number(scores.pq[n]),
-                sq=number(scores.sq[n]),
-                rq=number(scores.rq[n]),
+                **{name: number(getattr(scores, name)[n]) for name in _QUALITIES},
                 true_positives=int(total[n, 0]),
                 false_positives=int(total[n, 1]),
                 false_negatives=int(total[n, 2]),
@@ -315,15 +312,10 @@ def _panoptic_intervals(stacked: NDArray[np.float64]) -> dict[str, Range]:
 
         return score
 
-    ranges = {name: interval_of(stacked, mean_of(name)) for name in ("pq", "sq", "rq")}
+    ranges = {name: interval_of(stacked, mean_of(name)) for name in _QUALITIES}
     return {name: limits for name, limits in ranges.items() if limits is not None}
 
 
 def _panoptic_means(mean: PanopticMean, intervals: Mapping[str, Range] | None = None) -> PanopticMeans:
-    return PanopticMeans(
-        pq=number(mean.pq),
-        sq=number(mean.sq),
-        rq=number(mean.rq),
-        n_classes=mean.n_classes,
-        intervals=dict(intervals or {}),
-    )
+    means = {name: number(getattr(mean, name)) for name in _QUALITIES}
+    return PanopticMeans(**means, n_classes=mean.n_classes, intervals=dict(intervals or {}))
