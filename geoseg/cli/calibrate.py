@@ -1,34 +1,11 @@
 """``geoseg calibrate``: make a model's confidence mean what it says."""
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 _DATA, _WAY = "Labelled images", "What is fitted"
-
-
-class Method(StrEnum):
-    """See :class:`geoseg.models.calibration.Calibration`."""
-
-    temperature = "temperature"
-    vector = "vector"
-
-
-class Kind(StrEnum):
-    """See :class:`geoseg.models.calibration.Conformal`."""
-
-    lac = "lac"
-    aps = "aps"
-
-
-class Tta(StrEnum):
-    """See :class:`geoseg.inference.runner.Inference`."""
-
-    none = "none"
-    flip = "flip"
-    d4 = "d4"
 
 
 def calibrate(
@@ -53,23 +30,29 @@ def calibrate(
     crosswalk: Annotated[
         Path | None,
         typer.Option(
-            help="TOML: [reference] from the labels' classes to the model's.", rich_help_panel=_DATA
+            help="TOML: \\[reference] from the labels' classes to the model's.", rich_help_panel=_DATA
         ),
     ] = None,
     method: Annotated[
-        Method, typer.Option(help="One temperature, or scale and bias for each class.", rich_help_panel=_WAY)
-    ] = Method.temperature,
+        Literal["temperature", "vector"],
+        typer.Option(
+            help="One temperature, or a scale and a bias for each class, which can change classes.",
+            rich_help_panel=_WAY,
+        ),
+    ] = "temperature",
     coverage: Annotated[
         float, typer.Option(help="How often sets shall hold the true class.", rich_help_panel=_WAY)
     ] = 0.9,
     kind: Annotated[
-        Kind,
+        Literal["lac", "aps"],
         typer.Option(help="Smallest sets (lac), or larger ones for hard pixels (aps).", rich_help_panel=_WAY),
-    ] = Kind.lac,
+    ] = "lac",
     by_class: Annotated[
         bool, typer.Option("--by-class", help="Promise the coverage for each class.", rich_help_panel=_WAY)
     ] = False,
-    tta: Annotated[Tta, typer.Option(help="As the maps will be made.", rich_help_panel=_WAY)] = Tta.none,
+    tta: Annotated[
+        Literal["none", "flip", "d4"], typer.Option(help="As the maps will be made.", rich_help_panel=_WAY)
+    ] = "none",
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
     out: Annotated[
         Path | None, typer.Option(help="Write a calibrated copy of the model to this new folder.")
@@ -101,12 +84,12 @@ def calibrate(
         split=split,
         limit=limit,
         crosswalk=Crosswalk.read(crosswalk) if crosswalk else Crosswalk(),
-        method=method.value,
+        method=method,
         coverage=coverage,
-        kind=kind.value,
+        kind=kind,
         by_class=by_class,
         device=device,
-        tta=tta.value,
+        tta=tta,
     )
     with Progress(console=Console(stderr=True), transient=True, disable=quiet) as progress:
         bar = progress.add_task("images", total=None)

@@ -1,7 +1,7 @@
 """``geoseg evaluate``: how good a map, a model or a prediction is."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -100,6 +100,10 @@ def evaluate(
         int | None, typer.Option(min=1, help="So many images, spread over the split.", rich_help_panel=_SET)
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto.", rich_help_panel=_SET)] = "auto",
+    tta: Annotated[
+        Literal["none", "flip", "d4"],
+        typer.Option(help="Mean over 4 or 8 rotations and reflections.", rich_help_panel=_SET),
+    ] = "none",
     out: Annotated[
         Path, typer.Option(help="Folder for scores.json and scores.html.", rich_help_panel=_OUT)
     ] = Path("geoseg-out/scores"),
@@ -132,7 +136,9 @@ def evaluate(
         "reference": reference, "legend": legend, "field": field, "crs": crs, "places": places,
         "place-field": place_field, "nodata-is-wrong": nodata_is_wrong, "iou": iou,
     }  # fmt: skip
-    of_sets = {"root": root, "model": model, "split": split, "limit": limit}
+    of_sets = {
+        "root": root, "model": model, "split": split, "limit": limit, "tta": None if tta == "none" else tta,
+    }  # fmt: skip
     for flag, value in (of_sets if benchmark is None else of_pairs).items():
         if value not in (None, False):
             with_or_without = "without" if benchmark is None else "with"
@@ -151,6 +157,7 @@ def evaluate(
             limit=limit,
             crosswalk=read,
             device=device,
+            tta=tta,
             prediction=prediction,
             boundary=width,
         )

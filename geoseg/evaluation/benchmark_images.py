@@ -37,6 +37,11 @@ def labelled_samples(
             f"Split {split or benchmark.splits[0]} of {benchmark.title} has no class labels to score. "
             f"Splits: {', '.join(benchmark.splits)}."
         )
+    return spread(samples, limit)
+
+
+def spread(samples: list[Sample], limit: int | None) -> list[Sample]:
+    """At most ``limit`` samples, evenly over the list; None for all."""
     if limit is None or limit >= len(samples):
         return samples
     return [samples[k] for k in np.linspace(0, len(samples) - 1, limit).round().astype(int)]

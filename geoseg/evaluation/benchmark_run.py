@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from geoseg.errors import EvaluationError
 from geoseg.evaluation.benchmark import IGNORE, Benchmark, Labels, Sample
-from geoseg.evaluation.benchmark_images import bands_for, image_and_labels, labelled_samples
+from geoseg.evaluation.benchmark_images import bands_for, image_and_labels, labelled_samples, spread
 from geoseg.evaluation.benchmark_predictions import Answer, ClassFiles, read_results
 from geoseg.evaluation.boundary import BoundaryCounts, count_boundary, count_trimap
 from geoseg.evaluation.boundary_width import BoundaryWidth
@@ -48,6 +48,8 @@ class Task:
     crosswalk: Crosswalk = field(default_factory=Crosswalk)
     """``prediction``: from the model's classes to the benchmark's."""
     device: str = "auto"
+    tta: str = "none"
+    """Test-time augmentation: see :class:`geoseg.inference.runner.Inference`."""
     prediction: Path | None = None
     """Instead of what the model says: a folder of class rasters, or COCO results (JSON)."""
     boundary: BoundaryWidth | None = None
@@ -106,7 +108,7 @@ def _score_instances(task: Task, benchmark: Benchmark, on_image: Callable[[int, 
         )
     if task.boundary is not None:
         raise EvaluationError("--boundary means nothing where instances are compared. Leave it out.")
-    samples = _chosen(split, task.limit)
+    samples = spread(split, task.limit)
     found = read_results(task.prediction, benchmark, split, task.crosswalk)
     none = Instances([], np.empty(0, np.int64), confidence=np.empty(0))
     class_ids, matches = benchmark.legend.values, []
@@ -142,12 +144,14 @@ class _Mapper:
     """A model, asked by the engine that makes the maps, and what that costs."""
 
     def __init__(self, task: Task, benchmark: Benchmark) -> None:
-        self._benchmark, self._how = benchmark, Inference(device=task.device)
+        self._benchmark, self._how = benchmark, Inference(device=task.device, tta=task.tta)
         self._model = create_model(task.model)
-        bands_for(self._model.card, benchmark)
+        bands = zip(self._model.card.bands, bands_for(self._model.card, benchmark), strict=True)
         self._table = _classes(benchmark, self._model, task.crosswalk)
         self._seconds, self._n_pixels = list[float](), 0
-        self.notes: list[str] = []
+        self.notes = [f"{taken} is used as {band}." for band, taken in bands if band != taken]
+        if task.tta != "none":
+            self.notes.append(f"Probabilities are means over the turned tiles of --tta {task.tta}.")
 
     def __call__(self, sample: Sample) -> tuple[Labels, Answer]:
         """The labels of an image, and what the model says of it."""
@@ -222,12 +226,6 @@ class _Tally:
         return tuple(case for *_, case in sorted(self._worst, key=lambda entry: entry[:2], reverse=True))
 
 
-def _chosen(samples: list[Sample], limit: int | None) -> list[Sample]:
-    if limit is None or limit >= len(samples):
-        return samples
-    return [samples[k] for k in np.linspace(0, len(samples) - 1, limit).round().astype(int)]
-
-
 def _classes(benchmark: Benchmark, model: Model, crosswalk: Crosswalk) -> NDArray[np.int32]:
     """(256,) the benchmark's class index of each value the model gives."""
     own = {c.value: c.name for c in model.card.legend.classes}
@@ -254,7 +252,7 @@ def _notes(task: Task, benchmark: Benchmark, samples: Sequence[Sample]) -> list[
         notes.append(benchmark.scoring)
     if task.boundary is not None:
         of = "" if task.boundary.unit != "%" else " of an image's diagonal"
-        notes.append(f"Boundary IoU and trimap IoU look {task.boundary}{of} far from boundaries.")
+        notes.append(f"Boundary IoU and trimap IoU reach {task.boundary}{of} from boundaries.")
     return notes
 
 

@@ -195,7 +195,8 @@ def _sample(
     options: dict[str, str] = {}
     for collection in sorted({item.collection_id.rpartition("/")[0] for item in prepared}):  # type: ignore[union-attr]
         options |= read_environment(catalog, collection)
-    with gdal_env(options):
+    # rasterio changes the warning filters in each thread; two at a time leave "ignore" behind for good.
+    with gdal_env(options), warnings.catch_warnings():
         lazy = load(raw, geobox=coarse, bands=bands, resampling="nearest", sign=sign)
         pixels: NDArray[np.float32] = lazy.data.compute(scheduler="threads")  # (time, band, y, x)
     return {item.id: one.reshape(len(bands), -1) for item, one in zip(raw, pixels, strict=True)}

@@ -166,8 +166,8 @@ def _model(name: str, fingerprint: str) -> Model:
     model = create_model(name)
     if model.fingerprint != fingerprint:
         raise ModelError(
-            f"{name} is another model on this worker (fingerprint {model.fingerprint[:12]}…) than the one the "
-            f"run was planned with ({fingerprint[:12]}…). Give all workers the same model folder."
+            f"{name} is another model on this worker (fingerprint {model.fingerprint[:12]}…) than the one "
+            f"that the run was planned with ({fingerprint[:12]}…). Give all workers the same model folder."
         )
     return model
 

@@ -1,5 +1,6 @@
 """Where blocks run: threads of this process, or the workers of a Dask scheduler."""
 
+import warnings
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -26,7 +27,8 @@ def run_here(
             finished.append(value)
             on_done(value)
 
-    with Callback(posttask=note):
+    # Threads that read may leave the warning filters changed (see imagery.preflight).
+    with Callback(posttask=note), warnings.catch_warnings():
         dask.compute(
             *[dask.delayed(run_block, pure=False)(_opaque(task)) for task in tasks],
             scheduler="threads",

@@ -4,6 +4,7 @@ import hashlib
 import json
 import sqlite3
 import threading
+import warnings
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -31,6 +32,7 @@ from geoseg.errors import (
     PreflightError,
     RecipeError,
 )
+from geoseg.imagery import preflight
 from geoseg.imagery.local import items_from_images
 from geoseg.jobs import blocks as blocks_module
 from geoseg.jobs.blocks import run_block
@@ -413,6 +415,20 @@ def test_geoseg_warnings_are_not_lost_outside_a_run():
 
     with pytest.warns(GeosegWarning, match="repaired"):
         read_aoi('{"type":"Polygon","coordinates":[[[0,0],[1,1],[1,0],[0,1],[0,0]]]}')
+
+
+def test_filters_that_reading_threads_leave_behind_silence_nothing(scene, tmp_path, monkeypatch):
+    """catch_warnings in two threads at a time can leave the filters of one of them: rasterio's reproject does so."""
+    read = preflight.load
+
+    def leaky(*args, **kwargs):
+        warnings.simplefilter("ignore")
+        return read(*args, **kwargs)
+
+    monkeypatch.setattr(preflight, "load", leaky)
+    before = list(warnings.filters)
+    plan_run(Recipe(**scene, out=str(tmp_path / "map")), say=lambda _: None)
+    assert warnings.filters == before
 
 
 def test_a_plane_that_stretches_areas_is_said(scene, tmp_path):
