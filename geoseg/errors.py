@@ -10,6 +10,7 @@ GeosegError
 ├── ModelError       a model folder, its card or its weights cannot be used
 ├── RecipeError      an option or a recipe key cannot be used
 ├── EvaluationError  a reference, a sample or a benchmark cannot be scored
+├── TrainingError    a model cannot be trained on these data in this way
 └── OutputError      an output cannot be written
 
 Each message is one line that says what was got, what was expected and what to do next. The command
@@ -55,6 +56,10 @@ class RecipeError(GeosegError):
 
 class EvaluationError(GeosegError):
     """A reference, a labelled sample or a benchmark folder does not fit what it is compared with."""
+
+
+class TrainingError(GeosegError):
+    """Data, losses or settings that no model can be trained with."""
 
 
 class OutputError(GeosegError):

@@ -23,8 +23,16 @@ def evaluate(
     reference: Annotated[
         Path | None,
         typer.Option(
-            help="What is true: a class raster, polygons, or points (CSV or vector) in any CRS; or COCO "
-            "JSON.",
+            help="What is true: a class raster, polygons, or points (CSV or vector) in any CRS; COCO JSON; "
+            "or worldcover, nlcd or lcmap, with or without a year (worldcover:2020).",
+            rich_help_panel=_PAIR,
+        ),
+    ] = None,
+    reference_catalog: Annotated[
+        str | None,
+        typer.Option(
+            help="STAC catalog in which a product such as worldcover is searched; without it where its "
+            "makers have it.",
             rich_help_panel=_PAIR,
         ),
     ] = None,
@@ -133,13 +141,13 @@ def evaluate(
 
     refuse_existing(out, overwrite=overwrite)
     of_pairs = {
-        "reference": reference, "legend": legend, "field": field, "crs": crs, "places": places,
-        "place-field": place_field, "nodata-is-wrong": nodata_is_wrong, "iou": iou,
+        "reference": reference, "reference-catalog": reference_catalog, "legend": legend, "field": field,
+        "crs": crs, "places": places, "place-field": place_field, "nodata-is-wrong": nodata_is_wrong,
+        "iou": iou,
     }  # fmt: skip
-    of_sets = {
-        "root": root, "model": model, "split": split, "limit": limit, "tta": None if tta == "none" else tta,
-    }  # fmt: skip
-    for flag, value in (of_sets if benchmark is None else of_pairs).items():
+    of_sets = {"root": root, "model": model, "split": split, "limit": limit}
+    of_models = {"tta": None if tta == "none" else tta, "device": None if device == "auto" else device}
+    for flag, value in (of_sets | of_models if benchmark is None else of_pairs).items():
         if value not in (None, False):
             with_or_without = "without" if benchmark is None else "with"
             raise EvaluationError(f"--{flag} means nothing {with_or_without} --benchmark. Leave it out.")
@@ -148,6 +156,9 @@ def evaluate(
     if benchmark is not None and root is not None:
         if model is not None and prediction is not None:
             raise EvaluationError("--model and --prediction both say what is scored. Give one of them.")
+        for flag, value in of_models.items():
+            if value is not None and prediction is not None:
+                raise EvaluationError(f"--{flag} means nothing with --prediction. Leave it out.")
         evaluation = _on_benchmark(
             quiet=quiet,
             benchmark=benchmark,
@@ -169,6 +180,7 @@ def evaluate(
             crosswalk=read,
             class_field=field,
             crs=crs,
+            reference_catalog=reference_catalog,
             places=places,
             place_field=place_field,
             nodata_is_wrong=nodata_is_wrong,

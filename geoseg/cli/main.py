@@ -15,6 +15,7 @@ from geoseg.cli import change as change_command
 from geoseg.cli import doctor as doctor_command
 from geoseg.cli import evaluate as evaluate_command
 from geoseg.cli import models as models_commands
+from geoseg.cli import train as train_command
 from geoseg.cli.options import takes_recipe
 from geoseg.errors import GeosegError
 from geoseg.recipe import Recipe
@@ -33,6 +34,7 @@ app.add_typer(benchmarks_commands.app, name="benchmarks")
 app.command("calibrate")(calibrate_command.calibrate)
 app.command("change")(change_command.change)
 app.command("evaluate")(evaluate_command.evaluate)
+app.command("train")(train_command.train)
 app.command("doctor")(doctor_command.doctor)
 app.command("bench")(bench_command.bench)
 

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from geoseg.models.calibration import ModelCalibration
@@ -13,7 +14,9 @@ def print_calibration(found: ModelCalibration, path: Path) -> None:
     """Scaling, sets, and how both do on places that they were not fitted on."""
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
     scaling, conformal, held = found.scaling, found.conformal, found.coverage
-    table = Table(show_header=False, title=f"Calibration on {found.measured_on}", title_justify="left")
+    table = Table(
+        show_header=False, title=escape(f"Calibration on {found.measured_on}"), title_justify="left"
+    )
     if scaling.temperature is not None:
         meaning = "the model was too sure" if scaling.temperature > 1 else "the model was not sure enough"
         table.add_row("temperature", f"{scaling.temperature:.3g} ({meaning})")

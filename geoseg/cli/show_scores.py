@@ -4,9 +4,11 @@ import sys
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-from geoseg.evaluation.objects.results import Found, InstanceScores, Objects, Panoptic, Range
+from geoseg.evaluation.intervals import Range
+from geoseg.evaluation.objects.results import Found, InstanceScores, Objects, Panoptic
 from geoseg.evaluation.scores import BOUNDARY_ORDER, Efficiency, Scores
 
 _UNDEFINED = "–"
@@ -28,9 +30,9 @@ def print_scores(scores: Scores, out: Path) -> None:
     if scores.panoptic is not None:
         _print_panoptic(console, scores.panoptic, scores.title)
     if scores.undefined:
-        console.print(f"In neither, so in no mean: {', '.join(scores.undefined)}.")
+        console.print(f"In neither, so in no mean: {', '.join(scores.undefined)}.", markup=False)
     if scores.unaveraged:
-        console.print(f"In no mean, as in the set's own tool: {', '.join(scores.unaveraged)}.")
+        console.print(f"In no mean, as in the set's own tool: {', '.join(scores.unaveraged)}.", markup=False)
     if sum(scores.unpredicted):
         console.print(f"{sum(scores.unpredicted):,} pixels have a reference but no class: counted as wrong.")
     messages.print(f"Scores are in {out}/ (open scores.html).", markup=False)
@@ -62,7 +64,7 @@ def _overall(scores: Scores) -> Table:
 
 def _add_cost(overall: Table, cost: Efficiency) -> None:
     overall.add_row("parameters", f"{cost.parameters:,}", "")
-    overall.add_row("operations a pixel", f"{cost.flops_per_pixel:,.0f}", "")
+    overall.add_row("operations a pixel and pass", f"{cost.flops_per_pixel:,.0f}", "")
     overall.add_row("an image", f"{cost.latency_median_s:.3g} s", f"95 % within {cost.latency_p95_s:.3g} s")
     overall.add_row("pixels a second", f"{cost.pixels_per_s:,.0f}", "")
     overall.add_row("peak memory", f"{cost.peak_memory_mb:,.0f} MB", "")
@@ -88,7 +90,7 @@ def _print_objects(console: Console, objects: Objects, title: str) -> None:
         places = _table("", "IoU from", "F1", "precision", "recall", "found", "made up", "missed", of="place")
         for place in objects.places:
             for n, found in enumerate(place.found):
-                places.add_row(place.place if n == 0 else "", *_found(found))
+                places.add_row(escape(place.place) if n == 0 else "", *_found(found))
         console.print(places)
 
 
@@ -120,7 +122,7 @@ def _print_panoptic(console: Console, panoptic: Panoptic, title: str) -> None:
 
 
 def _table(title: str, *headings: str, of: str = "class") -> Table:
-    table = Table(of, title=title or None, title_justify="left")
+    table = Table(of, title=escape(title) or None, title_justify="left")
     for heading in headings:
         table.add_column(heading, justify="right")
     return table
@@ -133,7 +135,7 @@ def _found(found: Found) -> tuple[str, ...]:
 
 
 def _name(color: str, name: str) -> str:
-    return f"[#{color}]■[/] {name}"
+    return f"[#{color}]■[/] {escape(name)}"
 
 
 def _range(limits: Range | None) -> str:

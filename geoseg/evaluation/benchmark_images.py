@@ -10,6 +10,7 @@ from odc.geo.xr import xr_coords
 
 from geoseg.errors import EvaluationError
 from geoseg.evaluation.benchmark import Benchmark, Labels, Sample
+from geoseg.grid.tiling import TilePlan
 from geoseg.imagery.bands import SUBSTITUTES
 from geoseg.models.card import ModelCard
 
@@ -38,6 +39,17 @@ def labelled_samples(
             f"Splits: {', '.join(benchmark.splits)}."
         )
     return spread(samples, limit)
+
+
+def plan_for(image: xr.DataArray, card: ModelCard) -> TilePlan | None:
+    """One tile for an image that fits into one, no larger than it must be; None for the card's own tiles.
+
+    Images of data sets are often much smaller than the tiles that maps are made with.
+    """
+    side = max(image.shape[1:])
+    if side > card.tile_size:
+        return None
+    return TilePlan(image.odc.geobox, -(-side // card.tile_multiple) * card.tile_multiple, 0)
 
 
 def spread(samples: list[Sample], limit: int | None) -> list[Sample]:

@@ -1,9 +1,9 @@
 """Predictions of a benchmark that were made elsewhere: class rasters named as the images, or COCO results."""
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +17,7 @@ from geoseg.evaluation.label_files import read_numbers
 from geoseg.evaluation.label_rasters import read_bands
 from geoseg.evaluation.maps import IGNORE as NOT_COMPARED
 from geoseg.evaluation.maps import Crosswalk, renamed
+from geoseg.evaluation.objects.coco_entries import NamedResult, refuse_malformed
 from geoseg.evaluation.objects.coco_files import mask_of
 from geoseg.evaluation.objects.instances import Instances
 
@@ -35,10 +36,16 @@ class Answer(NamedTuple):
     """(y, x) as the engine stores it; None where nothing says it."""
     is_known: NDArray[np.bool_] | None = None
     """(y, x) where there is a confidence."""
+    is_ignored: NDArray[np.bool_] | None = None
+    """(y, x) where a class was predicted that is not compared; None for nowhere."""
 
 
 class ClassFiles:
-    """A folder of class rasters, each named as the image is: values are the benchmark's, 255 is no class."""
+    """A folder of class rasters named by the ids of images: values are the benchmark's, 255 is no class.
+
+    The name of a file is its path in the folder without the suffix, or the last part of that where one image
+    and one file only have it.
+    """
 
     def __init__(
         self, folder: Path, benchmark: Benchmark, samples: Sequence[Sample], crosswalk: Crosswalk
@@ -50,24 +57,20 @@ class ClassFiles:
         """
         if not folder.is_dir():
             raise EvaluationError(
-                f"{folder} is no folder. Give one of class rasters ({', '.join(_RASTERS)}), named as "
-                "the images."
+                f"{folder} is no folder. Give one of class rasters ({', '.join(_RASTERS)}), named by "
+                "the ids of the images."
             )
         self._benchmark = benchmark
         self._table = _table(benchmark, crosswalk)
-        self._paths: dict[str, Path] = {}
-        for path in sorted(folder.rglob("*")):
-            if path.suffix.lower() in _RASTERS:
-                if path.stem in self._paths:
-                    raise EvaluationError(
-                        f"{folder} holds {path.stem} twice: {self._paths[path.stem]}, {path}."
-                    )
-                self._paths[path.stem] = path
+        self._is_ignored = np.zeros(256, bool)
+        names = _names(benchmark, crosswalk)
+        self._is_ignored[[value for value, name in names.items() if name == NOT_COMPARED]] = True
+        self._paths = _files_of(folder, samples)
         lacking = [sample.id for sample in samples if sample.id not in self._paths]
         if lacking and (len(lacking) == len(samples) or not benchmark.is_missing_wrong):
             raise EvaluationError(
                 f"{folder} lacks {len(lacking):,} of {len(samples):,} predictions (first: {lacking[0]}.png). "
-                "Name each as its image."
+                "Name each by the id of its image, as that one."
             )
         self.notes = [f"Predictions are the class rasters in {folder}."]
         if lacking:
@@ -100,7 +103,38 @@ class ClassFiles:
                 f"Values are those of geoseg benchmarks show {self._benchmark.name}; else say them in a "
                 "--crosswalk: [prediction]."
             )
-        return labels, Answer(found)
+        return labels, Answer(found, is_ignored=self._is_ignored[values])
+
+
+def _files_of(folder: Path, samples: Sequence[Sample]) -> dict[str, Path]:
+    """The prediction of each image that has one, by its id.
+
+    Raises:
+        EvaluationError: two files have one name.
+    """
+    files: dict[str, Path] = {}
+    by_stem: defaultdict[str, list[Path]] = defaultdict(list)
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() in _RASTERS:
+            name = path.relative_to(folder).with_suffix("").as_posix()
+            if name in files:
+                raise EvaluationError(f"{folder} holds {name} twice: {files[name]}, {path}.")
+            files[name] = path
+            by_stem[path.stem].append(path)
+    n_images = Counter(PurePosixPath(sample.id).name for sample in samples)
+    found = {}
+    for sample in samples:
+        stem = PurePosixPath(sample.id).name
+        if sample.id in files:
+            found[sample.id] = files[sample.id]
+        elif n_images[stem] == 1 and len(by_stem[stem]) > 1:
+            raise EvaluationError(
+                f"{folder} holds {stem} twice: {by_stem[stem][0]}, {by_stem[stem][1]}. Keep the one of image "
+                f"{sample.id}."
+            )
+        elif n_images[stem] == 1 and by_stem[stem]:
+            found[sample.id] = by_stem[stem][0]
+    return found
 
 
 def read_results(
@@ -117,6 +151,7 @@ def read_results(
     opened = recognise(path)
     if opened.kind is not Kind.RESULTS:
         raise EvaluationError(f"{path.name} is {opened.kind}, expected {Kind.RESULTS}: a list of masks.")
+    refuse_malformed(opened.content, NamedResult, "results")
     known = _image_names(samples)
     class_of = _category_values(benchmark, crosswalk)
     by_image: defaultdict[str, list[Mapping[str, Any]]] = defaultdict(list)

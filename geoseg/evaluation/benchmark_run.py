@@ -1,6 +1,8 @@
 """Score a model on a benchmark by the engine that makes the maps, or predictions that were made elsewhere."""
 
 import heapq
+import resource
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -10,15 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.errors import EvaluationError
-from geoseg.evaluation.benchmark import IGNORE, Benchmark, Labels, Sample
-from geoseg.evaluation.benchmark_images import bands_for, image_and_labels, labelled_samples, spread
+from geoseg.evaluation.benchmark import Benchmark, Labels, Sample
+from geoseg.evaluation.benchmark_images import bands_for, image_and_labels, labelled_samples, plan_for, spread
 from geoseg.evaluation.benchmark_predictions import Answer, ClassFiles, read_results
 from geoseg.evaluation.boundary import BoundaryCounts, count_boundary, count_trimap
 from geoseg.evaluation.boundary_width import BoundaryWidth
 from geoseg.evaluation.confidence.reliability import MapReliability
-from geoseg.evaluation.confusion import Counts, count, table_of
+from geoseg.evaluation.confusion import IGNORED, Counts, count, table_of
 from geoseg.evaluation.labelled import benchmark_of
-from geoseg.evaluation.maps import Crosswalk, renamed
+from geoseg.evaluation.maps import IGNORE, Crosswalk, renamed
 from geoseg.evaluation.objects.coco_files import absent_from
 from geoseg.evaluation.objects.instances import Instances, match_instances
 from geoseg.evaluation.objects.matching import average_precision
@@ -28,7 +30,8 @@ from geoseg.inference.efficiency import flops_per_pixel, n_parameters
 from geoseg.inference.predictor import predict
 from geoseg.inference.runner import Inference
 from geoseg.legend import CLASS_NODATA
-from geoseg.models.zoo import Model, create_model
+from geoseg.models.card import ModelCard
+from geoseg.models.zoo import card_of, create_model
 
 N_WORST = 6
 
@@ -90,6 +93,7 @@ def score_benchmark(
         benchmark.legend,
         title=_title(task, benchmark),
         places=list(tally.counts),
+        left_out=tally.left_out,
         notes=[*_notes(task, benchmark, samples), *source.notes],
         outlines=tally.outlines(),
         unaveraged=benchmark.unaveraged,
@@ -147,7 +151,7 @@ class _Mapper:
         self._benchmark, self._how = benchmark, Inference(device=task.device, tta=task.tta)
         self._model = create_model(task.model)
         bands = zip(self._model.card.bands, bands_for(self._model.card, benchmark), strict=True)
-        self._table = _classes(benchmark, self._model, task.crosswalk)
+        self._table, self._is_ignored = _classes(benchmark, self._model.card, task.crosswalk)
         self._seconds, self._n_pixels = list[float](), 0
         self.notes = [f"{taken} is used as {band}." for band, taken in bands if band != taken]
         if task.tta != "none":
@@ -157,11 +161,16 @@ class _Mapper:
         """The labels of an image, and what the model says of it."""
         image, labels = image_and_labels(sample, self._benchmark, self._model.card)
         started = time.perf_counter()
-        mapped = predict(image, model=self._model, how=self._how)
+        mapped = predict(image, model=self._model, plan=plan_for(image, self._model.card), how=self._how)
         self._seconds.append(time.perf_counter() - started)
         self._n_pixels += labels.size
         stored = mapped.class_id.to_numpy()
-        return labels, Answer(self._table[stored], mapped.confidence.to_numpy(), stored != CLASS_NODATA)
+        return labels, Answer(
+            self._table[stored],
+            mapped.confidence.to_numpy(),
+            stored != CLASS_NODATA,
+            self._is_ignored[stored],
+        )
 
     def efficiency(self) -> Efficiency:
         """Of the images so far."""
@@ -187,16 +196,20 @@ class _Tally:
         self._n = 0
         self.counts: dict[str, Counts] = {}
         self.reliability = MapReliability()
+        self.left_out = 0
 
     def feed(self, sample: Sample, labels: Labels, answer: Answer) -> None:
         """Count an image."""
         expected, found = self._index[labels], answer.found
+        if answer.is_ignored is not None:
+            expected = np.where(answer.is_ignored, np.int32(IGNORED), expected)
+        self.left_out += int((expected == IGNORED).sum())
         counts = count(expected, found, n_classes=self._n_classes)
         self.counts[sample.place] = self.counts.get(sample.place, 0) + counts
         if self._boundary is not None:
             self._feed_boundary(sample.place, expected, found, self._boundary)
         if answer.confidence is not None and answer.is_known is not None:
-            known = (labels != IGNORE) & answer.is_known
+            known = (expected != IGNORED) & answer.is_known
             self.reliability.feed(answer.confidence[known], found[known], expected[known])
         share = 1 - np.trace(counts[:, : self._n_classes]) / max(counts.sum(), 1)
         heapq.heappush(self._worst, (float(share), -self._n, Case(sample.id, float(share), found, expected)))
@@ -226,23 +239,28 @@ class _Tally:
         return tuple(case for *_, case in sorted(self._worst, key=lambda entry: entry[:2], reverse=True))
 
 
-def _classes(benchmark: Benchmark, model: Model, crosswalk: Crosswalk) -> NDArray[np.int32]:
-    """(256,) the benchmark's class index of each value the model gives."""
-    own = {c.value: c.name for c in model.card.legend.classes}
+def _classes(
+    benchmark: Benchmark, card: ModelCard, crosswalk: Crosswalk
+) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+    """(256,) the benchmark's class index of each value the model gives, and which values are not compared."""
+    own = {c.value: c.name for c in card.legend.classes}
     names = renamed(own, crosswalk.prediction, "prediction")
     by_name = {c.name: c.value for c in benchmark.legend.classes}
-    unknown = sorted({name for name in names.values() if name not in by_name and name != "ignore"})
+    unknown = sorted({name for name in names.values() if name not in by_name and name != IGNORE})
     if unknown:
         raise EvaluationError(
-            f"Model {model.card.name} gives {', '.join(unknown[:5])}, which {benchmark.title} has not "
+            f"Model {card.name} gives {', '.join(unknown[:5])}, which {benchmark.title} has not "
             f"({', '.join(list(by_name)[:8])}{' ...' if len(by_name) > 8 else ''}). Say it in a --crosswalk "
             f'file: [prediction] with "{unknown[0]}" = a class of the benchmark.'
         )
-    return table_of(benchmark.legend.values, {v: by_name[n] for v, n in names.items() if n in by_name})
+    is_ignored = np.zeros(256, bool)
+    is_ignored[[value for value, name in names.items() if name == IGNORE]] = True
+    table = table_of(benchmark.legend.values, {v: by_name[n] for v, n in names.items() if n in by_name})
+    return table, is_ignored
 
 
 def _title(task: Task, benchmark: Benchmark) -> str:
-    what = task.prediction.name if task.prediction is not None else create_model(task.model).card.name
+    what = task.prediction.name if task.prediction is not None else card_of(task.model).name
     return f"{what} on {benchmark.title}, {task.split or benchmark.splits[0]}"
 
 
@@ -257,5 +275,10 @@ def _notes(task: Task, benchmark: Benchmark, samples: Sequence[Sample]) -> list[
 
 
 def _peak_mb() -> float:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
+    """Of this process; getrusage, where there is no /proc, begins with that of the one that started it."""
+    try:
+        lines = Path("/proc/self/status").read_text("utf-8").splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
+    except (OSError, StopIteration):
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak / (1024**2 if sys.platform == "darwin" else 1024)  # bytes there, kilobytes elsewhere

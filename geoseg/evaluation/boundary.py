@@ -5,14 +5,12 @@ Both scores are counted window by window: with a halo as wide as the distance, t
 to those of the whole raster.
 """
 
-from collections.abc import Iterator
-
 import numpy as np
 from numpy.typing import NDArray
 from rasterio.windows import Window
 
 from geoseg.errors import EvaluationError
-from geoseg.evaluation.confusion import IGNORED, Counts, count
+from geoseg.evaluation.confusion import IGNORED, Counts, count, count_by_place
 from geoseg.evaluation.metrics import ratio
 from geoseg.grid.tiling import Tile
 
@@ -50,22 +48,6 @@ def distance_in_pixels(distance_m: float, *, gsd_m: float) -> int:
         2
     """
     return max(round(distance_m / gsd_m), 1)
-
-
-def halo_tiles(shape: tuple[int, int], *, size: int, halo: int) -> Iterator[Tile]:
-    """A raster of (height, width) cut into cores of at most ``size`` pixels a side, row by row, each with a
-    halo that ends where the raster ends.
-
-    Example:
-        >>> [(t.core.col_off, t.window.col_off, t.window.width) for t in halo_tiles((4, 9), size=5, halo=2)]
-        [(0, 0, 7), (5, 3, 6)]
-    """
-    height, width = shape
-    for row in range(0, height, size):
-        for col in range(0, width, size):
-            yield with_halo(
-                Window(col, row, min(size, width - col), min(size, height - row)), shape, halo=halo
-            )
 
 
 def with_halo(core: Window, shape: tuple[int, int], *, halo: int) -> Tile:
@@ -178,11 +160,7 @@ def count_trimap(
     compared, predicted = compared[core], predicted[core]
     if places is None:
         return count(compared, predicted, n_classes=n_classes)
-    counts: Counts = np.zeros((n_places, n_classes, n_classes + 1), np.int64)
-    for place in np.unique(places[places >= 0]):
-        there = places == place
-        counts[place] = count(compared[there], predicted[there], n_classes=n_classes)
-    return counts
+    return count_by_place(compared, predicted, places, n_classes=n_classes, n_places=n_places)
 
 
 def _place(
@@ -211,7 +189,7 @@ def _place(
     if (tile.window.height, tile.window.width) != reference.shape or _overlap(read, needed) != needed:
         raise EvaluationError(
             f"A tile of shape {reference.shape} was read as {tile.window}, expected its core {tile.core} and "
-            f"{distance} pixels around it. Cut the raster by halo_tiles(shape, size=..., halo={distance})."
+            f"{distance} pixels around it. Read it with_halo(core, shape, halo={distance})."
         )
     return _slices(read, tile.window), _slices(core, read)
 

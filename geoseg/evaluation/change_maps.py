@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import rasterio
-from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -21,13 +20,12 @@ from rasterio.vrt import WarpedVRT
 from geoseg.aoi import to_degrees
 from geoseg.errors import EvaluationError
 from geoseg.evaluation.maps import IGNORE, legend_of, read_crosswalk
+from geoseg.grid.geobox import is_same_grid, offset_between
 from geoseg.legend import CLASS_NODATA, LegendClass
 from geoseg.registry import did_you_mean
 
 _FINER = 1.5
 """A later map whose pixels are this much smaller is brought over by majority, else by the nearest pixel."""
-_NEAR = 1e-3
-"""Part of a pixel, at the far corner, by which grids may differ and still count as one."""
 _TOLERANCE = 1e-3
 """Part of a pixel by which GDAL may err in places; its default, an eighth, gave 2 % of pixels of noise to a
 neighbour and took as long, exact places took eight times as long."""
@@ -206,16 +204,12 @@ def on_grid_of(before: ClassMap, after: ClassMap) -> Iterator[tuple[DatasetReade
         EvaluationError: the maps do not overlap.
     """
     here, there = before.grid, after.grid
-    shift = ~here.affine * there.affine
-    corner = Affine.translation(round(shift.c), round(shift.f))
-    near = _NEAR / max(*here.shape, *there.shape)
-    is_one_lattice = here.crs == there.crs and shift.almost_equals(corner, precision=near)
-    if is_one_lattice and corner == Affine.identity() and here.shape == there.shape:
+    if is_same_grid(here, there):
         yield after.source, "Both maps lie on one grid."
         return
     size = _relative_size(before, after)
     resampling = Resampling.mode if size * _FINER < 1 else Resampling.nearest
-    if is_one_lattice:
+    if offset_between(here, there) is not None:
         words = (
             f"{after.label} lies on the pixels of {before.label}, over another extent: it was cut to that."
         )

@@ -41,6 +41,38 @@ def count(reference: NDArray[np.integer], prediction: NDArray[np.integer], *, n_
     return flat.reshape(n_classes, n_classes + 1)
 
 
+def count_by_place(
+    reference: NDArray[np.integer],
+    prediction: NDArray[np.integer],
+    places: NDArray[np.integer],
+    *,
+    n_classes: int,
+    n_places: int,
+) -> Counts:
+    """(place, class, class + 1) matrices of all places, counted at once.
+
+    Args:
+        reference: see :func:`count`.
+        prediction: see :func:`count`.
+        places: of the same shape, 0 to ``n_places`` - 1; below 0 for none, which is not counted.
+        n_classes: how many there are.
+        n_places: how many there are.
+
+    Example:
+        >>> count_by_place(np.array([0, 0]), np.array([0, 1]), np.array([1, -1]), n_classes=1, n_places=2)
+        array([[[0, 0]],
+        <BLANKLINE>
+               [[1, 0]]])
+    """
+    is_compared = (reference >= 0) & (reference < n_classes) & (places >= 0)
+    rows = reference[is_compared].astype(np.int64) + places[is_compared].astype(np.int64) * n_classes
+    columns = prediction[is_compared].astype(np.int64)
+    columns[(columns < 0) | (columns > n_classes)] = n_classes
+    size = n_places * n_classes * (n_classes + 1)
+    flat = np.bincount(rows * (n_classes + 1) + columns, minlength=size)
+    return flat.reshape(n_places, n_classes, n_classes + 1)
+
+
 def indices(values: NDArray[np.integer], ids: Sequence[int]) -> NDArray[np.int32]:
     """The index in ``ids`` of each value; :data:`IGNORED` for values that are not in it."""
     order = np.argsort(ids)

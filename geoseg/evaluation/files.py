@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 from PIL import Image, UnidentifiedImageError
 
 from geoseg.errors import EvaluationError
+from geoseg.evaluation.features import VECTORS
 from geoseg.evaluation.objects.coco_files import score_bitmasks, score_coco_instances, score_coco_panoptic
 from geoseg.evaluation.objects.layers import score_polygons
+from geoseg.evaluation.products import is_product
 from geoseg.evaluation.rasters import Request, score
-from geoseg.evaluation.references import VECTORS
 from geoseg.evaluation.scores import Evaluation
 
 _GEOJSON = (
@@ -49,7 +50,7 @@ class Opened(NamedTuple):
 
 _MAP_OPTIONS = ("legend", "crosswalk", "class_field", "places", "place_field")
 _OPTIONS = {
-    Kind.RASTER: (*_MAP_OPTIONS, "crs", "nodata_is_wrong", "boundary"),
+    Kind.RASTER: (*_MAP_OPTIONS, "crs", "nodata_is_wrong", "boundary", "reference_catalog"),
     Kind.VECTOR: (*_MAP_OPTIONS, "iou"),
 }
 """What of a request means something for a kind of prediction; nothing for the others."""
@@ -74,7 +75,8 @@ def score_files(request: Request) -> Evaluation:
         EvaluationError: a file is none of these, or the two do not go together.
     """
     prediction = recognise(request.prediction)
-    reference = recognise(request.reference)
+    is_named = prediction.kind is Kind.RASTER and is_product(request.reference)
+    reference = Opened(request.reference, Kind.RASTER, None) if is_named else recognise(request.reference)
     if (prediction.kind, reference.kind) not in _SCORERS:
         fitting = sorted({str(true) for found, true in _SCORERS if found == prediction.kind})
         what = (
@@ -85,6 +87,10 @@ def score_files(request: Request) -> Evaluation:
             f"{what}."
         )
     _refuse_unused(request, prediction.kind)
+    if request.reference_catalog is not None and not is_named:
+        raise EvaluationError(
+            "--reference-catalog is for products by name, such as worldcover. Leave it out."
+        )
     return _SCORERS[prediction.kind, reference.kind](request, prediction, reference)
 
 
@@ -132,7 +138,7 @@ def _recognise_json(path: Path) -> Opened:
             return Opened(path, Kind.VECTOR, None)
         entries = content.get("annotations")
         if isinstance(entries, list) and all(isinstance(entry, Mapping) for entry in entries):
-            if all({"segments_info", "image_id", "file_name"} <= entry.keys() for entry in entries):
+            if _is_panoptic(path, entries):
                 return Opened(path, Kind.PANOPTIC, content)
             wanted = {"image_id", "category_id", "segmentation"}
             if "images" in content and all(wanted <= entry.keys() for entry in entries):
@@ -141,6 +147,13 @@ def _recognise_json(path: Path) -> Opened:
         f"{path} is JSON, but neither GeoJSON nor COCO's: results (a list with image_id, category_id, "
         "segmentation, score), instances (images, annotations, categories) or panoptic (segments_info)."
     )
+
+
+def _is_panoptic(path: Path, entries: list[Mapping[str, Any]]) -> bool:
+    """By what its entries have; a file without any by the folder of PNGs beside it."""
+    if not entries:
+        return path.with_suffix("").is_dir()
+    return all({"segments_info", "image_id", "file_name"} <= entry.keys() for entry in entries)
 
 
 def _refuse_unused(request: Request, kind: Kind) -> None:

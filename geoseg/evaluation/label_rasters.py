@@ -17,8 +17,8 @@ from rasterio.windows import Window
 
 from geoseg.errors import EvaluationError
 from geoseg.evaluation.benchmark import IGNORE, Labels, Pixels, Sample, missing
+from geoseg.evaluation.features import read_features
 from geoseg.evaluation.label_files import Origin, Table, classes_of
-from geoseg.evaluation.references import read_features
 from geoseg.legend import Legend
 
 SENTINEL2_L1C = (

@@ -17,14 +17,11 @@ from geoseg.errors import EvaluationError
 from geoseg.evaluation.benchmark import BENCHMARKS, Benchmark, Sample
 from geoseg.evaluation.label_files import Origin
 from geoseg.evaluation.label_rasters import Pair, samples_of
-from geoseg.evaluation.labelled_document import SKIP, IgnoreRule, LabelClass, LabelledImages
+from geoseg.evaluation.labelled_document import ALL, SKIP, IgnoreRule, LabelClass, LabelledImages
 from geoseg.evaluation.labelled_pixels import read_labels, read_reflectance
 from geoseg.evaluation.name_patterns import fill, found
 from geoseg.registry import did_you_mean
 from geoseg.resources import find_resource, resource_folder
-
-ALL = "all"
-"""The only split of images that are not split."""
 
 _SHIPPED = "pipelines/data"
 

@@ -2,16 +2,20 @@
 
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 from xml.etree import ElementTree
 
+import numpy as np
 import rasterio
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 from rasterio.errors import RasterioError
 
 from geoseg.errors import EvaluationError
+from geoseg.evaluation.confusion import table_of
 from geoseg.legend import Legend, LegendClass
 from geoseg.registry import did_you_mean
 
@@ -34,7 +38,7 @@ class Crosswalk(BaseModel):
     reference: dict[str, str] = {}
     """Empty: the reference's own names, or its values, are the prediction's."""
     prediction: dict[str, str] = {}
-    """Empty: each class of the prediction stands for itself."""
+    """Empty: each class of the prediction stands for itself. Where one is ``ignore``, nothing is compared."""
 
     @classmethod
     def read(cls, path: Path) -> "Crosswalk":
@@ -92,51 +96,76 @@ def legend_of(path: Path, given: Path | None = None) -> Legend:
     return legend
 
 
-def shared_legend(own: Legend, crosswalk: Crosswalk) -> tuple[Legend, dict[int, str]]:
-    """The classes that are compared, and the name of the one that each value of the prediction belongs to.
+@dataclass(frozen=True)
+class Compared:
+    """The classes of a comparison, and what the prediction's own values mean in it."""
+
+    legend: Legend
+    names: Mapping[int, str]
+    """By value of the prediction: the name of the class that it is compared as, or ``ignore``."""
+
+    def table(self) -> NDArray[np.int32]:
+        """(256,) class index of each value; ``IGNORED`` for values that mean no class."""
+        by_name = {c.name: c.value for c in self.legend.classes}
+        return table_of(self.legend.values, {v: by_name[n] for v, n in self.names.items() if n in by_name})
+
+    def is_ignored(self) -> NDArray[np.bool_]:
+        """(256,) the values that are not compared."""
+        found = np.zeros(256, bool)
+        found[[value for value, name in self.names.items() if name == IGNORE]] = True
+        return found
+
+
+def compared(own: Legend, crosswalk: Crosswalk) -> Compared:
+    """The classes that are compared; those of the prediction's own legend where a crosswalk changes nothing.
 
     Raises:
-        EvaluationError: the crosswalk names a class that the prediction has not.
+        EvaluationError: the crosswalk names a class that the prediction has not, or ignores all.
     """
     names = renamed({c.value: c.name for c in own.classes}, crosswalk.prediction, "prediction")
+    if names == {c.value: c.name for c in own.classes}:
+        return Compared(own, names)
     classes: dict[str, LegendClass] = {}
     for c in own.classes:
         name = names[c.value]
         if name != IGNORE and name not in classes:
             classes[name] = c.model_copy(update={"name": name, "value": len(classes)})
-    if names == {c.value: c.name for c in own.classes}:
-        return own, names
-    return Legend(classes=tuple(classes.values())), names
+    if not classes:
+        raise EvaluationError("The crosswalk's [prediction] ignores every class. Leave one to be compared.")
+    return Compared(Legend(classes=tuple(classes.values())), names)
 
 
 def meaning_of(
-    values: Mapping[int, str], crosswalk: Mapping[str, str], legend: Legend, *, what: str
+    values: Mapping[int, str], crosswalk: Mapping[str, str], classes: Compared, *, what: str
 ) -> dict[int, int]:
     """The class value of the comparison for each value of a reference; what is to be ignored is not in it.
+
+    A reference without names of its own has the values of the prediction, before the crosswalk's
+    ``[prediction]`` gives those another name.
 
     Args:
         values: the reference's values with its own names for them (the values as text where it has none).
         crosswalk: see :class:`Crosswalk`.
-        legend: the classes that are compared.
+        classes: the classes that are compared.
         what: how messages call it.
 
     Raises:
         EvaluationError: a value means no class.
     """
-    by_name = {c.name: c.value for c in legend.classes}
+    by_name = {c.name: c.value for c in classes.legend.classes}
     found = {}
     for value, name in renamed(values, crosswalk, what).items():
-        if name == IGNORE:
+        is_nameless = not crosswalk and name == str(value) and value in classes.names
+        meant = classes.names[value] if is_nameless else name
+        if meant == IGNORE:
             continue
-        if name not in by_name and not crosswalk and name == str(value) and value in legend.values:
-            found[value] = value  # it has no names of its own: its values are the prediction's
-        elif name in by_name:
-            found[value] = by_name[name]
-        else:
+        if meant not in by_name:
             raise EvaluationError(
-                f"The {what} has {name!r}, which is no class of the map: {did_you_mean(name, list(by_name))} "
-                f'Say it in a --crosswalk file: [reference] with "{name}" = a class, or "{IGNORE}".'
+                f"The {what} has {meant!r}, which is no class of the map: "
+                f"{did_you_mean(meant, list(by_name))} Say it in a --crosswalk file: [reference] with "
+                f'"{meant}" = a class, or "{IGNORE}".'
             )
+        found[value] = by_name[meant]
     return found
 
 
@@ -157,16 +186,30 @@ def renamed(values: Mapping[int, str], crosswalk: Mapping[str, str], what: str) 
     return {v: crosswalk.get(name, crosswalk.get(str(v), rest or name)) for v, name in values.items()}
 
 
+def unused_keys(crosswalk: Mapping[str, str], seen: Iterable[str], label: str) -> tuple[str, ...]:
+    """A note on what a crosswalk names and a reference has not; nothing where there is none.
+
+    Args:
+        crosswalk: of the reference.
+        seen: its values and names.
+        label: how messages call it.
+    """
+    unused = [key for key in crosswalk if key not in {*seen, "*"}]
+    if not unused:
+        return ()
+    more = f" and {len(unused) - 5} more" if len(unused) > 5 else ""
+    return (
+        f"The crosswalk names {', '.join(unused[:5])}{more}, which {label} has not where it is compared.",
+    )
+
+
 def names_in(path: Path) -> dict[int, str]:
     """Category names of a raster by value; empty where it has none."""
     try:
-        return {
-            c.value: c.name
-            for c in (_from_categories(path) or Legend.of(none=_GREY)).classes
-            if c.name != "none"
-        }
+        legend = _from_categories(path)
     except EvaluationError:
         return {}
+    return {} if legend is None else {c.value: c.name for c in legend.classes}
 
 
 def _from_categories(path: Path) -> Legend | None:

@@ -10,7 +10,6 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
-from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
 from rasterio.windows import Window
 
@@ -18,20 +17,18 @@ from geoseg.errors import EvaluationError
 from geoseg.evaluation.boundary import core_of, with_halo
 from geoseg.evaluation.boundary_width import BoundaryWidth
 from geoseg.evaluation.confidence.reliability import MapReliability
-from geoseg.evaluation.confusion import IGNORED, table_of
-from geoseg.evaluation.maps import Crosswalk, legend_of, shared_legend
+from geoseg.evaluation.confusion import IGNORED
+from geoseg.evaluation.features import VECTORS, PlacesOf
+from geoseg.evaluation.maps import Compared, Crosswalk, compared, legend_of
 from geoseg.evaluation.objects.polygons import SPACENET_IOU
-from geoseg.evaluation.points import count_points, read_points
-from geoseg.evaluation.references import (
-    VECTORS,
-    PlacesOf,
-    Reference,
-    raster_reference,
-    vector_reference,
-)
+from geoseg.evaluation.points import are_points, count_points, read_points
+from geoseg.evaluation.products import is_product, product_reference
+from geoseg.evaluation.reading import reading
+from geoseg.evaluation.references import Reference, raster_reference, vector_reference
 from geoseg.evaluation.scores import Case, Evaluation, scores_of
 from geoseg.evaluation.tally import CELL, MapTally, summed
-from geoseg.legend import CLASS_NODATA, Legend
+from geoseg.grid.geobox import is_same_grid
+from geoseg.legend import CLASS_NODATA
 
 BLOCK = 2048
 """Side of what is compared at a time, pixels."""
@@ -49,7 +46,10 @@ class Request:
     prediction: Path
     """A class map: uint8, 255 = nodata. What else it may be, see :mod:`geoseg.evaluation.files`."""
     reference: Path
-    """A class raster, polygons, or points (CSV or vector), in any CRS."""
+    """A class raster, polygons, or points (CSV or vector), in any CRS; or the name of a wall-to-wall product:
+    see :mod:`geoseg.evaluation.products`."""
+    reference_catalog: str | None = None
+    """Where a wall-to-wall product is searched, instead of where its makers have it."""
     legend: Path | None = None
     """See :func:`geoseg.evaluation.maps.legend_of`."""
     crosswalk: Crosswalk = field(default_factory=Crosswalk)
@@ -62,7 +62,7 @@ class Request:
     place_field: str | None = None
     """What the places are called; None for their numbers."""
     nodata_is_wrong: bool = False
-    """Count pixels for which the map has no class as wrong, instead of leaving them out."""
+    """Count pixels and points for which the map has no class as wrong, instead of leaving them out."""
     boundary: BoundaryWidth | None = None
     """How wide boundaries are for boundary IoU and trimap IoU; None to leave those out."""
     iou: tuple[float, ...] = (SPACENET_IOU,)
@@ -78,133 +78,158 @@ def score(request: Request) -> Evaluation:
     Raises:
         EvaluationError: the files cannot be read, lie apart, or their classes do not fit.
     """
-    with _opened(request) as (source, legend, table), ExitStack() as stack:
+    with ExitStack() as stack:
+        made = stack.enter_context(_opened(request))
         features = _features(request)
-        if features is not None and features.geom_type.isin(["Point", "MultiPoint"]).all():
-            return _score_points(request, features, source, legend, table)
-        reference = stack.enter_context(_reference(request, features, GeoBox.from_rio(source), legend))
-        confidence = _confidence(request.prediction, source, stack)
-        evaluation = _score(request, source, reference, confidence, legend, table)
-        return replace(evaluation, cases=_worst_tiles(request, evaluation, source, reference, table))
+        if features is not None and are_points(features):
+            return _score_points(request, features, made)
+        reference = stack.enter_context(_reference(request, features, made))
+        evaluation = _score(request, made, reference, _confidence(request.prediction, made.source, stack))
+        return replace(evaluation, cases=_worst_tiles(evaluation, made, reference))
 
 
-def _worst_tiles(
-    request: Request,
-    evaluation: Evaluation,
-    source: DatasetReader,
-    reference: Reference,
-    table: NDArray[np.int32],
-) -> tuple[Case, ...]:
+@dataclass(frozen=True)
+class _Map:
+    """The open map and what its values mean."""
+
+    path: Path
+    source: DatasetReader
+    grid: GeoBox
+    classes: Compared
+    table: NDArray[np.int32]
+    """(256,) class index of each value."""
+    is_left_out: NDArray[np.bool_]
+    """(256,) values that are not compared."""
+
+    def read(self, window: Window) -> NDArray[np.uint8]:
+        """Stored values of a window."""
+        with reading(self.path):
+            stored: NDArray[np.uint8] = self.source.read(1, window=window)
+        return stored
+
+    def compared(self, stored: NDArray[np.uint8], expected: NDArray[np.int32]) -> NDArray[np.int32]:
+        """The reference, without what the map leaves out."""
+        return np.where(self.is_left_out[stored], np.int32(IGNORED), expected)
+
+
+@contextmanager
+def _opened(request: Request) -> Iterator[_Map]:
+    path = request.prediction
+    if not path.exists():
+        raise EvaluationError(f"There is no file {path}. Check the path.")
+    classes = compared(legend_of(path, request.legend), request.crosswalk)
+    is_left_out = classes.is_ignored()
+    is_left_out[CLASS_NODATA] = not request.nodata_is_wrong
+    with ExitStack() as stack:
+        stack.enter_context(rasterio.Env(GDAL_CACHEMAX=_CACHE_MB))
+        with reading(path):
+            source = stack.enter_context(rasterio.open(path))
+        _refuse_no_map(source, path)
+        yield _Map(path, source, GeoBox.from_rio(source), classes, classes.table(), is_left_out)
+
+
+def _worst_tiles(evaluation: Evaluation, made: _Map, reference: Reference) -> tuple[Case, ...]:
     """The tiles with the most errors, most first; none where there are no errors."""
     wrong = summed(evaluation.wrong, TILE // CELL)
-    compared = summed(evaluation.compared, TILE // CELL)
+    n_compared = summed(evaluation.compared, TILE // CELL)
     order = np.argsort(-wrong, axis=None, kind="stable")[:_N_WORST]
+    height, width = made.grid.shape
     cases = []
     for row, col in (map(int, np.unravel_index(k, wrong.shape)) for k in order):
         if not wrong[row, col]:
             break
         top, left = row * TILE, col * TILE
-        window = Window(left, top, min(TILE, source.width - left), min(TILE, source.height - top))
-        stored, expected = source.read(1, window=window), reference.read(window)
-        share = float(wrong[row, col] / compared[row, col])
-        shown = _compared(request, stored, expected)
-        cases.append(Case(f"row {top}, column {left}", share, table[stored], shown))
+        window = Window(left, top, min(TILE, width - left), min(TILE, height - top))
+        stored = made.read(window)
+        expected = made.compared(stored, reference.read(window))
+        share = float(wrong[row, col] / n_compared[row, col])
+        cases.append(Case(f"row {top}, column {left}", share, made.table[stored], expected))
     return tuple(cases)
 
 
-def _compared(request: Request, stored: NDArray[np.uint8], expected: NDArray[np.int32]) -> NDArray[np.int32]:
-    if request.nodata_is_wrong:
-        return expected
-    return np.where(stored == CLASS_NODATA, np.int32(IGNORED), expected)
-
-
-@contextmanager
-def _opened(request: Request) -> Iterator[tuple[DatasetReader, Legend, NDArray[np.int32]]]:
-    """The map, the classes that are compared, and the class index of each of its values."""
-    if not request.prediction.exists():
-        raise EvaluationError(f"There is no file {request.prediction}. Check the path.")
-    legend, names = shared_legend(legend_of(request.prediction, request.legend), request.crosswalk)
-    by_name = {c.name: c.value for c in legend.classes}
-    table = table_of(legend.values, {v: by_name[n] for v, n in names.items() if n in by_name})
-    try:
-        with rasterio.Env(GDAL_CACHEMAX=_CACHE_MB), rasterio.open(request.prediction) as source:
-            _refuse_no_map(source, request.prediction)
-            yield source, legend, table
-    except RasterioError as error:
-        raise EvaluationError(
-            f"{request.prediction} cannot be read: {' '.join(str(error).split())}."
-        ) from None
-
-
 def _score(
-    request: Request,
-    source: DatasetReader,
-    reference: Reference,
-    confidence: DatasetReader | None,
-    legend: Legend,
-    table: NDArray[np.int32],
+    request: Request, made: _Map, reference: Reference, confidence: DatasetReader | None
 ) -> Evaluation:
-    grid = GeoBox.from_rio(source)
-    places = None
-    if request.places is not None:
-        places = PlacesOf(request.places, crs=str(grid.crs), field=request.place_field)
-    tally = MapTally(grid, len(legend.classes), places=places, boundary=request.boundary)
+    places = _places(request, made.grid)
+    tally = MapTally(made.grid, len(made.classes.legend.classes), places=places, boundary=request.boundary)
     left_out, reliability = 0, MapReliability()
-    for window in windows_of(source.height, source.width):
-        tile = with_halo(window, source.shape, halo=tally.halo)
-        around, core = source.read(1, window=tile.window), core_of(tile)
+    for window in windows_of(*made.grid.shape):
+        tile = with_halo(window, made.source.shape, halo=tally.halo)
+        around, core = made.read(tile.window), core_of(tile)
         stored = around[core]
-        if not request.nodata_is_wrong and (stored == CLASS_NODATA).all():
+        if made.is_left_out[stored].all():
+            left_out += int((stored != CLASS_NODATA).sum())
             continue
-        found = table[around]
-        expected = _compared(request, around, reference.read(tile.window))
+        found, expected = made.table[around], made.compared(around, reference.read(tile.window))
         tally.feed(tile, found, expected)
         found, expected = found[core], expected[core]
-        is_compared = expected != IGNORED
-        left_out += int((~is_compared & (stored != CLASS_NODATA)).sum())
+        is_known = stored != CLASS_NODATA
+        left_out += int((is_known & (expected == IGNORED)).sum())
         if confidence is not None:
-            is_scored = is_compared & (stored != CLASS_NODATA)
-            sure = confidence.read(1, window=window)[is_scored]
+            is_scored = is_known & (expected != IGNORED)
+            with reading(Path(confidence.name)):
+                sure = confidence.read(1, window=window)[is_scored]
             reliability.feed(sure, found[is_scored], expected[is_scored])
+    _refuse_nothing(tally, request)
+    return Evaluation(
+        scores_of(
+            tally.counts,
+            made.classes.legend,
+            title=_title(request),
+            places=places.names if places else (),
+            left_out=left_out,
+            notes=(*reference.notes, *reference.unused(), *tally.notes),
+            outlines=tally.outlines,
+            reliability=reliability.reliability() if confidence is not None else None,
+        ),
+        tally.wrong,
+        tally.compared,
+    )
+
+
+def _refuse_nothing(tally: MapTally, request: Request) -> None:
     if not tally.counts.sum():
         raise EvaluationError(
             f"Not one pixel of {request.prediction.name} has a reference in {request.reference.name}. "
             "Check that they are of the same place, and what the crosswalk ignores."
         )
-    scores = scores_of(
-        tally.counts,
-        legend,
-        title=f"{request.prediction.name} against {request.reference.name}",
-        places=places.names if places else (),
-        left_out=left_out,
-        notes=(*reference.notes, *tally.notes),
-        outlines=tally.outlines,
-        reliability=reliability.reliability() if confidence is not None else None,
-    )
-    return Evaluation(scores, tally.wrong, tally.compared)
 
 
-def _score_points(
-    request: Request,
-    points: gpd.GeoDataFrame,
-    source: DatasetReader,
-    legend: Legend,
-    table: NDArray[np.int32],
-) -> Evaluation:
-    counts, left_out, notes = count_points(
+def _score_points(request: Request, points: gpd.GeoDataFrame, made: _Map) -> Evaluation:
+    places = _places(request, made.grid)
+    counted = count_points(
         points,
-        source,
-        legend=legend,
-        table=table,
+        made.grid,
+        made.read,
+        classes=made.classes,
         crosswalk=request.crosswalk,
         field=request.class_field,
         label=request.reference.name,
+        places=places,
+        nodata_is_wrong=request.nodata_is_wrong,
     )
+    notes = list(counted.notes)
     if request.boundary is not None:
-        notes = (*notes, "Points have no boundaries: --boundary says nothing here.")
-    title = f"{request.prediction.name} against {request.reference.name}"
-    scores = scores_of(counts, legend, title=title, left_out=left_out, notes=notes)
+        notes.append("Points have no boundaries: --boundary says nothing here.")
+    scores = scores_of(
+        counted.counts,
+        made.classes.legend,
+        title=_title(request),
+        places=places.names if places else (),
+        left_out=counted.left_out,
+        notes=notes,
+    )
     return Evaluation(scores, unit="points")
+
+
+def _title(request: Request) -> str:
+    return f"{request.prediction.name} against {request.reference.name}"
+
+
+def _places(request: Request, grid: GeoBox) -> PlacesOf | None:
+    if request.places is None:
+        return None
+    return PlacesOf(request.places, crs=str(grid.crs), field=request.place_field)
 
 
 def windows_of(height: int, width: int, *, size: int = BLOCK) -> Iterator[Window]:
@@ -217,21 +242,34 @@ def windows_of(height: int, width: int, *, size: int = BLOCK) -> Iterator[Window
 def _features(request: Request) -> gpd.GeoDataFrame | None:
     """A vector reference, read once; None for a raster."""
     path = request.reference
+    if is_product(path):
+        return None
     if not path.exists():
         raise EvaluationError(f"There is no file {path}. Check the path.")
     is_vector = path.suffix.lower() in (*VECTORS, ".csv")
+    if request.class_field is not None and not is_vector:
+        raise EvaluationError(f"--field is of features, and {path.name} is a raster. Leave it out.")
+    if request.crs is not None and path.suffix.lower() != ".csv":
+        raise EvaluationError(f"--crs is of x and y in a CSV; {path.name} says its own. Leave it out.")
     return read_points(path, crs=request.crs) if is_vector else None
 
 
 def _reference(
-    request: Request, features: gpd.GeoDataFrame | None, grid: GeoBox, legend: Legend
+    request: Request, features: gpd.GeoDataFrame | None, made: _Map
 ) -> AbstractContextManager[Reference]:
-    path, crosswalk, field = request.reference, request.crosswalk, request.class_field
+    path, crosswalk, grid, classes = request.reference, request.crosswalk, made.grid, made.classes
+    if is_product(path):
+        return nullcontext(
+            product_reference(
+                str(path), grid=grid, classes=classes, crosswalk=crosswalk, catalog=request.reference_catalog
+            )
+        )
     if features is None:
-        return raster_reference(path, grid=grid, legend=legend, crosswalk=crosswalk)
+        return raster_reference(path, grid=grid, classes=classes, crosswalk=crosswalk)
+    field = request.class_field
     return nullcontext(
         vector_reference(
-            features, label=path.name, grid=grid, legend=legend, crosswalk=crosswalk, field=field
+            features, label=path.name, grid=grid, classes=classes, crosswalk=crosswalk, field=field
         )
     )
 
@@ -251,6 +289,7 @@ def _confidence(path: Path, source: DatasetReader, stack: ExitStack) -> DatasetR
     beside = path.with_name("confidence.tif")
     if not beside.is_file():
         return None
-    confidence: DatasetReader = stack.enter_context(rasterio.open(beside))
-    fits = confidence.shape == source.shape and confidence.transform == source.transform
+    with reading(beside):
+        confidence: DatasetReader = stack.enter_context(rasterio.open(beside))
+    fits = is_same_grid(GeoBox.from_rio(confidence), GeoBox.from_rio(source))
     return confidence if fits and confidence.dtypes[0] == "uint8" else None

@@ -1,152 +1,205 @@
 """What a map is compared with, brought to the map's grid: a raster, or polygons burned by pixel centre."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
-import pandas as pd
-import pyogrio
 import rasterio
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
-from pyogrio.errors import DataSourceError
-from rasterio.enums import Resampling
-from rasterio.errors import RasterioError
-from rasterio.features import rasterize
+from rasterio.enums import ColorInterp, MaskFlags, Resampling
 from rasterio.io import DatasetReader
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
 from geoseg.errors import EvaluationError
 from geoseg.evaluation.confusion import IGNORED, table_of
-from geoseg.evaluation.maps import Crosswalk, meaning_of, names_in
-from geoseg.grid.geobox import window_geobox
-from geoseg.legend import Legend
+from geoseg.evaluation.features import burner, classes_of, is_polygon
+from geoseg.evaluation.maps import Compared, Crosswalk, meaning_of, names_in, unused_keys
+from geoseg.evaluation.reading import Reader, by_cells, reading
+from geoseg.grid.geobox import is_same_grid
+from geoseg.legend import CLASS_NODATA
 
 _COARSER = 1.5
 """A reference with pixels finer by this is brought to the map's by majority, else by the nearest pixel."""
 _TOLERANCE_PX = 0.001
 """How far GDAL may be off when it warps; its own 0.125 gives some pixels to a neighbour."""
-_FIELDS = ("class_name", "class_id", "class", "label", "reference_class")
-NO_VALUE = 1 << 40
-"""From here on names of classes are numbered where they have no values that a crosswalk could mean."""
-VECTORS = (".gpkg", ".geojson", ".json", ".shp", ".parquet", ".fgb", ".kml")
 
 
 @dataclass(frozen=True)
 class Reference:
     """A reference on the grid of a map."""
 
-    read: Callable[[Window], NDArray[np.int32]]
+    read: Reader
     """Class indices (y, x) of a window; ``IGNORED`` where nothing is compared."""
     notes: tuple[str, ...]
     """What bringing it to the grid did."""
+    unused: Callable[[], tuple[str, ...]] = tuple
+    """A note on what the crosswalk names and was not in what was read so far; empty where there is none."""
 
 
 @contextmanager
 def raster_reference(
-    path: Path, *, grid: GeoBox, legend: Legend, crosswalk: Crosswalk
+    path: Path, *, grid: GeoBox, classes: Compared, crosswalk: Crosswalk
 ) -> Iterator[Reference]:
     """A class raster of any CRS and grid.
+
+    Where neither the file nor the crosswalk says what 255 means, it is no class in files of 8 bits.
 
     Raises:
         EvaluationError: it cannot be read, has no CRS, lies elsewhere, or holds values that mean no class.
     """
-    try:
-        with rasterio.open(path) as source:
-            _refuse_unusable(source, path, grid)
-            notes, resampling = _fit(source, path, grid)
-            names = names_in(path)
-            if notes:
-                with WarpedVRT(
-                    source,
-                    crs=str(grid.crs),
-                    transform=grid.affine,
-                    height=grid.shape[0],
-                    width=grid.shape[1],
-                    resampling=resampling,
-                    tolerance=_TOLERANCE_PX,
-                    nodata=source.nodata if source.nodata is not None else 255,
-                ) as warped:
-                    yield Reference(_raster_reader(warped, names, legend, crosswalk), notes)
-            else:
-                yield Reference(_raster_reader(source, names, legend, crosswalk), ())
-    except RasterioError as error:
-        raise EvaluationError(f"{path} cannot be read: {' '.join(str(error).split())}.") from None
+    with ExitStack() as stack:
+        with reading(path):
+            source = stack.enter_context(rasterio.open(path))
+        refuse_unusable(source, str(path), grid)
+        nodata = _nodata_of(source, crosswalk)
+        means = Meanings(source.dtypes[0], names_in(path), classes, crosswalk)
+        means.leave_out(*(() if nodata is None else (nodata,)))
+        if source.dtypes[0] == "uint8" and not crosswalk.reference:
+            means.leave_out(CLASS_NODATA)
+        values, note = stack.enter_context(on_grid(source, grid, nodata=nodata))
+
+        def read(window: Window) -> NDArray[np.int32]:
+            with reading(path):
+                stored = stored_in(values, window)
+            return means.of(*stored)
+
+        def unused() -> tuple[str, ...]:
+            return unused_keys(crosswalk.reference, means.seen(), path.name)
+
+        if note is None:
+            yield Reference(read, (), unused)
+        else:
+            yield Reference(by_cells(read, grid.shape), (f"{path.name} {note}",), unused)
 
 
-def _refuse_unusable(source: DatasetReader, path: Path, grid: GeoBox) -> None:
+def refuse_unusable(source: DatasetReader, label: str, grid: GeoBox) -> None:
+    """Check that a file is a class raster of the place of a map.
+
+    Raises:
+        EvaluationError: it has no CRS, lies elsewhere, or holds no whole numbers of 8 or 16 bits.
+    """
     if source.crs is None:
         raise EvaluationError(
-            f"{path} has no CRS, so nothing says where it lies. Assign one: gdal_edit -a_srs."
+            f"{label} has no CRS, so nothing says where it lies. Assign one: gdal_edit -a_srs."
         )
     if np.dtype(source.dtypes[0]).kind not in "iu" or np.dtype(source.dtypes[0]).itemsize > 2:
         raise EvaluationError(
-            f"{path} holds {source.dtypes[0]}, expected classes as integers of 8 or 16 bits. "
+            f"{label} holds {source.dtypes[0]}, expected classes as integers of 8 or 16 bits. "
             "Convert it: gdal_translate -ot UInt16."
         )
     there = GeoBox.from_rio(source).extent.to_crs("EPSG:4326")
     if not there.intersects(grid.extent.to_crs("EPSG:4326")):
-        raise EvaluationError(f"{path} and the map do not overlap. Check that they are of the same place.")
+        raise EvaluationError(f"{label} and the map do not overlap. Check that they are of the same place.")
 
 
-def _fit(source: DatasetReader, path: Path, grid: GeoBox) -> tuple[tuple[str, ...], Resampling]:
+@contextmanager
+def on_grid(
+    source: DatasetReader, grid: GeoBox, *, nodata: int | None
+) -> Iterator[tuple[DatasetReader | WarpedVRT, str | None]]:
+    """A raster on the grid of a map, and how it was brought there; None where it is on it.
+
+    Args:
+        source: with a CRS.
+        grid: of the map.
+        nodata: the value that is none; None where no value is, then a mask says what the raster covers.
+    """
     own = GeoBox.from_rio(source)
-    if own.crs == grid.crs and own.shape == grid.shape and own.affine.almost_equals(grid.affine, 1e-6):
-        return (), Resampling.nearest
+    if is_same_grid(own, grid):
+        yield source, None
+        return
     window = grid.project(own.extent).boundingbox
     size = float(
         np.sqrt(window.span_x * window.span_y / (own.shape[0] * own.shape[1]))
     )  # in the map's pixels
     resampling = Resampling.mode if size * _COARSER < 1 else Resampling.nearest
     how = "the majority of its pixels" if resampling is Resampling.mode else "its nearest pixel"
-    return (
-        f"{path.name} ({_name(own)}, pixels {size:.3g} times as wide as the map's) was brought to its grid: "
-        f"each pixel takes {how}.",
-    ), resampling
+    with WarpedVRT(
+        source,
+        crs=str(grid.crs),
+        transform=grid.affine,
+        height=grid.shape[0],
+        width=grid.shape[1],
+        resampling=resampling,
+        tolerance=_TOLERANCE_PX,
+        src_nodata=nodata,
+        nodata=nodata,
+        add_alpha=nodata is None and ColorInterp.alpha not in source.colorinterp,
+    ) as warped:
+        yield (
+            warped,
+            f"({_name(own)}, pixels {size:.3g} times as wide as the map's) was brought to its grid: each "
+            f"pixel takes {how}.",
+        )
 
 
-def _name(grid: GeoBox) -> str:
-    if grid.crs is None:
-        return "no CRS"
-    return f"EPSG:{grid.crs.epsg}" if grid.crs.epsg else str(grid.crs.proj.name)
+def stored_in(
+    source: DatasetReader | WarpedVRT, window: Window
+) -> tuple[NDArray[np.integer], NDArray[np.bool_] | None]:
+    """(y, x) stored values of a window, and where a mask or an alpha band shows them; None without one."""
+    flags = source.mask_flag_enums[0]
+    is_masked = MaskFlags.alpha in flags or MaskFlags.per_dataset in flags
+    is_there = source.read_masks(1, window=window) > 0 if is_masked else None
+    return source.read(1, window=window), is_there
 
 
-def _raster_reader(
-    source: DatasetReader | WarpedVRT, names: dict[int, str], legend: Legend, crosswalk: Crosswalk
-) -> Callable[[Window], NDArray[np.int32]]:
-    info = np.iinfo(source.dtypes[0])
-    size = int(info.max) - int(info.min) + 1
-    nodata = (
-        {int(source.nodata)} if source.nodata is not None and float(source.nodata).is_integer() else set()
-    )
-    if source.dtypes[0] == "uint8" and not crosswalk.reference:
-        nodata.add(255)
-    table = np.full(size, IGNORED, np.int32)
-    is_known = np.zeros(size, bool)
-    is_known[[v - int(info.min) for v in nodata if info.min <= v <= info.max]] = True
+class Meanings:
+    """The class index of each value of a raster; values are looked up when they are first seen."""
 
-    def learn(values: NDArray[np.int64]) -> None:
-        found = {int(v): names.get(int(v), str(int(v))) for v in values}
-        meant = meaning_of(found, crosswalk.reference, legend, what="reference")
-        shifted = {v - int(info.min): c for v, c in meant.items()}
-        table[:] = np.where(is_known, table, table_of(legend.values, shifted, size=size))
-        is_known[[v - int(info.min) for v in found]] = True
+    def __init__(
+        self,
+        dtype: str,
+        names: Mapping[int, str],
+        classes: Compared,
+        crosswalk: Crosswalk,
+    ) -> None:
+        """Nothing seen yet.
 
-    def read(window: Window) -> NDArray[np.int32]:
-        stored = source.read(1, window=window)
-        if info.min:
-            stored = stored.astype(np.int32) - int(info.min)
-        is_new = ~is_known[stored]
+        Args:
+            dtype: of the raster, whole numbers of 8 or 16 bits.
+            names: what its values are called by itself.
+            classes: the classes that are compared.
+            crosswalk: from its values and names to them.
+        """
+        info = np.iinfo(dtype)
+        self._lowest = int(info.min)
+        self._names, self._classes, self._crosswalk = names, classes, crosswalk
+        self._table = np.full(int(info.max) - self._lowest + 1, IGNORED, np.int32)
+        self._is_known = np.zeros(len(self._table), bool)
+
+    def leave_out(self, *values: int) -> None:
+        """Take values to be no class."""
+        self._is_known[[value - self._lowest for value in values]] = True
+
+    def of(self, stored: NDArray[np.integer], is_there: NDArray[np.bool_] | None) -> NDArray[np.int32]:
+        """Class indices of stored values; ``IGNORED`` where ``is_there`` is False.
+
+        Raises:
+            EvaluationError: a value means no class.
+        """
+        at = stored.astype(np.int32) - self._lowest if self._lowest else stored
+        is_new = ~self._is_known[at] if is_there is None else ~self._is_known[at] & is_there
         if is_new.any():
-            learn(np.unique(stored[is_new]).astype(np.int64) + int(info.min))
-        found: NDArray[np.int32] = table[stored]
-        return found
+            self._learn(np.unique(at[is_new]).astype(np.int64) + self._lowest)
+        found = self._table[at]
+        return found if is_there is None else np.where(is_there, found, np.int32(IGNORED))
 
-    return read
+    def seen(self) -> set[str]:
+        """Values and names that came up, and those that were taken to be no class."""
+        values = {int(v) + self._lowest for v in np.flatnonzero(self._is_known)}
+        return {str(v) for v in values} | {self._names[v] for v in values & self._names.keys()}
+
+    def _learn(self, values: NDArray[np.int64]) -> None:
+        found = {int(v): self._names.get(int(v), str(int(v))) for v in values}
+        meant = meaning_of(found, self._crosswalk.reference, self._classes, what="reference")
+        shifted = {v - self._lowest: c for v, c in meant.items()}
+        learnt = table_of(self._classes.legend.values, shifted, size=len(self._table))
+        at = [v - self._lowest for v in found]
+        self._table[at], self._is_known[at] = learnt[at], True
 
 
 def vector_reference(
@@ -154,7 +207,7 @@ def vector_reference(
     *,
     label: str,
     grid: GeoBox,
-    legend: Legend,
+    classes: Compared,
     crosswalk: Crosswalk,
     field: str | None = None,
 ) -> Reference:
@@ -164,155 +217,39 @@ def vector_reference(
         features: polygons with a CRS; what else there is, is left out.
         label: what messages call them.
         grid: of the map.
-        legend: the classes that are compared.
+        classes: the classes that are compared.
         crosswalk: from the field's values to them.
         field: which attribute says the class; None for the one with a usual name.
 
     Raises:
         EvaluationError: there are no polygons, or a class is unknown.
     """
-    frame, values = classes_of(features, label=label, legend=legend, crosswalk=crosswalk, field=field)
+    frame, values, unused = classes_of(
+        features, label=label, classes=classes, crosswalk=crosswalk, field=field
+    )
     frame = frame.to_crs(str(grid.crs))
     is_area = is_polygon(frame)
     if not is_area.any():
         raise EvaluationError(f"{label} has no polygons with a class that is compared. Check what it holds.")
     frame, values = frame[is_area], values[is_area]
-    notes = [f"{len(frame):,} polygons of {label} were burned by pixel centre."]
+    notes = [f"{len(frame):,} polygons of {label} were burned by pixel centre.", *unused]
     if not is_area.all():
         notes.append(f"{(~is_area).sum():,} features of {label} are no polygons, left out.")
-    index = frame.sindex
-    shapes = frame.geometry.to_numpy()
-
-    def read(window: Window) -> NDArray[np.int32]:
-        there = window_geobox(grid, window)
-        hits = np.sort(index.query(there.extent.geom))
-        if not len(hits):
-            return np.full((window.height, window.width), IGNORED, np.int32)
-        return np.asarray(
-            rasterize(
-                zip(shapes[hits], values[hits].tolist(), strict=True),
-                out_shape=(window.height, window.width),
-                transform=there.affine,
-                fill=int(IGNORED),
-                dtype="int32",
-            )
-        )
-
-    return Reference(read, tuple(notes))
+    return Reference(burner(frame.geometry.to_numpy(), values, grid=grid, fill=int(IGNORED)), tuple(notes))
 
 
-def read_features(path: Path) -> gpd.GeoDataFrame:
-    """All features of a vector file, with attributes.
-
-    Raises:
-        EvaluationError: it cannot be read, or has no CRS.
-    """
-    try:
-        if path.suffix.lower() == ".parquet":
-            frame = gpd.read_parquet(path)
-        else:
-            layers = [str(name) for name, kind in pyogrio.list_layers(path) if kind is not None]
-            if len(layers) > 1:
-                raise EvaluationError(
-                    f"{path} has {len(layers)} layers ({', '.join(layers)}), expected one. Save the one that "
-                    "is meant to a file of its own."
-                )
-            frame = pyogrio.read_dataframe(path, layer=layers[0] if layers else None)
-    except (OSError, ValueError, DataSourceError) as error:
-        raise EvaluationError(f"{path} cannot be read: {' '.join(str(error).split())}.") from None
-    if not isinstance(frame, gpd.GeoDataFrame):
-        raise EvaluationError(f"{path} is a table without geometries. Give a layer of polygons or points.")
-    if frame.crs is None:
-        raise EvaluationError(f"{path} does not say its CRS. Save it with one.")
-    return frame
+def _nodata_of(source: DatasetReader, crosswalk: Crosswalk) -> int | None:
+    """The value that is none: what the file declares, unless the crosswalk says what that means."""
+    info = np.iinfo(source.dtypes[0])
+    declared = source.nodata
+    if declared is None and source.dtypes[0] == "uint8" and not crosswalk.reference:
+        return CLASS_NODATA
+    if declared is None or not float(declared).is_integer() or not info.min <= declared <= info.max:
+        return None
+    return None if str(int(declared)) in crosswalk.reference else int(declared)
 
 
-def is_polygon(frame: gpd.GeoDataFrame) -> NDArray[np.bool_]:
-    """(feature,) whether it has an area."""
-    found: NDArray[np.bool_] = frame.geom_type.isin(["Polygon", "MultiPolygon"]).to_numpy()
-    return found
-
-
-def usual_field(frame: gpd.GeoDataFrame) -> str | None:
-    """The attribute with a usual name for classes; None where there is none."""
-    return next((name for name in _FIELDS if name in frame.columns), None)
-
-
-def names_of(frame: gpd.GeoDataFrame, field: str) -> pd.Series:
-    """A field's values as text, whole numbers without a point."""
-    return frame[field].map(lambda v: str(int(v)) if isinstance(v, float) and v.is_integer() else str(v))
-
-
-class PlacesOf:
-    """Polygons that are scored one by one: their names, and which of them holds a pixel or a point."""
-
-    def __init__(self, path: Path, *, crs: str, field: str | None = None) -> None:
-        """Places of a vector file.
-
-        Args:
-            path: polygons.
-            crs: of what is placed.
-            field: the attribute that names them; None for their numbers.
-
-        Raises:
-            EvaluationError: it cannot be read, or has no such field.
-        """
-        self._frame = read_features(path).to_crs(crs).reset_index(drop=True)
-        if field is not None and field not in self._frame.columns:
-            columns = ", ".join(str(c) for c in self._frame.columns if c != self._frame.geometry.name)
-            raise EvaluationError(f"{path.name} has no field {field!r}. It has: {columns}.")
-        self.names = [str(v) for v in (self._frame[field] if field else self._frame.index)]
-
-    def burn(self, there: GeoBox) -> NDArray[np.int32]:
-        """(y, x) number of the place that holds a pixel's centre, the later one of two; -1 for none."""
-        hits = np.sort(self._frame.sindex.query(there.extent.geom))
-        if not len(hits):
-            return np.full(there.shape, -1, np.int32)
-        shapes = zip(self._frame.geometry.to_numpy()[hits], hits.tolist(), strict=True)
-        burned: NDArray[np.int32] = rasterize(
-            shapes, out_shape=there.shape, transform=there.affine, fill=-1, dtype="int32"
-        )
-        return burned
-
-    def at(self, points: gpd.GeoSeries) -> NDArray[np.int32]:
-        """(point,) number of the place that holds it, the later one of two; -1 for none."""
-        point, place = self._frame.sindex.query(points, predicate="intersects")
-        found = np.full(len(points), -1, np.int32)
-        np.maximum.at(found, point, place.astype(np.int32))
-        return found
-
-
-def classes_of(
-    frame: gpd.GeoDataFrame, *, label: str, legend: Legend, crosswalk: Crosswalk, field: str | None
-) -> tuple[gpd.GeoDataFrame, NDArray[np.int32]]:
-    """Features with a class that is compared, and its index.
-
-    Raises:
-        EvaluationError: there is no such field, or a class is unknown.
-    """
-    name = _field_of(frame, field, label)
-    frame = frame[frame.geometry.notna() & frame[name].notna()]
-    texts = names_of(frame, name)
-    known = {c.name: c.name for c in legend.classes} | {str(c.value): c.name for c in legend.classes}
-    kinds = sorted(texts.unique())
-    named = {
-        n: kind if crosswalk.reference else known.get(kind, kind) for n, kind in enumerate(kinds, NO_VALUE)
-    }
-    meant = meaning_of(named, crosswalk.reference, legend, what="reference")
-    order = {value: n for n, value in enumerate(legend.values)}
-    lookup = {kind: order[meant[n]] if n in meant else IGNORED for n, kind in enumerate(kinds, NO_VALUE)}
-    classes = texts.map(lookup).to_numpy(np.int32)
-    kept = classes != IGNORED
-    return frame[kept], classes[kept]
-
-
-def _field_of(frame: gpd.GeoDataFrame, field: str | None, label: str) -> str:
-    columns = [str(c) for c in frame.columns if c != frame.geometry.name]
-    if field is not None and field not in columns:
-        raise EvaluationError(f"{label} has no field {field!r}. It has: {', '.join(columns) or 'none'}.")
-    usual = field or usual_field(frame) or (columns[0] if len(columns) == 1 else None)
-    if usual is None:
-        raise EvaluationError(
-            f"Which field of {label} says the class? Give --field, one of: {', '.join(columns) or 'none'}."
-        )
-    return usual
+def _name(grid: GeoBox) -> str:
+    if grid.crs is None:
+        return "no CRS"
+    return f"EPSG:{grid.crs.epsg}" if grid.crs.epsg else str(grid.crs.proj.name)

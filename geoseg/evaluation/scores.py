@@ -5,13 +5,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 
 from geoseg.evaluation.boundary import BoundaryCounts, boundary_iou
 from geoseg.evaluation.confidence.reliability import Reliability
 from geoseg.evaluation.confusion import Counts
+from geoseg.evaluation.intervals import Frozen, interval_of, number
 from geoseg.evaluation.metrics import OVERALL, PER_CLASS, Metric, iou, mean_of_defined
-from geoseg.evaluation.objects.results import InstanceScores, Objects, Panoptic, interval_of, number
+from geoseg.evaluation.objects.results import InstanceScores, Objects, Panoptic
 from geoseg.legend import Legend
 
 ORDER = ("pixel_accuracy", "mean_accuracy", "miou", "fwiou", "dice", "kappa")
@@ -22,11 +22,7 @@ _MEANS = {"mean_accuracy": "recall", "miou": "iou", "dice": "dice"}
 """Overall scores that are means of a score of classes, and so leave out classes that are not averaged."""
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class ClassScores(_Frozen):
+class ClassScores(Frozen):
     """Of one class; None where it is neither in the reference nor predicted."""
 
     class_id: int
@@ -44,7 +40,7 @@ class ClassScores(_Frozen):
     trimap_iou: float | None = None
 
 
-class PlaceScores(_Frozen):
+class PlaceScores(Frozen):
     """Of one place, image or region."""
 
     place: str
@@ -53,11 +49,12 @@ class PlaceScores(_Frozen):
     miou: float | None
 
 
-class Efficiency(_Frozen):
+class Efficiency(Frozen):
     """What the scores cost, on the machine that made them."""
 
     parameters: int
     flops_per_pixel: float
+    """Of one pass of a tile: overlaps of tiles and turns of ``--tta`` come on top."""
     latency_median_s: float
     """Of an image, from pixels to classes."""
     latency_p95_s: float
@@ -66,7 +63,7 @@ class Efficiency(_Frozen):
     """Of the process."""
 
 
-class Scores(_Frozen):
+class Scores(Frozen):
     """Scores of a prediction, and the counts they come from: of pixels, or of objects.
 
     What belongs to pixels is empty where objects were compared.

@@ -9,10 +9,9 @@ from odc.geo.geobox import GeoBox
 from geoseg.errors import EvaluationError
 from geoseg.evaluation.boundary import core_of, count_boundary, count_trimap
 from geoseg.evaluation.boundary_width import BoundaryWidth
-from geoseg.evaluation.confusion import IGNORED, Counts, count
-from geoseg.evaluation.references import PlacesOf
+from geoseg.evaluation.confusion import IGNORED, Counts, count, count_by_place
+from geoseg.evaluation.features import PlacesOf
 from geoseg.evaluation.scores import Outlines
-from geoseg.grid.geobox import window_geobox
 from geoseg.grid.ground import row_areas_m2
 from geoseg.grid.tiling import Tile
 
@@ -45,7 +44,7 @@ class MapTally:
             EvaluationError: boundaries are too wide for the map.
         """
         self._grid, self._n_classes = grid, n_classes
-        self._places = places
+        self._places = places.on(grid) if places else None
         n_places = len(places.names) if places else 1
         self.counts: Counts = np.zeros((n_places, n_classes, n_classes + 1), np.int64)
         cells = (-(-grid.shape[0] // CELL), -(-grid.shape[1] // CELL))
@@ -62,13 +61,16 @@ class MapTally:
     def feed(self, tile: Tile, found: NDArray[np.int32], expected: NDArray[np.int32]) -> None:
         """Count the core of a tile; the arrays are its window."""
         window, core = tile.core, core_of(tile)
-        places = self._places.burn(window_geobox(self._grid, window)) if self._places else None
+        places = self._places(window) if self._places else None
         if self.outlines is not None:
             self._feed_outlines(self.outlines, tile, found, expected, places)
         found, expected = found[core], expected[core]
-        for place in np.unique(places[places >= 0]) if places is not None else (0,):
-            there = expected if places is None else np.where(places == place, expected, IGNORED)
-            self.counts[place] += count(there, found, n_classes=self._n_classes)
+        if places is None:
+            self.counts[0] += count(expected, found, n_classes=self._n_classes)
+        else:
+            self.counts += count_by_place(
+                expected, found, places, n_classes=self._n_classes, n_places=len(self.counts)
+            )
         is_compared = expected != IGNORED
         at = (slice(window.row_off // CELL, None), slice(window.col_off // CELL, None))
         _add_cells(self.wrong[at], is_compared & (found != expected))
@@ -106,7 +108,7 @@ def _width_of(boundary: BoundaryWidth, grid: GeoBox) -> tuple[int, str]:
             "Give metres: --boundary 30m."
         )
     return pixels, (
-        f"Boundary IoU and trimap IoU look {pixels} pixels ({pixels * side_m:,.3g} m) far from boundaries."
+        f"Boundary IoU and trimap IoU reach {pixels} pixels ({pixels * side_m:,.3g} m) from boundaries."
     )
 
 

@@ -3,23 +3,18 @@
 They are maps with errors of their own (WorldCover 2021: overall accuracy 76.7 %, by its makers), so a
 comparison with one says how far two maps agree, not how right one is. For accuracy and areas, label a sample.
 
-To compare a map with one, get the product for the map's area and give it to ``geoseg evaluate`` as any class
-raster; it is brought to the map's grid there. With a crosswalk from :func:`crosswalk_toml` in a file:
-
-``geoseg evaluate --prediction class.tif --reference worldcover.tif --crosswalk worldcover.toml``
-
-Three ways to the raster: search :class:`StacSource` by ``pystac-client`` and load its asset by ``odc-stac``
-with ``resampling="nearest"``; give GDAL the path of :attr:`Product.files` (``/vsis3/``); or download it.
+To compare a map with one, name it: ``geoseg evaluate --prediction class.tif --reference worldcover``
+(:mod:`geoseg.evaluation.products`). Where no public catalog has it, give its file as any class raster.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from geoseg.errors import EvaluationError
-from geoseg.evaluation.maps import IGNORE, Crosswalk
+from geoseg.evaluation.maps import IGNORE, Compared, Crosswalk
 from geoseg.legend import Legend, LegendClass
 
-_PLANETARY_COMPUTER = "https://planetarycomputer.microsoft.com/api/stac/v1"
+_PLANETARY_COMPUTER = "planetary-computer"
 _TERRASCOPE = "https://services.terrascope.be/stac/"
 
 
@@ -28,6 +23,7 @@ class StacSource:
     """Where a product is found by STAC."""
 
     api: str
+    """See :func:`geoseg.stac.catalog.load_catalog`."""
     collection: str
     asset: str
     """Key of the asset with the classes; one layer."""
@@ -82,22 +78,27 @@ def crosswalk(product: Product, classes: Mapping[int, str]) -> Crosswalk:
     return Crosswalk(reference=reference | {str(value): classes[value] for value in product.legend.values})
 
 
-def crosswalk_toml(product: Product, classes: Mapping[int, str] | None = None) -> str:
-    """The text of a crosswalk file for ``geoseg evaluate --crosswalk``, with the product's names as comments.
+def crosswalk_of(product: Product, classes: Compared, given: Crosswalk) -> tuple[Crosswalk, tuple[str, ...]]:
+    """The crosswalk by which a product is compared with a map, and what was decided.
 
-    Args:
-        product: the reference.
-        classes: see :func:`crosswalk`; by default the product's :attr:`Product.dynamic_world`.
+    What is given, if it says something of the reference; else by name; else, where the map has
+    Dynamic World's classes, by :attr:`Product.dynamic_world`.
 
     Raises:
-        EvaluationError: see :func:`crosswalk`.
+        EvaluationError: nothing says which class of the map the product's classes belong to.
     """
-    found = crosswalk(product, product.dynamic_world if classes is None else classes)
-    names = {str(c.value): c.name for c in product.legend.classes}
-    lines = [
-        f'"{value}" = "{name}"  # {names.get(value, "no data")}' for value, name in found.reference.items()
-    ]
-    return "\n".join([f"# {product.title}", "[reference]", *lines, ""])
+    names = {c.name for c in classes.legend.classes}
+    own = [c.name for c in product.legend.classes]
+    if given.reference or names & set(own):
+        return given, ()
+    if set(product.dynamic_world.values()) - {IGNORE} <= names:
+        found = crosswalk(product, product.dynamic_world)
+        note = f"Classes of {product.title} were taken as those of Dynamic World that they are nearest to."
+        return found.model_copy(update={"prediction": given.prediction}), (note,)
+    raise EvaluationError(
+        f"{product.title} has the classes {', '.join(own)}; the map has {', '.join(sorted(names))}. Say "
+        f'which is which in a --crosswalk: [reference] with "{own[0]}" = a class of the map, or "{IGNORE}".'
+    )
 
 
 def _legend_of(lines: str) -> Legend:

@@ -20,6 +20,9 @@ _SNAP_TOLERANCE = 1e-4
 _LATTICE_TOLERANCE = 7.07e-4
 """Part of a pixel by which rounding may move a corner; no grid is anchored just this far off a pixel."""
 
+_SAME_PIXEL = 1e-3
+"""Part of a pixel by which corners may differ and still count as one."""
+
 
 def geobox_for(
     aoi: Geometry, *, gsd_m: float, crs: str = "utm", anchor: tuple[float, float] = (0.0, 0.0)
@@ -98,6 +101,34 @@ def lattice_origin(geobox: GeoBox) -> tuple[int, int]:
     """(row, col) of the geobox's first pixel, counted from the CRS origin, rows downwards."""
     a = geobox.affine
     return math.floor(a.f / a.e + _LATTICE_TOLERANCE), math.floor(a.c / a.a + _LATTICE_TOLERANCE)
+
+
+def offset_between(here: GeoBox, there: GeoBox) -> tuple[int, int] | None:
+    """(row, col) in ``here`` of the first pixel of ``there``; None where their pixels do not coincide.
+
+    Pixels coincide where no corner of ``there`` is off by more than a thousandth of a pixel.
+
+    Example:
+        >>> from odc.geo.geobox import GeoBox
+        >>> here = GeoBox.from_bbox((0, 0, 1000, 1000), "EPSG:32725", resolution=10)
+        >>> offset_between(here, window_geobox(here, Window(3, 2, 10, 10)))
+        (2, 3)
+    """
+    if here.crs != there.crs:
+        return None
+    to_here = ~here.affine * there.affine
+    col, row = round(to_here.c), round(to_here.f)
+    height, width = there.shape
+    for x, y in ((0, 0), (width, 0), (0, height), (width, height)):
+        at_x, at_y = to_here * (x, y)
+        if max(abs(at_x - x - col), abs(at_y - y - row)) > _SAME_PIXEL:
+            return None
+    return row, col
+
+
+def is_same_grid(one: GeoBox, other: GeoBox) -> bool:
+    """Whether two grids have the same pixels."""
+    return one.shape == other.shape and offset_between(one, other) == (0, 0)
 
 
 def snap_out(geobox: GeoBox, window: Window, cell: int) -> Window:

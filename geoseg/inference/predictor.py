@@ -91,18 +91,21 @@ def predict(
     )
 
 
-def predict_probs(image: xr.DataArray, *, model: Model, how: Inference = Inference()) -> Pixels:
+def predict_probs(
+    image: xr.DataArray, *, model: Model, plan: TilePlan | None = None, how: Inference = Inference()
+) -> Pixels:
     """(class, y, x) probabilities as the model gives them, before any calibration; NaN where nodata.
 
     Args:
         image: see :func:`predict`.
         model: see :func:`predict`.
+        plan: see :func:`predict`.
         how: see :func:`predict`; layers of uncertainty are not computed.
 
     Raises:
         ModelError: see :func:`predict`.
     """
-    rows = _Rows(image, model, None, None, None, replace(how, uncertainty=()))
+    rows = _Rows(image, model, plan, None, None, replace(how, uncertainty=()))
     probs = np.full((len(model.card.legend.classes), *image.shape[1:]), np.nan, np.float32)
     for at, found, valid in rows.run():
         probs[:, at][:, valid] = found[:, valid]

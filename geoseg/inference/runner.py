@@ -50,7 +50,7 @@ class Runner:
         self._module = _module_on(self._device, model.module)
         self._batch_size = n_at_a_time(self._device, how.batch_size)
         self._turns = TURNS[how.tta]
-        self._epistemic = epistemic_of(self._module, how.uncertainty, passes=how.dropout_passes)
+        self._epistemic = epistemic_of(self._module, model.card, how.uncertainty, passes=how.dropout_passes)
         self.n_layers = len(model.card.legend.classes) + (self._epistemic is not None)
         """Layers that come out of a tile: the probability of each class, and the epistemic part if asked."""
 
@@ -87,7 +87,13 @@ class Runner:
                 for n, (window, _) in enumerate(tiles)
             ]
             probs = torch.cat([probs, torch.stack(parts)[:, None]], 1)
-        return list(probs.cpu().numpy())
+        found = probs.cpu().numpy()
+        if not np.isfinite(found).all():
+            raise ModelError(
+                f"Model {card.name} gave values that are no numbers. Its weights or its card's mean and std "
+                "are broken: get the model again, or train it again."
+            )
+        return list(found)
 
     def _answers(self, batch: torch.Tensor) -> torch.Tensor:
         """(answer, n, class, y, x) logits: of each member of an ensemble, else one."""

@@ -21,8 +21,9 @@ from torch.nn import functional as F  # noqa: N812  (torch's own name for it)
 from geoseg.errors import ModelError
 from geoseg.legend import CONFIDENCE_NODATA, CONFIDENCE_SCALE
 from geoseg.models.calibration import ModelCalibration
+from geoseg.models.card import ModelCard
 from geoseg.models.ensemble import Ensemble
-from geoseg.models.zoo import Model
+from geoseg.models.zoo import Model, probs_of
 
 LAYER_OF = {
     "entropy": "entropy",
@@ -73,16 +74,19 @@ def check_uncertainty(model: Model, uncertainty: Sequence[str]) -> None:
         )
 
 
-def epistemic_of(module: nn.Module, uncertainty: Sequence[str], *, passes: int) -> Epistemic | None:
+def epistemic_of(
+    module: nn.Module, card: ModelCard, uncertainty: Sequence[str], *, passes: int
+) -> Epistemic | None:
     """What measures the epistemic part of a tile; None where it was not asked for.
 
     Args:
         module: a network, on the device where it runs.
+        card: says how its logits become probabilities.
         uncertainty: what was asked for.
         passes: answers that Monte Carlo dropout asks for.
     """
     if "mc-dropout" in uncertainty:
-        return _Dropped(module, passes)
+        return _Dropped(module, card, passes)
     if "ensemble" in uncertainty:
         return lambda pixels, answers, window: _disagreement(answers.softmax(1))
     if "evidential" in uncertainty:
@@ -141,21 +145,21 @@ class _Dropped:
     block, the area or the worker. The copy shares the weights of the network, which stays as it is.
     """
 
-    def __init__(self, module: nn.Module, passes: int) -> None:
+    def __init__(self, module: nn.Module, card: ModelCard, passes: int) -> None:
         shared = {id(p): p for p in (*module.parameters(), *module.buffers())}
         self._module = copy.deepcopy(module, shared)
-        self._passes = passes
+        self._card, self._passes = card, passes
         device = next(iter(shared.values()), torch.empty(0)).device
         self._generator = torch.Generator(device)
         for parent in list(self._module.modules()):
-            for name, child in parent.named_children():
+            for name, child in parent._modules.items():  # named_children would skip one that is used twice
                 if isinstance(child, _KINDS):
                     seeded = _SeededDropout(child.p, type(child) is nn.Dropout, self._generator)
                     setattr(parent, name, seeded)
 
     def __call__(self, pixels: torch.Tensor, answers: torch.Tensor, window: Window) -> torch.Tensor:
         self._generator.manual_seed(_seed_of(window))
-        dropped = [self._module(pixels)[0].float().softmax(0) for _ in range(self._passes)]
+        dropped = [probs_of(self._module(pixels), self._card)[0] for _ in range(self._passes)]
         return _disagreement(torch.stack(dropped))
 
 

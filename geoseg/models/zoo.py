@@ -33,12 +33,22 @@ FAMILIES: Registry[Builder] = Registry("model family", ModelError, fill=_import_
 """Architectures: each builds an untrained network for the bands and classes of a card."""
 CARDS: Registry[ModelCard] = Registry("model", ModelError, fill=_import_families)
 """Models that need no folder."""
+_WEIGHTS: dict[str, Callable[[ModelCard], Path]] = {}
+"""For those of them that have weights, what gives the folder that holds them."""
 
 register_family = FAMILIES.register
 
 
-def register_model(card: ModelCard) -> ModelCard:
-    """File a built-in model under its card's name; its family must be registered too."""
+def register_model(card: ModelCard, *, weights: Callable[[ModelCard], Path] | None = None) -> ModelCard:
+    """File a built-in model under its card's name; its family must be registered too.
+
+    Args:
+        card: what it expects and gives.
+        weights: gives the folder that holds its ``weights.safetensors``, and may fetch them; called when the
+            model is created, never to list it. None for a model without weights.
+    """
+    if weights is not None:
+        _WEIGHTS[card.name] = weights
     return CARDS.register(card.name)(card)
 
 
@@ -63,11 +73,12 @@ class Model:
 def create_model(name: str) -> Model:
     """The model called ``name``: a built-in one, or a folder with ``item.json`` and ``weights.safetensors``.
 
+    Weights that others publish are fetched when they are first asked for, see :mod:`geoseg.models.weights`.
     Weights are read as safetensors only (no pickle is ever loaded) after their sha256 has been compared with
     the card's. The network is on the CPU, as :func:`prepare_model` leaves it.
 
     Raises:
-        ModelError: unknown name, broken card, wrong checksum, weights that do not fit.
+        ModelError: unknown name, broken card, wrong checksum, weights that do not fit or cannot be fetched.
 
     Example:
         >>> create_model("spectral-rules").card.bands
@@ -86,6 +97,8 @@ def load_model(name: str) -> Model:
     module = FAMILIES[card.family](card)
     if Path(name).is_dir():
         _load_weights(module, Path(name), card)
+    elif card.name in _WEIGHTS:
+        _load_weights(module, _WEIGHTS[card.name](card), card)
     return prepare_model(module, card)
 
 
@@ -100,8 +113,12 @@ def prepare_model(module: nn.Module, card: ModelCard) -> Model:
 
 def card_of(name: str) -> ModelCard:
     """The card of the model called ``name``, without building it."""
-    if Path(name).is_dir():
-        return read_card(Path(name))
+    folder = Path(name)
+    if folder.is_dir():
+        card = read_card(folder)
+        if card.sha256 is None and (folder / WEIGHTS_NAME).is_file():
+            card = card.model_copy(update={"sha256": sha256_of(folder / WEIGHTS_NAME)})
+        return card
     if name not in CARDS:
         raise ModelError(
             f"No model named {name!r}: {did_you_mean(name, list(CARDS))} "

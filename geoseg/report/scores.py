@@ -12,7 +12,7 @@ from PIL import Image
 
 from geoseg.errors import OutputError
 from geoseg.evaluation.confidence.reliability import Reliability
-from geoseg.evaluation.objects.results import Range
+from geoseg.evaluation.intervals import Range
 from geoseg.evaluation.scores import BOUNDARY_ORDER, Evaluation, Scores
 from geoseg.evaluation.tally import CELL, summed
 from geoseg.report.html import data_url, page_environment
@@ -30,15 +30,18 @@ _TILE_GAP = 4
 
 
 def refuse_existing(out: Path, *, overwrite: bool) -> None:
-    """Scores that lie there already are kept.
+    """Scores that lie there already are kept, and a folder that cannot be written is refused.
 
     Raises:
-        OutputError: there are some, and ``overwrite`` is not set; or ``out`` is no folder.
+        OutputError: there are some, and ``overwrite`` is not set; or ``out`` is no folder, or read-only.
     """
     if out.exists() and not out.is_dir():
         raise OutputError(f"{out} is a file, not a folder. Give another --out.")
     if (out / JSON_NAME).exists() and not overwrite:
         raise OutputError(f"{out} holds scores already. Give --overwrite to replace them, or another --out.")
+    nearest = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+        raise OutputError(f"{out} cannot be written: {nearest} is no folder for you. Give another --out.")
 
 
 def write_scores(evaluation: Evaluation, out: Path) -> None:
@@ -52,8 +55,11 @@ def write_scores(evaluation: Evaluation, out: Path) -> None:
         out.mkdir(parents=True, exist_ok=True)
         for name, text in ((HTML_NAME, html), (JSON_NAME, evaluation.scores.to_json())):
             temporary = out / f".{name}.{os.getpid()}"
-            temporary.write_text(text, encoding="utf-8")
-            temporary.replace(out / name)
+            try:
+                temporary.write_text(text, encoding="utf-8")
+                temporary.replace(out / name)
+            finally:
+                temporary.unlink(missing_ok=True)
     except OSError as error:
         raise OutputError(f"{out} cannot be written: {error.strerror}. Give another --out.") from None
 

@@ -7,14 +7,16 @@ from pathlib import Path
 import geopandas as gpd
 import numpy as np
 import pytest
+import rasterio
 import shapely
+from coco_masks import write_coco
 from coco_scores import coco_stats
 from PIL import Image
 from typer.testing import CliRunner
 
 from geoseg.cli.main import app
-from geoseg.errors import EvaluationError
-from geoseg.evaluation.objects.rle import encode_mask, write_coco
+from geoseg.errors import EvaluationError, OutputError
+from geoseg.evaluation.objects.rle import encode_mask
 
 REFERENCE = Path(__file__).parents[2] / "../shared/data/reference"
 BDD = REFERENCE / "bdd100k/tests/eval/testcases/pan_seg"
@@ -450,3 +452,99 @@ def test_the_terminal_shows_what_was_scored(buildings, tmp_path):
     _, said = evaluated(tmp_path / "b", "--prediction", files[0], "--reference", files[1])
     for text in ("AP50", "cat", "mean"):
         assert text in said
+
+
+@pytest.mark.parametrize(
+    ("part", "change", "text"),
+    [
+        ("results", {"score": "high"}, "score 'high'"),
+        ("results", {"score": float("nan")}, "score 'nan'"),
+        ("results", {"segmentation": None}, "segmentation"),
+        ("results", {"segmentation": [["a"] * 6]}, "segmentation"),
+        ("results", {"segmentation": [3]}, "segmentation"),
+        ("results", {"segmentation": {"size": "44", "counts": [0, 16]}}, "segmentation"),
+        ("results", {"image_id": [1]}, "image_id"),
+        ("results", {"category_id": "1"}, "category_id"),
+        ("categories", {"color": "red"}, "color 'red'"),
+        ("categories", {"color": [1, 2, 300]}, "color"),
+        ("images", {"height": "tall"}, "height 'tall'"),
+        ("annotations", {"image_id": None}, "image_id"),
+    ],
+)
+def test_entries_of_coco_json_that_are_broken_are_one_line(tmp_path, part, change, text):
+    truth, results = coco_scene(0)
+    (results if part == "results" else truth[part])[0].update(change)
+    with pytest.raises(EvaluationError, match=f"Entry 0 of the {part} has {text}") as error:
+        compared(tmp_path, *TestCocoInstances().files(tmp_path, truth, results))
+    assert "\n" not in str(error.value)
+
+
+def test_a_reference_without_annotations_is_one_of_instances(tmp_path):
+    truth, results = coco_scene(0)
+    files = TestCocoInstances().files(tmp_path, truth | {"annotations": []}, results)
+    assert compared(tmp_path, *files)["compared"] == 0
+
+
+def test_a_confidence_that_is_no_number_is_refused(buildings, tmp_path):
+    layer = gpd.read_file(buildings[0])
+    layer["confidence"] = ["high"] + ["0.5"] * (len(layer) - 1)
+    layer.to_file(tmp_path / "text.gpkg")
+    with pytest.raises(
+        EvaluationError, match=r"text\.gpkg, confidence is 'high' somewhere, expected numbers"
+    ):
+        compared(tmp_path, tmp_path / "text.gpkg", buildings[1])
+    layer["confidence"] = [str(n / 100) for n in range(len(layer))]
+    layer.to_file(tmp_path / "numbers.gpkg")
+    assert compared(tmp_path, tmp_path / "numbers.gpkg", buildings[1])["objects"]["ap"] is not None
+
+
+def test_what_a_crosswalk_names_and_nothing_has_is_said(buildings, tmp_path):
+    kinds = set(gpd.read_file(buildings[1]).class_name)
+    lines = "".join(f'"{kind}" = "{kind}"\n' for kind in kinds)
+    (tmp_path / "c.toml").write_text(f'[reference]\n{lines}"castle" = "ignore"\n')
+    notes = compared(tmp_path, *buildings, "--crosswalk", tmp_path / "c.toml")["notes"]
+    assert "The crosswalk names castle, which true.gpkg has not where it is compared." in notes
+
+
+def test_names_with_brackets_are_shown_as_they_are(tmp_path):
+    truth, results = coco_scene(0)
+    truth["categories"][0]["name"] = "stop [/sign]"
+    prediction, reference = TestCocoInstances().files(tmp_path, truth, results)
+    prediction = prediction.rename(prediction.with_name("pred[draft].json"))
+    out = tmp_path / "out"
+    shown = CliRunner().invoke(
+        app, ["evaluate", "--prediction", str(prediction), "--reference", str(reference), "--out", str(out)]
+    )
+    assert shown.exception is None
+    assert "stop [/sign]" in shown.output
+    assert "pred[draft].json against" in shown.output
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_read(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match=r"file/sub cannot be written: .*file is no folder"):
+        evaluated(tmp_path / "file/sub", "--prediction", tmp_path / "none", "--reference", tmp_path / "none")
+
+
+def test_nothing_half_written_stays(buildings, tmp_path, monkeypatch):
+    def full(self, *args, **options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(OutputError, match="No space left"):
+        evaluated(tmp_path / "out", "--prediction", buildings[0], "--reference", buildings[1])
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_an_unknown_crs_of_a_table_is_one_line(tmp_path):
+    with rasterio.open(
+        tmp_path / "map.tif", "w", driver="GTiff", count=1, dtype="uint8", width=4, height=4, crs="EPSG:32633",
+        transform=rasterio.transform.from_origin(500_000, 5_000_000, 10, 10),
+    ) as target:  # fmt: skip
+        target.write(np.ones((1, 4, 4), np.uint8))
+    (tmp_path / "l.toml").write_text('[[classes]]\nvalue = 1\nname = "water"\n')
+    (tmp_path / "p.csv").write_text("x,y,class\n500005,4999995,1\n")
+    given = (tmp_path / "map.tif", tmp_path / "p.csv", "--legend", tmp_path / "l.toml")
+    with pytest.raises(EvaluationError, match=r"--crs EPSG:99999999 is no CRS\. Give a code"):
+        compared(tmp_path, *given, "--crs", "EPSG:99999999")
+    assert compared(tmp_path, *given, "--crs", "EPSG:32633")["overall"]["pixel_accuracy"] == 1

@@ -1,12 +1,17 @@
 """Predictions of a benchmark made elsewhere, through the command: scores of the makers' own cases and tools."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import rasterio
+from affine import Affine
+from builders import as_image, model_folder
+from coco_masks import decode_mask, write_coco
 from coco_scores import coco_stats
+from odc.geo.geobox import GeoBox
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -14,9 +19,13 @@ from geoseg.cli.main import app
 from geoseg.errors import EvaluationError
 from geoseg.evaluation.benchmark import BENCHMARKS, Benchmark, Sample
 from geoseg.evaluation.boundary import boundary_distance, boundary_iou, count_boundary, count_trimap
+from geoseg.evaluation.confusion import count
 from geoseg.evaluation.metrics import iou, mean_of_defined
-from geoseg.evaluation.objects.rle import decode_mask, encode_mask, write_coco
+from geoseg.evaluation.objects.rle import encode_mask
+from geoseg.inference.predictor import predict
+from geoseg.inference.runner import Inference
 from geoseg.legend import Legend
+from geoseg.models.zoo import create_model
 
 SEG = Path(__file__).parents[2] / "../shared/data/reference/bdd100k/tests/eval/testcases/seg"
 LEGEND = Legend.of(water="1F78B4", tree="33A02C", other="000000")
@@ -145,6 +154,96 @@ def test_missing_predictions_are_refused_unless_the_sets_tool_counts_them(tiny, 
         scored(tmp_path, "tiny-set", tmp_path / "r.json")
     with pytest.raises(EvaluationError, match="Give one of them"):
         scored(tmp_path, "tiny-set", folder, "--model", "spectral-rules")
+
+
+def test_a_class_of_a_prediction_that_is_ignored_is_not_compared(tiny, tmp_path):
+    labels, found, folder = tiny
+    (tmp_path / "cross.toml").write_text('[prediction]\nother = "ignore"\n')
+    scores = scored(tmp_path, "tiny-set", folder, "--crosswalk", tmp_path / "cross.toml")
+    a, b = np.concatenate(labels), np.concatenate(found)
+    assert scores["compared"] == ((a != 255) & (b != 2)).sum()
+    assert scores["left_out"] == ((a == 255) | (b == 2)).sum()
+    assert sum(scores["unpredicted"]) == 0
+    assert scores["overall"]["pixel_accuracy"] == pytest.approx((a == b)[(a != 255) & (b != 2)].mean())
+
+
+@pytest.mark.parametrize("layout", ["flat", "nested", "elsewhere", "one twice", "none"])
+def test_predictions_of_images_in_folders(tmp_path, layout):
+    """Ids are paths, such as images/000: so may predictions be, or by the last part where that is enough."""
+    rng = np.random.default_rng(0)
+    for n in range(3):
+        values = rng.integers(0, 2, (8, 8)).astype(np.uint8)
+        for name, kind in (("images", np.uint16), ("labels", np.uint8)):
+            path = tmp_path / f"set/{name}/{n:03}.tif"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with rasterio.open(path, "w", driver="GTiff", count=1, dtype=kind, width=8, height=8) as target:
+                target.write(values.astype(kind), 1)
+        if layout != "none":
+            below = {"flat": "", "nested": "images/", "elsewhere": "of/mine/", "one twice": "a/"}[layout]
+            png(tmp_path / f"pred/{below}{n:03}.png", values)
+    if layout == "one twice":
+        png(tmp_path / "pred/b/001.png", np.zeros((8, 8)))
+    (tmp_path / "pred").mkdir(exist_ok=True)
+    (tmp_path / "own.toml").write_text(
+        'name = "own"\nbands = ["red"]\nscale = 1\nimages = "images/{n}.tif"\nlabels = "labels/{n}.tif"\n'
+        '[[classes]]\nname = "a"\nvalues = [0]\n[[classes]]\nname = "b"\nvalues = [1]\n'
+    )
+    command = ["evaluate", "--benchmark", tmp_path / "own.toml", "--root", tmp_path / "set"]
+    command += ["--prediction", tmp_path / "pred", "--out", tmp_path / "out", "-q"]
+    result = CliRunner().invoke(app, [*map(str, command)])
+    if layout in ("one twice", "none"):
+        expected = {"one twice": "holds 001 twice", "none": r"first: images/000\.png"}[layout]
+        with pytest.raises(EvaluationError, match=expected):
+            raise result.exception
+    else:
+        assert json.loads((tmp_path / "out/scores.json").read_text())["overall"]["pixel_accuracy"] == 1
+
+
+@pytest.mark.parametrize("option", [("--tta", "d4"), ("--device", "cuda")])
+def test_options_of_models_mean_nothing_for_predictions(tiny, tmp_path, option):
+    with pytest.raises(EvaluationError, match=f"{option[0]} means nothing with --prediction"):
+        scored(tmp_path, "tiny-set", tiny[2], *option)
+
+
+def test_a_model_is_scored_with_turns_by_the_command(tiny, tmp_path):
+    """Scores with --tta are those of the engine's own maps with it."""
+    labels, *_ = tiny
+    rng = np.random.default_rng(1)
+    bands = ("green", "red", "nir", "swir16")
+    pixels = [np.rint(rng.random((4, 30, 36)) * 6000).astype(np.uint16) for _ in labels]
+    own = BENCHMARKS["tiny-set"]
+    samples = [
+        Sample(f"i{n}", f"p{n}", lambda n=n: pixels[n], lambda n=n: labels[n]) for n in range(len(labels))
+    ]
+    classes = Legend.of(first="1F78B4", second="33A02C", third="D7191C")
+    BENCHMARKS._things["tiny-set"] = replace(
+        own, bands=bands, scale=1e-4, find=lambda root, split: samples, legend=classes, unaveraged=()
+    )
+    folder = model_folder(tmp_path / "model", halo=8)
+    out = tmp_path / "scores.d"
+    command = ["evaluate", "--benchmark", "tiny-set", "--root", tmp_path, "--model", folder, "--limit", 2]
+    found = {}
+    for tta in ("none", "flip"):
+        result = CliRunner().invoke(
+            app, [*map(str, command), "--tta", tta, "--out", str(out / tta), "-q", "--json"]
+        )
+        assert result.exit_code == 0, result.output
+        found[tta] = json.loads((out / tta / "scores.json").read_text())
+    assert found["flip"]["efficiency"]["latency_median_s"] > 0
+    assert found["flip"]["confusion"] != found["none"]["confusion"]
+    model, plane = create_model(str(folder)), GeoBox((30, 36), Affine.scale(1, -1), "EPSG:6933")
+    counts = sum(
+        count(
+            labels[n],
+            predict(
+                as_image(pixels[n] * np.float32(1e-4), plane, bands), model=model, how=Inference(tta="flip")
+            ).class_id.to_numpy(),
+            n_classes=3,
+        )
+        for n in (0, 5)
+    )
+    assert found["flip"]["confusion"] == counts[:, :3].tolist()
+    assert "--tta flip" in " ".join(found["flip"]["notes"])
 
 
 def overlapping(rng, n=6, shape=(20, 24)):

@@ -1,16 +1,19 @@
 """A model on a benchmark: by the engine that makes maps, with the classes and bands put in their places."""
 
+import time
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from affine import Affine
 from builders import BANDS, as_image, model_folder, network, smooth
 from odc.geo.geobox import GeoBox
 
 from geoseg.errors import EvaluationError
+from geoseg.evaluation import benchmark_run
 from geoseg.evaluation.benchmark import BENCHMARKS, IGNORE, Benchmark, Sample
 from geoseg.evaluation.benchmark_run import Task, score_benchmark
 from geoseg.evaluation.maps import Crosswalk
@@ -93,8 +96,44 @@ def test_a_limit_is_spread_over_the_split(task):
 def test_classes_may_be_joined_by_a_crosswalk(task):
     crosswalk = Crosswalk(prediction={"first": "third", "second": "second", "third": "ignore"})
     evaluation = score_benchmark(Task(task.benchmark, task.root, task.model, crosswalk=crosswalk))
-    assert sum(evaluation.scores.unpredicted) > 0
-    assert evaluation.scores.classes[2].predicted == 0
+    scores, whole = evaluation.scores, score_benchmark(task).scores
+    n_ignored = whole.classes[0].predicted
+    assert n_ignored > 0
+    assert (scores.compared, scores.left_out) == (whole.compared - n_ignored, whole.left_out + n_ignored)
+    assert sum(scores.unpredicted) == 0
+    assert scores.classes[2].predicted == 0
+
+
+def test_a_model_is_built_once(task, monkeypatch):
+    built = []
+    monkeypatch.setattr(benchmark_run, "create_model", lambda name: built.append(name) or create_model(name))
+    assert score_benchmark(task).scores.title == "tiny-unet on Tiny, val"
+    assert len(built) == 1
+
+
+def test_memory_is_known_without_proc(monkeypatch):
+    with_proc = benchmark_run._peak_mb()
+    monkeypatch.setattr(benchmark_run, "Path", lambda name: Path("/nowhere") / name.lstrip("/"))
+    assert with_proc / 3 < benchmark_run._peak_mb() < 3 * with_proc
+
+
+def test_what_a_model_costs_is_sane(task):
+    started = time.perf_counter()
+    cost = score_benchmark(task).scores.efficiency
+    took_s = time.perf_counter() - started
+    assert 0 < cost.latency_median_s * 4 <= took_s * 2
+    assert 4 * 40 * 44 / took_s < cost.pixels_per_s <= 40 * 44 / (cost.latency_median_s / 4)
+    assert 100 < cost.peak_memory_mb < 20_000
+
+
+def test_operations_of_a_convolution_are_counted_exactly():
+    """3 x 3 x 4 bands x 5 classes, two for each multiplication and addition, for each pixel."""
+    model = network()
+    conv = torch.nn.Conv2d(len(BANDS), 5, 3, padding=1)
+    assert flops_per_pixel(replace(model, module=conv)) == 2 * 9 * len(BANDS) * 5
+    strided = torch.nn.Conv2d(len(BANDS), 8, 2, stride=2)
+    assert flops_per_pixel(replace(model, module=strided)) == 2 * 4 * len(BANDS) * 8 / 4
+    assert n_parameters(replace(model, module=conv)) == 9 * len(BANDS) * 5 + 5
 
 
 @pytest.mark.parametrize(

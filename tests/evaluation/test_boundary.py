@@ -13,14 +13,20 @@ from geoseg.evaluation.boundary import (
     count_boundary,
     count_trimap,
     distance_in_pixels,
-    halo_tiles,
+    with_halo,
 )
 from geoseg.evaluation.metrics import iou
+from geoseg.evaluation.rasters import windows_of
 from geoseg.grid.tiling import Tile
 
 N = 3
 IGNORED = 200
 SEEDS = st.integers(0, 2**32)
+
+
+def halo_tiles(shape, size, halo):
+    """A raster of (height, width) cut into cores of at most ``size`` pixels a side, each with a halo."""
+    return [with_halo(core, shape, halo=halo) for core in windows_of(*shape, size=size)]
 
 
 def two_maps(seed, *, ignored=True):
@@ -100,7 +106,7 @@ def test_any_tiling_gives_the_same_counts(seed, distance, size, more):
     reference, prediction = two_maps(seed)
     whole = [f(reference, prediction, n_classes=N, distance=distance) for f in (count_boundary, count_trimap)]
     parts = [np.zeros_like(counts) for counts in whole]
-    for tile in halo_tiles(reference.shape, size=size, halo=distance + more):
+    for tile in halo_tiles(reference.shape, size, distance + more):
         window = tile.window.toslices()
         for counts, f in zip(parts, (count_boundary, count_trimap), strict=True):
             counts += f(

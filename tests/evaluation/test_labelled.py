@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from geoseg.errors import EvaluationError
 from geoseg.evaluation.benchmark import BENCHMARKS, IGNORE, check
-from geoseg.evaluation.labelled import ALL, benchmark_of, read_labelled
-from geoseg.evaluation.labelled_document import IgnoreRule, LabelClass, LabelledImages
+from geoseg.evaluation.labelled import benchmark_of, read_labelled
+from geoseg.evaluation.labelled_document import ALL, IgnoreRule, LabelClass, LabelledImages
 from geoseg.evaluation.labelled_pixels import classes_of
 
 DATA = Path(__file__).parents[2] / "../shared/data/train/hls30_worldcover_water"

@@ -117,6 +117,47 @@ def test_scores_are_those_of_scikit_learn_and_torchmetrics(seed, n):
     np.testing.assert_allclose(PER_CLASS["iou"](counts), iou, atol=1e-6)  # it computes in float32
 
 
+@given(st.integers(0, 2**32 - 1), st.integers(3, 8))
+@settings(max_examples=40, deadline=None)
+def test_absent_and_ignored_classes_and_no_prediction_are_those_of_scikit_learn(seed, n):
+    """Classes in neither, in one only, pixels to ignore, and pixels without a class: all in float64."""
+    rng = np.random.default_rng(seed)
+    of_reference, of_prediction = (rng.choice(n, rng.integers(1, n), replace=False) for _ in range(2))
+    reference, prediction = rng.choice(of_reference, 400), rng.choice(of_prediction, 400)
+    agrees = rng.random(400) < 0.5
+    prediction[agrees] = reference[agrees]
+    reference[rng.random(400) < 0.1] = 255
+    prediction[rng.random(400) < 0.1] = 255
+    counts = count(reference, prediction, n_classes=n)
+    true, found = (a[reference != 255] for a in (reference, np.where(prediction == 255, n, prediction)))
+    present = sorted({*true, *found} - {n})
+    absent = sorted(set(range(n)) - set(present))
+    given = {"labels": present, "average": None}
+    expected = {
+        "iou": sk.jaccard_score(true, found, **given),
+        "dice": sk.f1_score(true, found, **given),
+        "precision": sk.precision_score(true, found, **given, zero_division=np.nan),
+        "recall": sk.recall_score(true, found, **given, zero_division=np.nan),
+    }
+    assert set(expected) == set(PER_CLASS)
+    for name, values in expected.items():
+        np.testing.assert_allclose(PER_CLASS[name](counts)[present], values, rtol=0, atol=1e-9)
+        assert np.isnan(PER_CLASS[name](counts)[absent]).all()
+    overall = {
+        "pixel_accuracy": sk.accuracy_score(true, found),
+        "mean_accuracy": np.nanmean(expected["recall"]),
+        "miou": sk.jaccard_score(true, found, labels=present, average="macro"),
+        "fwiou": sk.jaccard_score(true, found, labels=present, average="weighted"),
+        "dice": sk.f1_score(true, found, labels=present, average="macro"),
+        "kappa": sk.cohen_kappa_score(true, found),
+    }
+    for name, value in overall.items():
+        np.testing.assert_allclose(OVERALL[name](counts), value, rtol=0, atol=1e-9)
+    tensors = torch.from_numpy(found), torch.from_numpy(true)
+    matrix = tm.multiclass_confusion_matrix(*tensors, num_classes=n + 1).numpy()
+    assert (counts == matrix[:n]).all()
+
+
 def test_many_places_are_scored_at_once():
     rng = np.random.default_rng(1)
     places = np.stack([count(rng.integers(0, 4, 90), rng.integers(0, 5, 90), n_classes=4) for _ in range(6)])

@@ -24,10 +24,10 @@ from geoseg.evaluation import points, rasters
 from geoseg.evaluation.boundary import boundary_iou, count_boundary, count_trimap
 from geoseg.evaluation.boundary_width import BoundaryWidth
 from geoseg.evaluation.confusion import count
+from geoseg.evaluation.features import read_features
 from geoseg.evaluation.maps import Crosswalk, legend_of
 from geoseg.evaluation.metrics import iou
 from geoseg.evaluation.rasters import Request, score
-from geoseg.evaluation.references import read_features
 from geoseg.evaluation.scores import BOUNDARY_ORDER, ORDER
 from geoseg.legend import Legend
 from geoseg.report.scores import refuse_existing, render_scores, write_scores
@@ -223,9 +223,17 @@ def test_points_are_compared_with_their_pixels(tmp_path, kind):
     is_in = (rows >= 0) & (rows < 90) & (cols >= 0) & (cols < 110)
     seen = found[rows[is_in], cols[is_in]]
     made = write_map(tmp_path / "a.tif", found)
-    scores = score(Request(prediction=made, reference=path, class_field="class_id", crs="EPSG:32725")).scores
+    scores = score(
+        Request(made, path, class_field="class_id", crs="EPSG:32725" if kind == "csv" else None)
+    ).scores
     known = seen != 255
     assert (np.array(scores.confusion) == expected_counts(seen[known], true[is_in][known])[:, :3]).all()
+    assert scores.compared == known.sum()
+    assert sum(scores.unpredicted) == 0
+    assert scores.left_out == 300 - known.sum()
+    assert f"{(~known).sum():,} points of points.{kind} lie where the map has no class" in " ".join(
+        scores.notes
+    )
     assert f"{(~is_in).sum():,} points of points.{kind} lie outside the map" in " ".join(scores.notes)
 
 

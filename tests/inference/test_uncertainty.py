@@ -34,21 +34,18 @@ def asked(*names, **more):
     return Inference(uncertainty=names, dropout_passes=3, **more)
 
 
-def dropping():
-    """A network that says something else each time."""
-    model = network()
-    head = model.module.segmentation_head
-    model.module.segmentation_head = nn.Sequential(nn.Dropout2d(0.5), head).eval()
-    return model
+def small(**options):
+    """A small network with dropout."""
+    return network("small-unet", **options)
 
 
 def evidential(seed=0, **options):
-    model = network(seed=seed, **options)
+    model = small(seed=seed, **options)
     return Model(model.module, model.card.model_copy(update={"activation": "evidential"}))
 
 
 def members(**options):
-    return [network(seed=seed, **options) for seed in range(3)]
+    return [small(seed=seed, **options) for seed in range(3)]
 
 
 def calibrated(model, **options):
@@ -56,9 +53,9 @@ def calibrated(model, **options):
 
 
 MODELS = {
-    "entropy": (network, "entropy"),
-    "conformal": (lambda: calibrated(network()), "set_size"),
-    "mc-dropout": (dropping, "epistemic"),
+    "entropy": (small, "entropy"),
+    "conformal": (lambda: calibrated(small()), "set_size"),
+    "mc-dropout": (small, "epistemic"),
     "ensemble": (lambda: ensemble_of(members(), name="three"), "epistemic"),
     "evidential": (evidential, "epistemic"),
 }
@@ -98,7 +95,7 @@ def test_blocks_and_nodata_do_not_show(name):
 
 
 def test_entropy_is_scipys_as_a_share_of_its_largest():
-    model = network()
+    model = small()
     probs = predict_probs(IMAGE, model=model)
     expected = scipy.stats.entropy(probs, axis=0) / np.log(3)
     found = predict(IMAGE, model=model, how=asked("entropy")).entropy.values * CONFIDENCE_SCALE
@@ -106,7 +103,7 @@ def test_entropy_is_scipys_as_a_share_of_its_largest():
 
 
 def test_layers_are_those_of_calibrated_probabilities():
-    model = calibrated(network(), temperature=3.0)
+    model = calibrated(small(), temperature=3.0)
     probs = model.calibration.probs(predict_probs(IMAGE, model=model).reshape(3, -1).T)
     found = predict(IMAGE, model=model, how=asked("entropy", "conformal"))
     assert found.confidence.values.ravel() * CONFIDENCE_SCALE == pytest.approx(probs.max(1), abs=0.002)
@@ -146,7 +143,7 @@ def test_an_ensemble_is_a_model_folder(tmp_path):
 
 
 def test_members_must_be_alike():
-    one, other = network(), network("deeplabv3plus")
+    one, other = small(), network()
     with pytest.raises(ModelError, match="at least 2"):
         ensemble_of([one], name="x")
     with pytest.raises(ModelError, match="differ in family"):
@@ -179,10 +176,10 @@ def test_dropped_are_as_many_as_said_and_the_mean_stays(kind, is_elementwise):
 
 
 def test_dropout_leaves_the_network_as_it_is():
-    model = dropping()
-    dropped = _Dropped(model.module, 3)
+    model = small()
+    dropped = _Dropped(model.module, model.card, 3)
     assert not any(isinstance(m, _SeededDropout) for m in model.module.modules())
-    assert sum(isinstance(m, _SeededDropout) for m in dropped._module.modules()) == 1
+    assert sum(isinstance(m, _SeededDropout) for m in dropped._module.modules()) == 5
     pixels = torch.rand(1, 4, 64, 64)
     first, again = (dropped(pixels, pixels[None], Window(0, 64, 64, 64)) for _ in range(2))
     elsewhere = dropped(pixels, pixels[None], Window(0, 128, 64, 64))
@@ -216,7 +213,7 @@ def turned(image, quarters, is_mirrored):
 )
 def test_augmented_maps_turn_with_the_image(tta, turns):
     """What test-time augmentation is for: the map of the turned image is the turned map."""
-    model = network(size=64, halo=0)
+    model = small(size=64, halo=0)
     image = one_tile()
     plain, how = predict_probs(image, model=model), Inference(tta=tta)
     augmented = predict_probs(image, model=model, how=how)
@@ -228,7 +225,7 @@ def test_augmented_maps_turn_with_the_image(tta, turns):
 
 
 def test_augmentation_is_the_mean_of_the_turned_maps():
-    model = network(size=64, halo=0)
+    model = small(size=64, halo=0)
     image = one_tile()
     maps = []
     for is_mirrored in (False, True):
@@ -240,3 +237,29 @@ def test_augmentation_is_the_mean_of_the_turned_maps():
     assert predict_probs(image, model=model, how=Inference(tta="d4")) == pytest.approx(
         np.mean(maps, 0), abs=1e-5
     )
+
+
+def test_a_layer_that_is_used_twice_drops_in_both_places():
+    shared = nn.Dropout2d(0.5)
+    module = nn.Sequential(nn.Conv2d(4, 8, 1), shared, nn.Conv2d(8, 3, 1), nn.Identity())
+    module.add_module("again", shared)
+    dropped = _Dropped(module.eval(), small().card, 4)
+    kinds = [type(m).__name__ for m in dropped._module.children()]
+    assert kinds.count("_SeededDropout") == 2
+    pixels = torch.rand(1, 4, 8, 8)
+    assert dropped(pixels, pixels[None], Window(0, 0, 8, 8)).max() > 1e-3
+
+
+def test_dropout_of_evidence_is_of_its_probabilities():
+    plain, card = small(), evidential().card
+    pixels = torch.rand(1, 4, 64, 64)
+    found = _Dropped(plain.module, card, 4)(pixels, pixels[None], Window(0, 0, 64, 64))
+    softmax = _Dropped(plain.module, plain.card, 4)(pixels, pixels[None], Window(0, 0, 64, 64))
+    assert not torch.allclose(found, softmax)
+
+
+def test_a_network_that_breaks_is_not_a_map():
+    model = small()
+    model.module.network.head.bias.fill_(float("nan"))
+    with pytest.raises(ModelError, match="no numbers"):
+        predict(IMAGE, model=model)

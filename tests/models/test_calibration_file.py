@@ -1,5 +1,7 @@
 """calibration.json of a model folder: it belongs to the weights that it was measured on."""
 
+import json
+
 import numpy as np
 import pytest
 from builders import measured, model_folder
@@ -27,6 +29,18 @@ def test_other_weights_make_it_stale(tmp_path):
     with pytest.raises(ModelError, match=r"was measured on weights .* Make it again with geoseg calibrate"):
         create_model(str(folder))
     assert load_model(str(folder)).calibration is None  # which is how it can be made again
+
+
+def test_weights_are_known_without_the_card_saying_so(tmp_path):
+    folder = model_folder(tmp_path / "m")
+    sha256 = card_of(str(folder)).sha256
+    item = json.loads((folder / "item.json").read_text())
+    del item["assets"]["weights"]["file:checksum"]
+    (folder / "item.json").write_text(json.dumps(item))
+    assert card_of(str(folder)).sha256 == sha256
+    write_calibration(measured("ab" * 32), folder)
+    with pytest.raises(ModelError, match="was measured on weights"):
+        create_model(str(folder))
 
 
 def test_other_classes_make_it_stale(tmp_path):

@@ -85,7 +85,7 @@ def estimate_areas(points: Points, strata: Mapping[int, Stratum], *, n_classes: 
         n_classes: number of classes of map and reference together.
 
     Raises:
-        EvaluationError: a point is of a stratum not given, or a stratum has no points.
+        EvaluationError: a point is of a stratum not given, or a stratum has no points, or more than pixels.
 
     Example:
         >>> points = Points(*np.array([[0, 0, 0, 1, 1], [0, 0, 0, 1, 1], [0, 0, 1, 1, 1]]))
@@ -180,6 +180,13 @@ class _Weighing:
                 f"Stratum {empty} ({strata[empty].area_ha:,.6g} ha) has no labelled point, so nothing is "
                 "known of it. Label points there, or draw a sample that covers it."
             )
+        for name, stratum in strata.items():
+            n = int(self._n[sorted(strata).index(name)])
+            if stratum.pixels is not None and n > stratum.pixels:
+                raise EvaluationError(
+                    f"Stratum {name} has {n} points, but {stratum.pixels} pixels: expected each pixel once "
+                    "at most. Give the areas that the sample was drawn from, and each point once."
+                )
         share = np.array([n / (s.pixels or np.inf) for n, s in zip(self._n, ordered, strict=True)])
         self._correction = np.where(share > _IGNORABLE_SHARE, np.maximum(1 - share, 0), 1.0)
         self.weights = (self._area_ha / self._n)[self._index]

@@ -17,6 +17,7 @@ from rasterio.windows import Window
 from geoseg.errors import EvaluationError
 from geoseg.evaluation.maps import legend_of, names_in
 from geoseg.evaluation.rasters import windows_of
+from geoseg.grid.geobox import is_same_grid
 from geoseg.grid.ground import plane_to_ground, row_areas_m2
 from geoseg.legend import CLASS_NODATA, Legend
 
@@ -228,7 +229,7 @@ def _grid_of(source: DatasetReader, path: Path) -> GeoBox:
 
 
 def _refuse_another_grid(own: GeoBox, wanted: GeoBox, path: Path, map_path: Path) -> None:
-    if own.shape == wanted.shape and own.crs == wanted.crs and own.affine.almost_equals(wanted.affine, 1e-9):
+    if is_same_grid(own, wanted):
         return
     west, south, east, north = wanted.extent.boundingbox
     height, width = wanted.shape

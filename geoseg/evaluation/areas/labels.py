@@ -12,6 +12,7 @@ from pyogrio.errors import DataLayerError, DataSourceError
 
 from geoseg.errors import EvaluationError
 from geoseg.evaluation.areas.estimate import Stratum
+from geoseg.evaluation.features import single_points
 from geoseg.legend import Legend
 from geoseg.registry import did_you_mean
 
@@ -168,7 +169,8 @@ def _read_layer(path: Path) -> gpd.GeoDataFrame:
     layers = [str(name) for name, kind in pyogrio.list_layers(path) if kind is not None]
     if _LAYER not in layers and len(layers) != 1:
         raise ValueError(f"it has no layer {_LAYER!r} but {', '.join(layers) or 'none with points'}")
-    return pyogrio.read_dataframe(path, layer=_LAYER if _LAYER in layers else layers[0])
+    frame = pyogrio.read_dataframe(path, layer=_LAYER if _LAYER in layers else layers[0])
+    return single_points(frame) if isinstance(frame, gpd.GeoDataFrame) else frame
 
 
 def _read_table(path: Path, name: str) -> pd.DataFrame | None:

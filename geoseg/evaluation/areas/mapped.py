@@ -188,6 +188,10 @@ def _pixels_of(places: gpd.GeoSeries | None, geobox: GeoBox) -> tuple[Ints, Ints
     if places is None:
         return np.empty(0, np.int64), np.empty(0, np.int64)
     here = places if places.crs is None else places.to_crs(str(geobox.crs))
+    if not here.geom_type.dropna().eq("Point").all():
+        raise EvaluationError(
+            "The sample holds geometries that are no single points. Give one point a label."
+        )
     col, row = ~geobox.affine * (here.x.to_numpy(), here.y.to_numpy())
     is_there = np.isfinite(col) & np.isfinite(row)
     rows, cols = (np.where(is_there, np.floor(v), -1).astype(np.int64) for v in (row, col))

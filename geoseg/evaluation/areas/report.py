@@ -1,5 +1,6 @@
 """From labelled points to ``areas.json``: error-adjusted areas with intervals, whole and by region."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -230,30 +231,41 @@ def _check_labels(
             "their stratum."
         )
     strata = tuple(
-        StratumFacts(
-            stratum=name, area_ha=s.area_ha, pixels=s.pixels, n_labelled=n, n_missing=of - n
-        )
+        StratumFacts(stratum=name, area_ha=s.area_ha, pixels=s.pixels, n_labelled=n, n_missing=of - n)
         for (name, s), n, of in zip(population.strata.items(), labelled, drawn, strict=True)
-    )  # fmt: skip
-    if empty := [s for s in strata if not s.n_labelled]:
-        raise EvaluationError(
-            f"No point is labelled in stratum {empty[0].stratum} ({empty[0].area_ha:,.6g} ha), so nothing is "
-            "known of it. Label points there, or draw a sample that covers it."
-        )
-    notes = []
-    if missing:
+    )
+    _refuse_impossible(strata)
+    return strata, tuple(_label_notes(strata))
+
+
+def _refuse_impossible(strata: Sequence[StratumFacts]) -> None:
+    for s in strata:
+        if not s.n_labelled:
+            raise EvaluationError(
+                f"No point is labelled in stratum {s.stratum} ({s.area_ha:,.6g} ha), so nothing is known "
+                "of it. Label points there, or draw a sample that covers it."
+            )
+        if s.pixels is not None and s.n_labelled > s.pixels:
+            raise EvaluationError(
+                f"Stratum {s.stratum} has {s.n_labelled} labelled points, but {s.pixels} pixels: expected "
+                "each pixel once at most. Give the areas that the sample was drawn from, and each point once."
+            )
+
+
+def _label_notes(strata: Sequence[StratumFacts]) -> Iterator[str]:
+    if missing := sum(s.n_missing for s in strata):
         where = ", ".join(f"{s.stratum} {s.n_missing}" for s in strata if s.n_missing)
-        notes.append(
-            f"{missing} of {sum(drawn)} points have no label and were left out ({where}): the figures are "
+        drawn = missing + sum(s.n_labelled for s in strata)
+        yield (
+            f"{missing} of {drawn} points have no label and were left out ({where}): the figures are "
             "right only if those are like the labelled points of their stratum. Points that are hard to "
             "label seldom are."
         )
     if lone := [s.stratum for s in strata if s.n_labelled == 1 and s.pixels != 1]:
-        notes.append(
+        yield (
             f"Only one point is labelled in {', '.join(lone)}: one point has no variance, so there are no "
             "standard errors. Label 2 or more in each stratum."
         )
-    return strata, tuple(notes)
 
 
 def _classes(population: _Population, labelled: pd.DataFrame) -> list[str]:

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from geoseg.errors import EvaluationError
 from geoseg.evaluation.bootstrap import bootstrap
 from geoseg.evaluation.confidence.reliability import Floats, Ints, check_probs, labelled_rows
-from geoseg.models.calibration import (
+from geoseg.models.conformal import (
     Conformal,
     Coverage,
     Kind,

@@ -1,6 +1,7 @@
 """``geoseg calibrate``: what a model's probabilities are worth, measured place by place."""
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from geoseg.errors import EvaluationError
 from geoseg.evaluation.benchmark import Benchmark
-from geoseg.evaluation.benchmark_images import image_and_labels, labelled_samples
+from geoseg.evaluation.benchmark_images import image_and_labels, labelled_samples, plan_for
 from geoseg.evaluation.confidence.calibration import fit_calibration
 from geoseg.evaluation.confidence.conformal import CoverageCounter, fit_conformal
 from geoseg.evaluation.confidence.reliability import Ints, ProbsReliability, log_probs
@@ -19,12 +20,15 @@ from geoseg.evaluation.labelled import benchmark_of
 from geoseg.evaluation.maps import IGNORE, Crosswalk, renamed
 from geoseg.inference.predictor import predict_probs
 from geoseg.inference.runner import Inference
-from geoseg.models.calibration import Calibration, Conformal, Coverage, Kind, Method, ModelCalibration, Unit
+from geoseg.models.calibration import Calibration, Method, ModelCalibration, calibrated
 from geoseg.models.card import ModelCard
+from geoseg.models.conformal import Conformal, Coverage, Kind, Unit
 from geoseg.models.zoo import Model, load_model
 
 PIXELS_PER_PLACE = 20_000
 """At most so many labelled pixels of a place are drawn: neighbours say the same."""
+_MOST_VALUES = 50_000_000
+"""Probabilities that are kept, of all places together: 200 MB."""
 _N_FOLDS = 10
 _MIN_PLACES = 4
 """Fewer places cannot be parted into some to fit scaling, some to fit sets and some to measure on."""
@@ -61,23 +65,36 @@ class CalibrationTask:
 
 @dataclass(frozen=True, eq=False)
 class _Pixels:
-    """Labelled pixels."""
+    """Labelled pixels, place after place."""
 
     probs: NDArray[np.float32]
     """(n, class)"""
     labels: Ints
     """(n,) class indices of the model."""
-    places: NDArray[np.str_]
-    """(n,)"""
+    ends: dict[str, slice]
+    """Where each place lies."""
 
     def of(self, names: Sequence[str]) -> "_Pixels":
         """Those of some places."""
-        kept = np.isin(self.places, names)
-        return _Pixels(self.probs[kept], self.labels[kept], self.places[kept])
+        parts = [self.ends[name] for name in names]
+        return _joined({n: (self.probs[at], self.labels[at]) for n, at in zip(names, parts, strict=True)})
 
     def every_second(self, start: int) -> "_Pixels":
-        """Half of them."""
-        return _Pixels(self.probs[start::2], self.labels[start::2], self.places[start::2])
+        """Half of each place."""
+        at = {name: slice(place.start + start, place.stop, 2) for name, place in self.ends.items()}
+        return _joined({name: (self.probs[part], self.labels[part]) for name, part in at.items()})
+
+    @property
+    def places(self) -> NDArray[np.str_]:
+        """(n,) the place of each."""
+        return np.repeat(list(self.ends), [place.stop - place.start for place in self.ends.values()])
+
+
+def _joined(places: dict[str, tuple[NDArray[np.float32], Ints]]) -> _Pixels:
+    probs, labels = (np.concatenate(column) for column in zip(*places.values(), strict=True))
+    stops = np.cumsum([len(y) for _, y in places.values()]).tolist()
+    ends = {name: slice(*at) for name, at in zip(places, zip([0, *stops], stops, strict=False), strict=True)}
+    return _Pixels(probs, labels, ends)
 
 
 def measure(
@@ -101,9 +118,10 @@ def measure(
         raise EvaluationError(f"--coverage is {task.coverage:g}, expected between 0 and 1, such as 0.9.")
     benchmark, model = benchmark_of(task.benchmark), load_model(task.model)
     pixels = _pixels(task, benchmark, model, on_image)
-    order = np.random.default_rng(task.seed).permutation(sorted(set(pixels.places.tolist()))).tolist()
+    order = np.random.default_rng(task.seed).permutation(sorted(pixels.ends)).tolist()
     unit = _unit(len(order), task.coverage)
     scaling, conformal = _fit(pixels, order, task, unit)
+    _refuse_turned(scaling, model.card)
     held = _held_out(pixels, order, task, unit) if len(order) >= _MIN_PLACES else None
     return ModelCalibration(
         weights_sha256=model.card.sha256,
@@ -124,24 +142,32 @@ def _pixels(
     table = _model_classes(benchmark, model.card, task.crosswalk)
     how = Inference(device=task.device, tta=task.tta)
     rng = np.random.default_rng(task.seed)
-    n_images = {place: sum(s.place == place for s in samples) for place in {s.place for s in samples}}
-    found: list[_Pixels] = []
+    n_images = Counter(sample.place for sample in samples)
+    n_classes = len(model.card.legend.classes)
+    per_place = min(PIXELS_PER_PLACE, max(_MOST_VALUES // (len(n_images) * n_classes), 1))
+    found: dict[str, list[tuple[NDArray[np.float32], Ints]]] = {}
     for number, sample in enumerate(samples):
         image, labels = image_and_labels(sample, benchmark, model.card)
-        probs = predict_probs(image, model=model, how=how)  # (class, y, x)
+        probs = predict_probs(image, model=model, plan=plan_for(image, model.card), how=how)  # (class, y, x)
         index = table[labels]
         at = np.flatnonzero((index >= 0) & np.isfinite(probs[0]))
-        most = PIXELS_PER_PLACE // n_images[sample.place]
+        most = -(-per_place // n_images[sample.place])
         if len(at) > most:
             at = rng.choice(at, most, replace=False)
-        rows = probs.reshape(len(probs), -1)[:, at].T
-        found.append(_Pixels(rows, index.ravel()[at].astype(np.int64), np.full(len(at), sample.place)))
+        rows = probs.reshape(n_classes, -1)[:, at].T
+        found.setdefault(sample.place, []).append((rows, index.ravel()[at].astype(np.int64)))
         on_image(number + 1, len(samples))
-    return _Pixels(
-        np.concatenate([p.probs for p in found]),
-        np.concatenate([p.labels for p in found]),
-        np.concatenate([p.places for p in found]),
-    )
+    places = {
+        name: tuple(np.concatenate(column) for column in zip(*parts, strict=True))
+        for name, parts in found.items()
+    }
+    labelled = {name: (probs, labels) for name, (probs, labels) in places.items() if len(labels)}
+    if not labelled:
+        raise EvaluationError(
+            f"Not one pixel of {benchmark.title} has both a class of {model.card.name} and a prediction. "
+            "Check the crosswalk, and nodata of the images."
+        )
+    return _joined(labelled)
 
 
 def _model_classes(benchmark: Benchmark, card: ModelCard, crosswalk: Crosswalk) -> NDArray[np.int32]:
@@ -164,6 +190,15 @@ def _unit(n_places: int, coverage: float) -> Unit:
     return "place" if n_for_sets + 1 >= 1 / (1 - coverage) - 1e-9 else "pixel"
 
 
+def _refuse_turned(scaling: Calibration, card: ModelCard) -> None:
+    turned = [c.name for c, scale in zip(card.legend.classes, scaling.scale, strict=True) if scale <= 0]
+    if turned:
+        raise EvaluationError(
+            f"Vector scaling would turn {', '.join(turned)} around: on these images, the more {card.name} is "
+            "for it, the less it is there. Give --method temperature, or take a better model."
+        )
+
+
 def _n_scaling(n_places: int) -> int:
     return max(round(n_places * _SCALING_SHARE), 1)
 
@@ -177,10 +212,11 @@ def _fit(
         first, second = pixels.of(places[:n]), pixels.of(places[n:])
     else:
         first, second = pixels.every_second(0), pixels.every_second(1)
-    names = sorted(set(first.places.tolist()))
-    scaling = fit_calibration(log_probs(first.probs), first.labels, places=names, method=task.method)
+    scaling = fit_calibration(
+        log_probs(first.probs), first.labels, places=list(first.ends), method=task.method
+    )
     return scaling, fit_conformal(
-        scaling.apply(log_probs(second.probs)),
+        calibrated(second.probs, scaling),
         second.labels,
         alpha=round(1 - task.coverage, 12),
         places=second.places,
@@ -202,7 +238,7 @@ def _held_out(
         scaling, conformal = _fit(pixels, [p for p in places if p not in out], task, unit)
         for name in out:
             there = pixels.of([name])
-            probs = scaling.apply(log_probs(there.probs))
+            probs = calibrated(there.probs, scaling)
             counted.feed(conformal.sets(probs), there.labels, place=name)
             before.feed(there.probs, there.labels)
             after.feed(probs, there.labels)

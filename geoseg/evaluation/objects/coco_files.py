@@ -12,6 +12,15 @@ from typing import Any
 import numpy as np
 
 from geoseg.errors import EvaluationError
+from geoseg.evaluation.objects.coco_entries import (
+    Annotation,
+    CategoryEntry,
+    Image,
+    Json,
+    Result,
+    Segment,
+    refuse_malformed,
+)
 from geoseg.evaluation.objects.instances import MAX_PREDICTIONS, Instances, match_instances
 from geoseg.evaluation.objects.matching import average_precision
 from geoseg.evaluation.objects.panoptic import (
@@ -27,8 +36,6 @@ from geoseg.evaluation.objects.results import Category, InstanceScores, instance
 from geoseg.evaluation.objects.rle import Rle, burn_polygons, read_coco
 from geoseg.evaluation.scores import Evaluation, Scores
 
-Json = Mapping[str, Any]
-
 
 def score_coco_instances(prediction: Sequence[Json], reference: Json, *, title: str) -> Evaluation:
     """Average precision of COCO results.
@@ -41,8 +48,9 @@ def score_coco_instances(prediction: Sequence[Json], reference: Json, *, title: 
     Raises:
         EvaluationError: a result is of an unknown image, or a mask is broken.
     """
-    _refuse_lacking(prediction, "results", "image_id", "category_id")
-    _refuse_lacking(reference["images"], "images", "id", "height", "width")
+    refuse_malformed(prediction, Result, "results")
+    refuse_malformed(reference["images"], Image, "images")
+    refuse_malformed(reference["annotations"], Annotation, "annotations")
     sizes = {image["id"]: (int(image["height"]), int(image["width"])) for image in reference["images"]}
     categories = _categories(reference)
     true, found = _by_image(reference["annotations"]), _by_image(prediction)
@@ -128,7 +136,7 @@ def score_coco_panoptic(
     """
     categories = _categories(reference)
     for entry in (*prediction["annotations"], *reference["annotations"]):
-        _refuse_lacking(entry["segments_info"], "segments_info", "id", "category_id")
+        refuse_malformed(entry["segments_info"], Segment, "segments_info")
     found = {entry["image_id"]: entry for entry in prediction["annotations"]}
     lacking = [entry for entry in reference["annotations"] if entry["image_id"] not in found]
     if lacking:
@@ -199,7 +207,7 @@ def _panoptic(
 
 
 def _categories(reference: Json) -> list[Category]:
-    _refuse_lacking(reference.get("categories", ()), "categories", "id")
+    refuse_malformed(reference.get("categories", ()), CategoryEntry, "categories")
     found = [
         Category(
             class_id=int(c["id"]),
@@ -219,14 +227,6 @@ def _by_image(entries: Sequence[Json]) -> defaultdict[Any, list[Json]]:
     for entry in entries:
         found[entry["image_id"]].append(entry)
     return found
-
-
-def _refuse_lacking(entries: Sequence[Json], what: str, *keys: str) -> None:
-    lacking = sorted({key for entry in entries for key in keys if key not in entry})
-    if lacking:
-        raise EvaluationError(
-            f"Some of the {what} lack {' and '.join(lacking)}, which each needs in COCO's JSON."
-        )
 
 
 def _refuse_unknown(found: Mapping[Any, Any], known: Mapping[Any, Any]) -> None:

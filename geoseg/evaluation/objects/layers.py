@@ -5,24 +5,26 @@ from dataclasses import dataclass
 
 import geopandas as gpd
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from pydantic import ValidationError
 from pyproj import CRS
 
 from geoseg.errors import EvaluationError
-from geoseg.evaluation.maps import legend_of, meaning_of, shared_legend
-from geoseg.evaluation.objects.matching import average_precision
-from geoseg.evaluation.objects.polygons import count_objects, match_polygons
-from geoseg.evaluation.objects.results import Category, objects_of
-from geoseg.evaluation.rasters import Request
-from geoseg.evaluation.references import (
+from geoseg.evaluation.features import (
     NO_VALUE,
     PlacesOf,
     is_polygon,
     names_of,
+    own_names,
     read_features,
     usual_field,
 )
+from geoseg.evaluation.maps import Compared, compared, legend_of, meaning_of, unused_keys
+from geoseg.evaluation.objects.matching import average_precision
+from geoseg.evaluation.objects.polygons import count_objects, match_polygons
+from geoseg.evaluation.objects.results import Category, objects_of
+from geoseg.evaluation.rasters import Request
 from geoseg.evaluation.scores import Evaluation, Scores
 from geoseg.legend import Legend, LegendClass
 
@@ -58,8 +60,8 @@ def score_polygons(request: Request) -> Evaluation:
     """
     found = _read(request, is_prediction=True)
     true = _read(request, is_prediction=False)
-    legend, found_class = _predicted_classes(request, found)
-    true_class = _reference_classes(request, true, legend)
+    classes, found_class = _predicted_classes(request, found)
+    true_class = _reference_classes(request, true, classes)
     crs = _plane(found.frame, true.frame)
     tables = [
         gpd.GeoDataFrame({_CLASS: values}, geometry=layer.frame.geometry.to_crs(crs).to_numpy(), crs=crs)
@@ -67,13 +69,22 @@ def score_polygons(request: Request) -> Evaluation:
     ]
     sure = next((name for name in _CONFIDENCE if name in found.frame.columns), None)
     if sure is not None:
-        tables[0][_SURE] = found.frame[sure].to_numpy(np.float64)
-    scored = [c for c in legend.classes if (true_class == c.value).any()]
-    left_out = [c.name for c in legend.classes if c not in scored and (found_class == c.value).any()]
-    notes = [*found.notes, *true.notes, f"IoUs were taken in {CRS(crs).name}."]
+        tables[0][_SURE] = _confidence(found.frame[sure], f"{request.prediction.name}, {sure}")
+    scored = [c for c in classes.legend.classes if (true_class == c.value).any()]
+    left_out = [c.name for c in classes.legend.classes if c not in scored and (found_class == c.value).any()]
+    unused = unused_keys(request.crosswalk.reference, set(true.names), request.reference.name)
+    notes = [*found.notes, *true.notes, *unused, f"IoUs were taken in {CRS(crs).name}."]
     if left_out:
         notes.append(f"{request.reference.name} has no {', '.join(left_out)}: left out.")
     return Evaluation(_scores(request, tables, scored, notes, sure), unit="polygons")
+
+
+def _confidence(column: pd.Series, label: str) -> NDArray[np.float64]:
+    found: NDArray[np.float64] = pd.to_numeric(column, errors="coerce").to_numpy(np.float64)
+    if np.isnan(found).any():
+        strange = column[np.isnan(found)].iloc[0]
+        raise EvaluationError(f"{label} is {strange!r} somewhere, expected numbers. Mend it, or rename it.")
+    return found
 
 
 def _scores(
@@ -83,48 +94,52 @@ def _scores(
     notes: list[str],
     sure: str | None,
 ) -> Scores:
-    n_all = len(tables[1])
-    tables = [table[table[_CLASS].isin([c.value for c in scored])] for table in tables]
-    places = None
-    if request.places is not None:
-        places = PlacesOf(request.places, crs=str(tables[0].crs), field=request.place_field)
-        tables = [table.assign(**{_PLACE: places.at(table.representative_point())}) for table in tables]
-        tables = [table[table[_PLACE] >= 0] for table in tables]
-    found, true = tables
-    if not len(true):
-        raise EvaluationError(
-            f"Not one polygon of {request.reference.name} has a class and place that are compared. Check "
-            "that the files are of the same place, and what the crosswalk ignores."
-        )
-    ids = [c.value for c in scored]
+    n_all, ids = len(tables[1]), [c.value for c in scored]
+    (found, true), place_names = _placed(request, [table[table[_CLASS].isin(ids)] for table in tables])
     counts = count_objects(
         true,
         found,
         thresholds=request.iou,
         class_ids=ids,
         class_column=_CLASS,
-        place_column=_PLACE if places else None,
-        n_places=len(places.names) if places else 1,
+        place_column=None if place_names is None else _PLACE,
+        n_places=1 if place_names is None else len(place_names),
     )
     precision = None
     if sure is not None:
         matches = match_polygons(true, found, class_ids=ids, class_column=_CLASS, confidence_column=_SURE)
         precision = average_precision([matches])
         notes = [*notes, f"Average precision ranks polygons by {sure}."]
-    by_place = dict(zip(places.names, counts, strict=True)) if places else {"": counts}
     return Scores(
         title=f"{request.prediction.name} against {request.reference.name}",
         compared=len(true),
         left_out=n_all - len(true),
         objects=objects_of(
-            by_place,
+            {"": counts} if place_names is None else dict(zip(place_names, counts, strict=True)),
             precision,
             [Category(c.value, c.name, c.color_hint) for c in scored],
             request.iou,
-            has_places=places is not None,
+            has_places=place_names is not None,
         ),
         notes=tuple(notes),
     )
+
+
+def _placed(
+    request: Request, tables: Sequence[gpd.GeoDataFrame]
+) -> tuple[Sequence[gpd.GeoDataFrame], list[str] | None]:
+    """The polygons in some place, with its number, and what the places are called; None without places."""
+    names = None
+    if request.places is not None:
+        places = PlacesOf(request.places, crs=str(tables[0].crs), field=request.place_field)
+        tables = [table.assign(**{_PLACE: places.at(table.representative_point())}) for table in tables]
+        tables, names = [table[table[_PLACE] >= 0] for table in tables], places.names
+    if not len(tables[1]):
+        raise EvaluationError(
+            f"Not one polygon of {request.reference.name} has a class and place that are compared. Check "
+            "that the files are of the same place, and what the crosswalk ignores."
+        )
+    return tables, names
 
 
 def _read(request: Request, *, is_prediction: bool) -> _Layer:
@@ -152,11 +167,11 @@ def _read(request: Request, *, is_prediction: bool) -> _Layer:
     return _Layer(frame, names, tuple(notes))
 
 
-def _predicted_classes(request: Request, layer: _Layer) -> tuple[Legend, NDArray[np.int64]]:
+def _predicted_classes(request: Request, layer: _Layer) -> tuple[Compared, NDArray[np.int64]]:
     """The classes that are compared, and the value of each predicted polygon's; -1 for what is ignored."""
     own = _own_legend(request, layer)
-    legend, names = shared_legend(own, request.crosswalk)
-    by_name = {c.name: c.value for c in legend.classes}
+    classes = compared(own, request.crosswalk)
+    by_name = {c.name: c.value for c in classes.legend.classes}
     value_of = {c.name: c.value for c in own.classes} | {str(c.value): c.value for c in own.classes}
     unknown = sorted(set(layer.names) - set(value_of))
     if unknown:
@@ -164,8 +179,8 @@ def _predicted_classes(request: Request, layer: _Layer) -> tuple[Legend, NDArray
             f"{request.prediction.name} has {unknown[0]!r}, which its legend has not: "
             f"{', '.join(c.name for c in own.classes)}. Give another --legend."
         )
-    meant = {n: by_name.get(names[value_of[n]], -1) for n in set(layer.names)}
-    return legend, np.array([meant[n] for n in layer.names], np.int64)
+    meant = {n: by_name.get(classes.names[value_of[n]], -1) for n in set(layer.names)}
+    return classes, np.array([meant[n] for n in layer.names], np.int64)
 
 
 def _own_legend(request: Request, layer: _Layer) -> Legend:
@@ -199,15 +214,14 @@ def _values(layer: _Layer, names: Sequence[str]) -> Sequence[int]:
     return [int(name) for name in names] if all(map(str.isdigit, names)) else range(len(names))
 
 
-def _reference_classes(request: Request, layer: _Layer, legend: Legend) -> NDArray[np.int64]:
+def _reference_classes(request: Request, layer: _Layer, classes: Compared) -> NDArray[np.int64]:
     """The value of each reference polygon's class; -1 for what is ignored."""
-    crosswalk = request.crosswalk.reference
-    known = {str(c.value): c.name for c in legend.classes} | {c.name: c.name for c in legend.classes}
+    crosswalk = request.crosswalk
     kinds = sorted(set(layer.names))
-    named = {n: kind if crosswalk else known.get(kind, kind) for n, kind in enumerate(kinds, NO_VALUE)}
-    if not crosswalk and kinds == [NO_CLASS] and len(legend.classes) == 1:
-        named = {NO_VALUE: legend.classes[0].name}
-    meant = meaning_of(named, crosswalk, legend, what="reference")
+    named = own_names(kinds, classes, crosswalk)
+    if not crosswalk.reference and kinds == [NO_CLASS] and len(classes.legend.classes) == 1:
+        named = {NO_VALUE: classes.legend.classes[0].name}
+    meant = meaning_of(named, crosswalk.reference, classes, what="reference")
     value_of = {kind: meant.get(n, -1) for n, kind in enumerate(kinds, NO_VALUE)}
     return np.array([value_of[n] for n in layer.names], np.int64)
 

@@ -9,10 +9,8 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from geoseg.errors import EvaluationError
-from geoseg.evaluation.objects.instances import Instances
 from geoseg.evaluation.objects.panoptic import VOID, PanopticMap, Segments
 from geoseg.evaluation.objects.results import Category
-from geoseg.evaluation.objects.rle import encode_mask
 
 _BDD_IGNORED, _BDD_CROWD = 1, 2
 _BDD_FIRST_THING = 31
@@ -103,37 +101,17 @@ def read_bdd_panoptic(path: Path) -> PanopticMap:
     Raises:
         EvaluationError: the file cannot be read, or a segment has pixels of two classes.
     """
-    numbers, segment_id, class_id, flags = _read_bitmask(path)
+    numbers, segment_id, class_id, flags = read_bitmask(path)
     is_crowd = (flags & (_BDD_CROWD | _BDD_IGNORED)) != 0
     return PanopticMap(numbers, Segments(segment_id, class_id, is_crowd))
 
 
-def read_bdd_instances(path: Path, confidence: Mapping[int, float] | None = None) -> Instances:
-    """The instances of one BDD100K bitmask.
-
-    Args:
-        path: the PNG.
-        confidence: of each segment number (``index`` and ``score`` in the JSON of a submission); segments
-            that are not named are left out. None for a reference.
+def read_bitmask(path: Path) -> tuple[NDArray[np.int64], ...]:
+    """(y, x) segment numbers of a BDD100K bitmask, and (segment,) numbers, classes and attributes.
 
     Raises:
         EvaluationError: the file cannot be read, or a segment has pixels of two classes.
     """
-    numbers, segment_id, class_id, flags = _read_bitmask(path)
-    if confidence is not None:
-        is_named = np.isin(segment_id, list(confidence))
-        segment_id, class_id, flags = segment_id[is_named], class_id[is_named], flags[is_named]
-    return Instances(
-        masks=[encode_mask(numbers == number) for number in segment_id],
-        class_id=class_id,
-        confidence=None if confidence is None else np.array([confidence[n] for n in segment_id.tolist()]),
-        is_crowd=(flags & _BDD_CROWD) != 0,
-        is_ignored=(flags & _BDD_IGNORED) != 0,
-    )
-
-
-def _read_bitmask(path: Path) -> tuple[NDArray[np.int64], ...]:
-    """(y, x) segment numbers, and (segment,) numbers, classes and attributes."""
     bands = _read(path, "RGBA")
     numbers = (bands[..., 2] << 8) + bands[..., 3]
     labels = bands[..., 0] + (bands[..., 1] << 8)

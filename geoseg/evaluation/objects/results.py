@@ -4,29 +4,18 @@ Shares are 0..1, and None where there is nothing to be a share of.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 
-from geoseg.evaluation.bootstrap import bootstrap
+from geoseg.evaluation.intervals import Frozen, Range, interval_of, number
 from geoseg.evaluation.objects.matching import PrecisionScores
 from geoseg.evaluation.objects.panoptic import PanopticCounts, PanopticMean, panoptic_scores
 from geoseg.evaluation.objects.polygons import ObjectCounts, object_scores
 
 Floats = NDArray[np.float64]
-Range = tuple[float, float]
-
-MIN_PLACES = 5
-"""Fewer places give no interval that deserves the name."""
-LEVEL = 0.95
-"""Of all intervals."""
 _QUALITIES = ("pq", "sq", "rq")
-
-
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Category(NamedTuple):
@@ -38,7 +27,7 @@ class Category(NamedTuple):
     is_thing: bool = True
 
 
-class Found(_Frozen):
+class Found(Frozen):
     """Objects at one IoU threshold."""
 
     iou: float
@@ -54,7 +43,7 @@ class Found(_Frozen):
     """95 % intervals of the shares, by resampling places."""
 
 
-class ClassObjects(_Frozen):
+class ClassObjects(Frozen):
     """Objects of one class."""
 
     class_id: int
@@ -66,14 +55,14 @@ class ClassObjects(_Frozen):
     """Average precision, mean over IoU 0.50 to 0.95; None without a confidence or without such objects."""
 
 
-class PlaceObjects(_Frozen):
+class PlaceObjects(Frozen):
     """Objects of one place, all classes."""
 
     place: str
     found: tuple[Found, ...]
 
 
-class Objects(_Frozen):
+class Objects(Frozen):
     """Polygons against polygons."""
 
     found: tuple[Found, ...]
@@ -86,7 +75,7 @@ class Objects(_Frozen):
     places: tuple[PlaceObjects, ...] = ()
 
 
-class ClassInstances(_Frozen):
+class ClassInstances(Frozen):
     """Instances of one class."""
 
     class_id: int
@@ -101,7 +90,7 @@ class ClassInstances(_Frozen):
     """Objects of the reference, crowds and ignored ones left out."""
 
 
-class InstanceScores(_Frozen):
+class InstanceScores(Frozen):
     """Masks with a confidence against masks, by COCO's rules."""
 
     ap: float | None
@@ -114,7 +103,7 @@ class InstanceScores(_Frozen):
     classes: tuple[ClassInstances, ...]
 
 
-class PanopticMeans(_Frozen):
+class PanopticMeans(Frozen):
     """Means over the classes that are in the reference or predicted."""
 
     pq: float | None
@@ -125,7 +114,7 @@ class PanopticMeans(_Frozen):
     """95 % intervals, by resampling images."""
 
 
-class ClassPanoptic(_Frozen):
+class ClassPanoptic(Frozen):
     """Segments of one class."""
 
     class_id: int
@@ -140,7 +129,7 @@ class ClassPanoptic(_Frozen):
     false_negatives: int
 
 
-class Panoptic(_Frozen):
+class Panoptic(Frozen):
     """Panoptic, segmentation and recognition quality."""
 
     overall: PanopticMeans
@@ -250,20 +239,6 @@ def panoptic_of(counts: Sequence[PanopticCounts], categories: Sequence[Category]
             for n, c in enumerate(categories)
         ),
     )
-
-
-def number(value: float | np.floating | Floats) -> float | None:
-    """One value as JSON has it: None for NaN."""
-    return float(value) if np.isfinite(value) else None
-
-
-def interval_of(statistics: NDArray[Any], score: Callable[[Any], Floats]) -> Range | None:
-    """The 95 % interval of a score over places (place, ...); None where there are too few to tell."""
-    if len(statistics) < MIN_PLACES:
-        return None
-    interval = bootstrap(statistics, score, level=LEVEL)
-    low, high = float(interval.low), float(interval.high)
-    return (low, high) if np.isfinite([low, high]).all() else None
 
 
 def _means(values: Floats) -> Floats:

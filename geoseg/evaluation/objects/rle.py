@@ -90,17 +90,6 @@ def encode_each(numbers: NDArray[np.integer]) -> dict[int, Rle]:
     return found
 
 
-def decode_mask(rle: Rle) -> Bools:
-    """The mask (y, x) that the runs describe.
-
-    Example:
-        >>> decode_mask(Rle(np.array([1, 3]), 2, 2)).astype(int).tolist()
-        [[0, 1], [1, 1]]
-    """
-    flat = np.repeat(np.arange(len(rle.counts)) % 2 == 1, rle.counts)
-    return flat.reshape((rle.height, rle.width), order="F")
-
-
 def read_coco(segmentation: Mapping[str, Any]) -> Rle:
     """A mask of COCO's JSON: ``{"size": [height, width], "counts": list, str or bytes}``.
 
@@ -140,10 +129,8 @@ def burn_polygons(rings: Sequence[Sequence[float]], *, height: int, width: int) 
         EvaluationError: a ring has fewer than three corners.
 
     Example:
-        >>> decode_mask(burn_polygons([[1, 0, 3, 0, 3, 2, 1, 2]], height=3, width=4)).astype(int)
-        array([[0, 1, 1, 0],
-               [0, 1, 1, 0],
-               [0, 0, 0, 0]])
+        >>> burn_polygons([[1, 0, 3, 0, 3, 2, 1, 2]], height=3, width=4).counts
+        array([3, 2, 1, 2, 4])
     """
     mask = np.zeros(height * width, bool)
     for ring in rings:
@@ -187,17 +174,6 @@ def _line(start: Ints, end: Ints) -> Ints:
     slope = float(high[1 - along] - low[1 - along]) / n
     points[:, 1 - along] = (low[1 - along] + slope * t + 0.5).astype(np.int64)
     return points[::-1] if is_back else points
-
-
-def write_coco(rle: Rle, *, compressed: bool = True) -> dict[str, Any]:
-    """A mask for COCO's JSON, its counts as a string or, uncompressed, as a list.
-
-    Example:
-        >>> write_coco(Rle(np.array([1, 3]), 2, 2))
-        {'size': [2, 2], 'counts': '13'}
-    """
-    counts = _text_of_counts(rle.counts) if compressed else rle.counts.tolist()
-    return {"size": [rle.height, rle.width], "counts": counts}
 
 
 def intersections(rows: Sequence[Rle], columns: Sequence[Rle]) -> Ints:
@@ -261,17 +237,3 @@ def _counts_of_text(text: str | bytes) -> Ints:
     counts[1::2] = np.cumsum(counts[1::2])
     counts[2::2] = np.cumsum(counts[2::2])
     return counts
-
-
-def _text_of_counts(counts: Ints) -> str:
-    rest = counts.copy()
-    rest[3:] -= counts[1:-2]
-    codes = np.full((len(rest), _LONGEST + 1), -1, np.int64)
-    is_open = np.ones(len(rest), bool)
-    for place in range(codes.shape[1]):
-        code = rest & _VALUE
-        rest = rest >> _BITS
-        goes_on = is_open & (rest != np.where(code & _SIGN, -1, 0))
-        codes[is_open, place] = (code + np.where(goes_on, _CONTINUED, 0))[is_open]
-        is_open = goes_on
-    return bytes((codes[codes >= 0] + _FIRST_CHARACTER).astype(np.uint8)).decode()

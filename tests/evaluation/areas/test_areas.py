@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 from odc.geo.xr import wrap_xr
-from shapely.geometry import box
+from shapely.geometry import MultiPoint, Point, box
 
 from geoseg.errors import EvaluationError
 from geoseg.evaluation.areas.estimate import Points, Stratum, estimate_areas, estimate_region
@@ -645,3 +645,36 @@ def test_areas_that_cannot_be(folder, text, message):
         report_areas(AreaRequest(labels=folder / "none.gpkg"))
     with pytest.raises(EvaluationError, match="Cannot read"):
         report_areas(AreaRequest(labels=folder / "class.tif"))
+
+
+def test_more_points_than_pixels_are_refused(tmp_path):
+    """Ten points of five pixels left no uncertainty, since all was taken to be labelled."""
+    (tmp_path / "points.csv").write_text(
+        "stratum,reference_class\n" + "water,water\n" * 9 + "water,land\n" + "land,land\n" * 10
+    )
+    (tmp_path / "strata.csv").write_text("stratum,area_ha,pixels\nwater,40,5\nland,60,50\n")
+    with pytest.raises(EvaluationError, match="Stratum water has 10 labelled points, but 5 pixels: expected"):
+        report_areas(AreaRequest(labels=tmp_path / "points.csv", areas=tmp_path / "strata.csv"))
+    with pytest.raises(EvaluationError, match="Stratum 0 has 3 points, but 2 pixels"):
+        estimate_areas(points_of([[3, 0], [0, 3]]), {0: Stratum(1.0, 2), 1: Stratum(1.0, 3)}, n_classes=2)
+    whole = estimate_areas(points_of([[2, 1], [0, 3]]), {0: Stratum(1.0, 3), 1: Stratum(1.0, 3)}, n_classes=2)
+    assert (whole.area_se_ha == 0).all()
+
+
+def test_multipoints_of_one_point_are_points(tmp_path):
+    values = np.zeros((10, 10), np.uint8)
+    values[5:] = 1
+    geobox = GeoBox((10, 10), Affine(10, 0, 500_000, 0, -10, 5_000_000), "EPSG:32633")
+    legend = Legend.of(water="1F78B4", land="33A02C")
+    write_cog(wrap_xr(values, geobox), tmp_path / "map.tif", nodata=255, legend=legend)
+    names = ["water"] * 3 + ["land"] * 3
+    frame = gpd.GeoDataFrame(
+        {"stratum": names, "reference_class": names},
+        geometry=gpd.points_from_xy([500_005 + 10 * n for n in range(6)], [4_999_985] * 3 + [4_999_925] * 3),
+        crs="EPSG:32633",
+    )
+    reports = []
+    for name, made in (("points", Point), ("many", lambda point: MultiPoint([point]))):
+        frame.set_geometry([made(point) for point in frame.geometry]).to_file(tmp_path / f"{name}.gpkg")
+        reports.append(report_areas(AreaRequest(tmp_path / f"{name}.gpkg", map=tmp_path / "map.tif")))
+    assert reports[0].whole.classes == reports[1].whole.classes

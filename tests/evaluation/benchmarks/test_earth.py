@@ -28,7 +28,7 @@ from geoseg.evaluation import label_rasters, wall_to_wall
 from geoseg.evaluation.benchmark import BENCHMARKS, check
 from geoseg.evaluation.confusion import IGNORED
 from geoseg.evaluation.label_files import lookup
-from geoseg.evaluation.maps import Crosswalk
+from geoseg.evaluation.maps import compared
 from geoseg.evaluation.references import raster_reference
 from geoseg.legend import Legend, LegendClass
 from geoseg.stac.metadata import COMMON_NAMES
@@ -801,12 +801,12 @@ def test_a_product_is_compared_by_its_crosswalk(tmp_path):
     legend = BENCHMARKS["dynamic-world-experts"].legend
     stored = draw([0, *product.legend.values], shape=(5, 8)).astype(np.uint8)
     tif(tmp_path / "worldcover.tif", stored)
-    (tmp_path / "worldcover.toml").write_text(wall_to_wall.crosswalk_toml(product))
     with rasterio.open(tmp_path / "worldcover.tif") as file:
         grid = GeoBox.from_rio(file)
-    crosswalk = Crosswalk.read(tmp_path / "worldcover.toml")
+    crosswalk = wall_to_wall.crosswalk(product, product.dynamic_world)
+    classes = compared(legend, crosswalk)
     with raster_reference(
-        tmp_path / "worldcover.tif", grid=grid, legend=legend, crosswalk=crosswalk
+        tmp_path / "worldcover.tif", grid=grid, classes=classes, crosswalk=crosswalk
     ) as reference:
         found = reference.read(Window(0, 0, 8, 5))
     meant = np.full(256, IGNORED)

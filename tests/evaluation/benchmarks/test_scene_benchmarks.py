@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from coco_masks import decode_mask, write_coco
 from PIL import Image
 
 from geoseg.errors import EvaluationError
@@ -20,7 +21,7 @@ from geoseg.evaluation.label_files import voc_color
 from geoseg.evaluation.metrics import fwiou, iou, mean_of_defined, miou, pixel_accuracy, precision
 from geoseg.evaluation.objects.instances import match_instances
 from geoseg.evaluation.objects.matching import average_precision
-from geoseg.evaluation.objects.rle import decode_mask, encode_mask, write_coco
+from geoseg.evaluation.objects.rle import encode_mask
 
 REFERENCE = Path(__file__).parents[3] / "../shared/data/reference/bdd100k/tests/eval/testcases/seg"
 VOC_PALETTE = [int(voc_color(n)[i : i + 2], 16) for n in range(256) for i in (0, 2, 4)]

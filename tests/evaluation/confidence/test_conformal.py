@@ -22,7 +22,7 @@ from geoseg.errors import EvaluationError
 from geoseg.evaluation.confidence.calibration import fit_calibration
 from geoseg.evaluation.confidence.conformal import CoverageCounter, fit_conformal, wilson
 from geoseg.evaluation.confidence.reliability import ProbsReliability
-from geoseg.models.calibration import Conformal
+from geoseg.models.conformal import Conformal
 
 CHIPS = Path(__file__).parents[4] / "shared/data/train/hls30_worldcover_water"
 SEEDS = st.integers(0, 2**32 - 1)

@@ -15,10 +15,16 @@ from odc.geo.geobox import GeoBox
 
 from geoseg.errors import EvaluationError
 from geoseg.evaluation.benchmark_images import bands_for
+from geoseg.evaluation.confidence import measuring
+from geoseg.evaluation.confidence.calibration import fit_calibration
+from geoseg.evaluation.confidence.conformal import fit_conformal
 from geoseg.evaluation.confidence.measuring import CalibrationTask, measure
+from geoseg.evaluation.confidence.reliability import log_probs
 from geoseg.evaluation.labelled import benchmark_of
 from geoseg.evaluation.maps import Crosswalk
+from geoseg.grid.tiling import TilePlan
 from geoseg.inference.predictor import predict_probs
+from geoseg.models.calibration import calibrated
 from geoseg.models.zoo import create_model, load_model
 
 ROOT = Path(__file__).parents[3]
@@ -39,7 +45,7 @@ place = "place"
 def drawn(tmp_path_factory):
     """24 images of 16 places, with labels drawn from the model's probabilities at a temperature of 2.5."""
     folder = tmp_path_factory.mktemp("drawn")
-    model = load_model(str(model_folder(folder / "model", halo=8)))
+    model = load_model(str(model_folder(folder / "model", family="small-unet", halo=8)))
     rng, rows = np.random.default_rng(0), []
     grid = geobox_at(height=SIDE, width=SIDE)
     plane = GeoBox((SIDE, SIDE), Affine.scale(1, -1), "EPSG:6933")  # where images of benchmarks lie
@@ -49,7 +55,9 @@ def drawn(tmp_path_factory):
         write_image(folder / f"{n}.tif", pixels, grid)
         with rasterio.open(folder / f"{n}.tif") as source:
             stored = np.where(source.read() == 0, np.nan, source.read() * 1e-4)
-        probs = predict_probs(as_image(stored, plane), model=model) ** (1 / TEMPERATURE)
+        probs = predict_probs(as_image(stored, plane), model=model, plan=TilePlan(plane, SIDE, 0)) ** (
+            1 / TEMPERATURE
+        )
         probs /= probs.sum(0)
         labels = (np.cumsum(probs, 0) < rng.random((1, SIDE, SIDE))).sum(0).clip(max=2)
         labels[:3] = 0
@@ -105,6 +113,29 @@ def test_few_places_are_told_so(drawn):
     one = measure(task(drawn, limit=1))
     assert one.scaling.places == one.conformal.places == ("place0",)
     assert one.scaling.n + one.conformal.n == (SIDE - 5) * SIDE
+
+
+def test_sets_are_fitted_on_what_maps_are_made_of():
+    """Ties at the threshold would fall out of sets made in another precision, or in another order of memory."""
+    rng = np.random.default_rng(1)
+    few = rng.dirichlet(np.ones(9), 4).astype(np.float32)
+    drawn_ = rng.integers(0, 4, 4000)
+    probs, labels = few[drawn_], (np.cumsum(few, 1)[drawn_] < rng.random((4000, 1))).sum(1).clip(max=8)
+    scaling = fit_calibration(log_probs(probs), labels, places=["a"])
+    conformal = fit_conformal(calibrated(probs, scaling), labels, alpha=0.2, places=["a"])
+    as_maps_do = calibrated(np.asfortranarray(probs), scaling)
+    covered = conformal.sets(as_maps_do)[np.arange(4000), labels].mean()
+    assert covered >= 0.8
+
+
+def test_scaling_that_turns_a_class_around_is_refused(drawn, monkeypatch):
+    def turned(*args, **kwargs):
+        found = fit_calibration(*args, **kwargs)
+        return found.model_copy(update={"scale": (1.0, -0.1, 1.0)})
+
+    monkeypatch.setattr(measuring, "fit_calibration", turned)
+    with pytest.raises(EvaluationError, match=r"would turn second around.*--method temperature"):
+        measure(task(drawn, method="vector", limit=4))
 
 
 def test_the_same_task_gives_the_same_numbers(drawn):
@@ -184,7 +215,7 @@ def test_a_built_in_model_needs_a_folder_of_its_own(drawn):
 
 
 def test_several_models_become_one(drawn, tmp_path):
-    model_folder(tmp_path / "b", halo=8, seed=1)
+    model_folder(tmp_path / "b", family="small-unet", halo=8, seed=1)
     done = geoseg("models", "ensemble", drawn / "model", tmp_path / "b", "--out", tmp_path / "Both of them")
     assert done.returncode == 0, done.stderr
     card = create_model(str(tmp_path / "Both of them")).card

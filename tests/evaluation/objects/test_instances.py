@@ -7,14 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from coco_masks import write_coco
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geoseg.errors import EvaluationError
 from geoseg.evaluation.objects.instances import Instances, match_instances
 from geoseg.evaluation.objects.matching import average_precision
-from geoseg.evaluation.objects.panoptic_files import read_bdd_instances
-from geoseg.evaluation.objects.rle import encode_mask, write_coco
+from geoseg.evaluation.objects.panoptic_files import read_bitmask
+from geoseg.evaluation.objects.rle import encode_mask
 
 REFERENCE = Path(__file__).parents[3] / "../shared/data/reference"
 CLASSES = (3, 7, 12)
@@ -132,6 +133,20 @@ def test_more_than_a_hundred_predictions_of_a_class():
     unlimited, _ = coco_scores(scenes, CLASSES, 1000)
     np.testing.assert_allclose(
         scores_of(scenes, max_predictions=None).average_precision, unlimited, rtol=0, atol=1e-9
+    )
+
+
+def read_bdd_instances(path, confidence=None):
+    """The instances of a bitmask; of a prediction those whose number has a confidence."""
+    numbers, segment_id, class_id, flags = read_bitmask(path)
+    is_named = np.isin(segment_id, list(confidence or segment_id))
+    segment_id, class_id, flags = segment_id[is_named], class_id[is_named], flags[is_named]
+    return Instances(
+        masks=[encode_mask(numbers == number) for number in segment_id],
+        class_id=class_id,
+        confidence=None if confidence is None else np.array([confidence[n] for n in segment_id.tolist()]),
+        is_crowd=(flags & 2) != 0,
+        is_ignored=(flags & 1) != 0,
     )
 
 

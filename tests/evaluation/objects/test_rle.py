@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from coco_masks import decode_mask, write_coco
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -13,12 +14,10 @@ from geoseg.errors import EvaluationError
 from geoseg.evaluation.objects.rle import (
     Rle,
     burn_polygons,
-    decode_mask,
     encode_each,
     encode_mask,
     intersections,
     read_coco,
-    write_coco,
 )
 
 REFERENCE = Path(__file__).parents[3] / "../shared/data/reference"

@@ -1,0 +1,57 @@
+"""``geoseg train``: labelled images become a model."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from geoseg.training.fitting import Epoch
+
+
+def train(
+    recipe: Annotated[str, typer.Argument(help="TOML file that says data, network, loss and how.")],
+    out: Annotated[Path | None, typer.Option(help="The new model folder.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted training.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
+) -> None:
+    """Train a model on labelled images: a folder that predict, evaluate and calibrate take."""
+    import logging
+
+    from geoseg.errors import TrainingError
+
+    try:
+        from geoseg.training.fitting import train as fit
+    except ModuleNotFoundError as error:
+        raise TrainingError(
+            f"Training needs {error.name}, which is not installed: pip install 'geoseg[train]'."
+        ) from None
+    from geoseg.training.recipe import TrainRecipe
+
+    for noisy in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
+    read = TrainRecipe.read(recipe)
+    if out is not None:
+        read = read.model_copy(update={"out": str(out)})
+
+    table = _Table(is_quiet=quiet)
+    folder = fit(read, resume=resume, on_epoch=table.add)
+    if not quiet:
+        typer.echo(f"{folder} holds the model; card.md says how good it is, curves.png how it went.")
+
+
+class _Table:
+    """A row for each epoch, as it ends."""
+
+    def __init__(self, *, is_quiet: bool) -> None:
+        self._is_quiet, self._has_heading = is_quiet, False
+
+    def add(self, epoch: "Epoch") -> None:
+        """Print a row, the first one below a heading."""
+        if self._is_quiet:
+            return
+        if not self._has_heading:
+            typer.echo("epoch     loss  val mIoU  val accuracy", err=True)
+            self._has_heading = True
+        at = f"{epoch.number}/{epoch.n_epochs}"
+        typer.echo(f"{at:<8}{epoch.loss:>6.3f}{epoch.val_miou:>10.1%}{epoch.val_accuracy:>14.1%}", err=True)

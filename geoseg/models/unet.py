@@ -1,0 +1,126 @@
+"""A small residual U-Net for a few hundred images: pixels first, surroundings second."""
+
+from itertools import pairwise
+
+import torch
+from torch import nn
+from torch.nn import functional as F  # noqa: N812  (torch's own name for it)
+
+from geoseg.errors import ModelError
+from geoseg.models.card import ModelCard
+from geoseg.models.zoo import register_family
+
+_PAIRS = (
+    ("nir08", "red"),  # NDVI, Rouse et al. 1974
+    ("green", "nir08"),  # NDWI, McFeeters 1996
+    ("green", "swir16"),  # MNDWI, Xu 2006
+    ("swir16", "nir08"),  # NDBI, Zha et al. 2003
+    ("swir16", "swir22"),  # NDTI, van Deventer et al. 1997
+    ("nir08", "swir22"),  # NBR, Key and Benson 2006
+)
+_DARK = 1e-3
+
+
+class SmallUNet(nn.Module):
+    """U-Net (Ronneberger et al. 2015) of residual blocks with batch norm, SiLU and dropout of layers."""
+
+    def __init__(self, n_inputs: int, n_classes: int, *, width: int, depth: int, dropout: float) -> None:
+        super().__init__()
+        widths = [width * 2**level for level in range(depth)]
+        self.stem = nn.Sequential(nn.Conv2d(n_inputs, width, 1), nn.SiLU())
+        inputs = [width, *widths[:-1]]
+        self.down = nn.ModuleList(_Block(i, o, dropout) for i, o in zip(inputs, widths, strict=True))
+        pairs = list(pairwise(widths))
+        self.up = nn.ModuleList(_Block(fine + coarse, fine, dropout) for fine, coarse in reversed(pairs))
+        self.head = nn.Conv2d(width, n_classes, 1)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """(n, input, y, x) to logits (n, class, y, x)."""
+        x, skips = self.stem(inputs), []
+        for level, block in enumerate(self.down):
+            x = block(F.max_pool2d(x, 2) if level else x)
+            skips.append(x)
+        for block, skip in zip(self.up, reversed(skips[:-1]), strict=True):
+            x = block(torch.cat([F.interpolate(x, scale_factor=2.0, mode="nearest"), skip], 1))
+        logits: torch.Tensor = self.head(x)
+        return logits
+
+
+class WithIndices(nn.Module):
+    """A network that sees normalised differences of bands beside the bands themselves."""
+
+    _mean: torch.Tensor
+    _std: torch.Tensor
+
+    def __init__(self, network: nn.Module, card: ModelCard) -> None:
+        super().__init__()
+        self.network = network
+        self._pairs = index_pairs(card.bands)
+        shape = (len(card.bands), 1, 1)
+        mean, std = card.mean or (0.0,) * shape[0], card.std or (1.0,) * shape[0]
+        self.register_buffer("_mean", torch.tensor(mean).reshape(shape), persistent=False)
+        self.register_buffer("_std", torch.tensor(std).reshape(shape), persistent=False)
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Normalised reflectance (n, band, y, x) to logits (n, class, y, x)."""
+        reflectance = pixels * self._std + self._mean
+        indices = [
+            2 * _difference(reflectance[:, first], reflectance[:, second]) for first, second in self._pairs
+        ]
+        logits: torch.Tensor = self.network(torch.cat([pixels, torch.stack(indices, 1)], 1))
+        return logits
+
+
+def index_pairs(bands: tuple[str, ...]) -> list[tuple[int, int]]:
+    """Which of the bands make indices; either near infrared will do."""
+    at = {band: n for n, band in enumerate(bands)}
+    for one, other in (("nir", "nir08"), ("nir08", "nir")):
+        if other in at:
+            at.setdefault(one, at[other])
+    return [(at[first], at[second]) for first, second in _PAIRS if first in at and second in at]
+
+
+def _difference(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    return ((a - b) / (a + b).clamp_min(_DARK)).clamp(-1, 1)
+
+
+class _Block(nn.Module):
+    """Two convolutions beside a shortcut."""
+
+    def __init__(self, n_inputs: int, n_outputs: int, dropout: float) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(n_inputs, n_outputs, 3, padding=1, bias=False)
+        self.first_norm = nn.BatchNorm2d(n_outputs)
+        self.dropout = nn.Dropout2d(dropout)
+        self.second = nn.Conv2d(n_outputs, n_outputs, 3, padding=1, bias=False)
+        self.second_norm = nn.BatchNorm2d(n_outputs)
+        is_same = n_inputs == n_outputs
+        self.shortcut = nn.Identity() if is_same else nn.Conv2d(n_inputs, n_outputs, 1, bias=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        inner = self.dropout(F.silu(self.first_norm(self.first(x))))
+        return F.silu(self.second_norm(self.second(inner)) + self.shortcut(x))
+
+
+@register_family("small-unet")
+def small_unet(card: ModelCard) -> nn.Module:
+    """Some 1 million weights at ``width`` 24 and ``depth`` 4; ``indices`` adds six normalised differences.
+
+    Hyperparameters: width, depth, dropout, indices. Sides of tiles must be multiples of 2 to the depth - 1.
+    """
+    options = {"width": 24, "depth": 4, "dropout": 0.1, "indices": True, **card.hyperparameters}
+    unknown = set(options) - {"width", "depth", "dropout", "indices"}
+    if unknown:
+        raise ModelError(
+            f"{card.name}: small-unet has no {', '.join(sorted(unknown))}; it has width, depth, dropout and "
+            "indices."
+        )
+    pairs = index_pairs(card.bands) if options["indices"] else []
+    network = SmallUNet(
+        len(card.bands) + len(pairs),
+        len(card.legend.classes),
+        width=int(options["width"]),
+        depth=int(options["depth"]),
+        dropout=float(options["dropout"]),
+    )
+    return WithIndices(network, card) if pairs else network

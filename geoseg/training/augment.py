@@ -1,0 +1,67 @@
+"""Images varied as real ones vary: how they lie, how large things are in them, how bright each band is."""
+
+import kornia.augmentation as K  # noqa: N812  (its own name for it)
+import torch
+from kornia.constants import DataKey, Resample
+from torch import nn
+
+from geoseg.evaluation.benchmark import IGNORE
+from geoseg.training.recipe import Augment
+
+
+class Augmentation(nn.Module):
+    """Batches of reflectance and labels, varied by torch's own random numbers.
+
+    Geometry is kornia's, and is the same for image and labels; what comes in from outside has no label.
+    """
+
+    _mean: torch.Tensor
+
+    def __init__(self, how: Augment, mean: torch.Tensor) -> None:
+        super().__init__()
+        self._how = how
+        self.register_buffer("_mean", mean[:, None, None])
+        steps: list[K.GeometricAugmentationBase2D] = []
+        if how.flip:
+            steps += [K.RandomHorizontalFlip(p=0.5), K.RandomRotation90((0, 3), p=1.0)]
+        if how.scale != (1.0, 1.0):
+            steps.append(K.RandomAffine(0.0, scale=how.scale, padding_mode="zeros", p=0.7))
+        nearest = {DataKey.MASK: {"resample": Resample.NEAREST, "align_corners": False}}
+        self._geometry = K.AugmentationSequential(*steps, data_keys=["input", "mask"], extra_args=nearest)
+        self._has_geometry = bool(steps)
+
+    @torch.no_grad()
+    def forward(self, pixels: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(n, band, y, x) reflectance, NaN = nodata, and (n, y, x) labels; the same, varied, without NaN."""
+        pixels = torch.where(pixels.isnan(), self._mean, pixels)
+        if self._has_geometry:
+            shifted = torch.where(labels == IGNORE, 0, labels + 1)[:, None].to(pixels)  # outside becomes 0
+            pixels, moved = self._geometry(pixels, shifted)
+            moved = moved[:, 0].round().long()
+            labels = torch.where(moved == 0, IGNORE, moved - 1)
+        if self._how.cutmix and torch.rand(()) < self._how.cutmix:
+            pixels, labels = _cutmix(pixels, labels)
+        return self._radiometry(pixels), labels
+
+    def _radiometry(self, pixels: torch.Tensor) -> torch.Tensor:
+        how, (n, bands) = self._how, pixels.shape[:2]
+        gain = torch.exp(how.gain * torch.randn(n, 1, 1, 1) + how.band_gain * torch.randn(n, bands, 1, 1))
+        haze = how.haze * torch.randn(n, 1, 1, 1) * torch.linspace(1, 0, bands)[:, None, None]
+        varied = pixels * gain.to(pixels) + haze.to(pixels)
+        varied = varied + how.noise * varied.abs() * torch.randn(varied.shape).to(pixels)
+        if how.band_dropout:
+            is_lost = (torch.rand(n, bands, 1, 1) < how.band_dropout).to(pixels.device)
+            varied = torch.where(is_lost, self._mean, varied)
+        return varied
+
+
+def _cutmix(pixels: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """One rectangle, of a quarter to three quarters of each side, from another image of the batch."""
+    n, _, height, width = pixels.shape
+    other = torch.randperm(n)
+    h, w = (int(size * (0.25 + 0.5 * float(torch.rand(())))) for size in (height, width))
+    top, left = int(torch.randint(0, height - h + 1, ())), int(torch.randint(0, width - w + 1, ()))
+    at = (slice(top, top + h), slice(left, left + w))
+    pixels, labels = pixels.clone(), labels.clone()
+    pixels[:, :, *at], labels[:, *at] = pixels[other][:, :, *at], labels[other][:, *at]
+    return pixels, labels

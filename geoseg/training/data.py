@@ -1,0 +1,190 @@
+"""Labelled images as batches: what is learned from, how often each image is seen, what it looks like."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import Dataset, Sampler
+
+from geoseg.errors import TrainingError
+from geoseg.evaluation.benchmark import IGNORE, Benchmark, Sample
+from geoseg.evaluation.benchmark_images import bands_for, labelled_samples
+from geoseg.evaluation.labelled import benchmark_of
+from geoseg.models.card import ModelCard
+from geoseg.training.recipe import Data
+
+
+@dataclass(frozen=True)
+class Images:
+    """The samples of one split."""
+
+    samples: tuple[Sample, ...]
+    benchmark: Benchmark
+
+    @property
+    def places(self) -> list[str]:
+        """Of each sample."""
+        return [sample.place for sample in self.samples]
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What the images that are learned from look like; each weighs as often as it is seen."""
+
+    mean: tuple[float, ...]
+    """Per band, reflectance."""
+    std: tuple[float, ...]
+    class_shares: tuple[float, ...]
+    """Of the labelled pixels, per class."""
+    value_range: tuple[float, float]
+    """Between these lie 99.8 % of the values of each image, with a margin of a tenth."""
+
+
+def read_splits(data: Data) -> tuple[Images, Images]:
+    """The images to learn from and those to validate on.
+
+    Raises:
+        TrainingError: a place is in both: scores on it would say nothing of places that were not seen.
+        EvaluationError: the data set is incomplete, or has no such split.
+    """
+    benchmark = benchmark_of(data.benchmark)
+    train, val = (
+        Images(tuple(labelled_samples(benchmark, Path(data.root), split=split)), benchmark)
+        for split in (data.train_split, data.val_split)
+    )
+    both = sorted(set(train.places) & set(val.places))
+    if both:
+        raise TrainingError(
+            f"{len(both)} places (first: {both[0]}) are in split {data.train_split} and in {data.val_split}, "
+            "so validation would reward what is learned by heart. Give each place to one split."
+        )
+    return train, val
+
+
+class Chips(Dataset[tuple[torch.Tensor, torch.Tensor]]):
+    """Images of one split as tensors: (band, y, x) float32 reflectance with NaN, (y, x) int64 labels.
+
+    Each is read once and kept in memory. With ``crop``, a square is cut at random at each visit; the random
+    numbers are those of torch, so that a seed decides.
+    """
+
+    def __init__(self, images: Images, card: ModelCard, *, crop: int | None = None) -> None:
+        self._images, self._crop = images, crop
+        bands, values = images.benchmark.bands, images.benchmark.legend.values
+        self._take = [bands.index(band) for band in bands_for(card, images.benchmark)]
+        self._index = np.full(256, IGNORE, np.int64)
+        self._index[list(values)] = np.arange(len(values))
+        self._kept: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+
+    def __len__(self) -> int:
+        return len(self._images.samples)
+
+    def __getitem__(self, n: int) -> tuple[torch.Tensor, torch.Tensor]:
+        pixels, labels = self.whole(n)
+        if self._crop is None:
+            return pixels, labels
+        lack = [0, max(self._crop - labels.shape[1], 0), 0, max(self._crop - labels.shape[0], 0)]
+        if any(lack):
+            pixels = torch.nn.functional.pad(pixels, lack, value=float("nan"))
+            labels = torch.nn.functional.pad(labels, lack, value=IGNORE)
+        top = int(torch.randint(0, labels.shape[0] - self._crop + 1, ()))
+        left = int(torch.randint(0, labels.shape[1] - self._crop + 1, ()))
+        at = (slice(top, top + self._crop), slice(left, left + self._crop))
+        return pixels[:, *at], labels[*at]
+
+    def whole(self, n: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """An image and its labels, uncut.
+
+        Raises:
+            TrainingError: they differ in size.
+        """
+        if n not in self._kept:
+            sample, benchmark = self._images.samples[n], self._images.benchmark
+            stored, labels = sample.read_image(), sample.read_labels()  # type: ignore[misc]
+            if stored.shape[1:] != labels.shape:
+                raise TrainingError(
+                    f"Image {sample.id} has {stored.shape[1:]} pixels, its labels {labels.shape}. They must "
+                    "be alike."
+                )
+            pixels = stored[self._take].astype(np.float32) * np.float32(benchmark.scale)
+            self._kept[n] = torch.from_numpy(pixels), torch.from_numpy(self._index[labels])
+        return self._kept[n]
+
+    def class_counts(self) -> NDArray[np.int64]:
+        """(image, class) labelled pixels."""
+        n_classes = len(self._images.benchmark.legend.classes)
+        each = (self.whole(n)[1] for n in range(len(self)))
+        return np.stack([np.bincount(y[y != IGNORE].numpy(), minlength=n_classes) for y in each])
+
+
+def image_weights(places: Sequence[str], class_counts: NDArray[np.int64], data: Data) -> NDArray[np.float64]:
+    """(image,) how likely each image is to be drawn; they add up to 1.
+
+    A place with k images is drawn in proportion to k to the ``place_power``. Within that, an image's weight
+    is multiplied by that of its rarest class: the class's share of all pixels to the power -``class_power``.
+    """
+    _, place, sizes = np.unique(np.asarray(places), return_inverse=True, return_counts=True)
+    weights = sizes[place] ** (data.place_power - 1.0)
+    if data.class_power:
+        shares = class_counts.sum(axis=0) / max(class_counts.sum(), 1)
+        rarity = np.where(shares > 0, np.maximum(shares, 1e-6) ** -data.class_power, 0)
+        weights = weights * np.where(class_counts > 0, rarity, 0).max(axis=1).clip(min=1.0)
+    found: NDArray[np.float64] = weights / weights.sum()
+    return found
+
+
+def statistics(chips: Chips, weights: NDArray[np.float64]) -> Statistics:
+    """Of all pixels, images weighing as often as they are seen.
+
+    Raises:
+        TrainingError: no pixel has a value, or none a label.
+    """
+    n_bands = len(chips.whole(0)[0])
+    sums = torch.zeros(3, n_bands, dtype=torch.float64)  # values, squares, pixels
+    low, high = [], []
+    for n, weight in enumerate(weights):
+        pixels = chips.whole(n)[0].double()
+        is_known = ~pixels.isnan()
+        filled = pixels.nan_to_num(0.0)
+        sums += weight * torch.stack([v.sum((1, 2)) for v in (filled, filled**2, is_known.double())])
+        if is_known.any():
+            low.append(float(np.quantile(pixels[is_known].numpy(), 0.001)))
+            high.append(float(np.quantile(pixels[is_known].numpy(), 0.999)))
+    counts = (chips.class_counts() * weights[:, None]).sum(axis=0)
+    if not low or not counts.sum():
+        what = "label" if low else "value"
+        raise TrainingError(
+            f"Not one pixel of the images has a {what}. Check how the data are described: geoseg benchmarks "
+            "show."
+        )
+    mean = sums[0] / sums[2]
+    std = (sums[1] / sums[2] - mean**2).clamp_min(1e-12).sqrt()
+    margin = 0.1 * (max(high) - min(low))
+    return Statistics(
+        mean=tuple(round(v, 6) for v in mean.tolist()),
+        std=tuple(round(v, 6) for v in std.tolist()),
+        class_shares=tuple((counts / counts.sum()).tolist()),
+        value_range=(round(min(low) - margin, 3), round(max(high) + margin, 3)),
+    )
+
+
+class EpochSampler(Sampler[int]):
+    """So many images an epoch, drawn by weight; an epoch's draw depends on the seed and its number only."""
+
+    def __init__(self, weights: NDArray[np.float64], n: int, *, seed: int) -> None:
+        self._weights, self._n, self._seed, self._epoch = torch.from_numpy(weights), n, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Lightning says which epoch begins."""
+        self._epoch = epoch
+
+    def __len__(self) -> int:
+        return self._n
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(self._seed * 100_003 + self._epoch)
+        drawn = torch.multinomial(self._weights, self._n, replacement=True, generator=generator)
+        yield from drawn.tolist()

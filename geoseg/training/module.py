@@ -1,0 +1,126 @@
+"""The step of a training and of its validation, as Lightning runs them."""
+
+import math
+from collections.abc import Iterator
+
+import lightning as L  # noqa: N812  (its own name for it)
+import numpy as np
+import torch
+from torch import nn
+
+from geoseg.evaluation.benchmark import IGNORE
+from geoseg.evaluation.confusion import IGNORED, Counts, count
+from geoseg.evaluation.metrics import OVERALL
+from geoseg.models.card import ModelCard
+from geoseg.models.zoo import normalise
+from geoseg.training.augment import Augmentation
+from geoseg.training.losses import LossSum
+from geoseg.training.recipe import Fit
+
+VALIDATION_SIDE = 1024
+"""Side of the largest piece of an image that is validated at once, pixels."""
+
+
+class Segmenter(L.LightningModule):
+    """A network that learns its card's classes.
+
+    Args:
+        card: bands, normalisation, classes.
+        network: (n, band, y, x) normalised reflectance to (n, class, y, x) logits.
+        loss: of logits and labels.
+        augmentation: of batches.
+        fit: how.
+        n_steps: of the optimiser, in all.
+    """
+
+    def __init__(
+        self,
+        card: ModelCard,
+        network: nn.Module,
+        loss: LossSum,
+        augmentation: Augmentation,
+        *,
+        fit: Fit,
+        n_steps: int,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self._card, self._loss, self._augmentation = card, loss, augmentation
+        self._fit, self._n_steps = fit, n_steps
+        self._counts: Counts = np.zeros((0, 0), np.int64)
+
+    def on_train_epoch_start(self) -> None:
+        """All random numbers of an epoch follow from the seed and its number, so that it can be repeated."""
+        torch.manual_seed(self._fit.seed * 1_000_003 + self.current_epoch)
+        self._loss.set_epoch(self.current_epoch)
+
+    def training_step(self, batch: tuple[torch.Tensor, torch.Tensor], batch_idx: int) -> torch.Tensor:
+        """The loss of a batch, varied."""
+        pixels, labels = self._augmentation(*batch)
+        logits = self.network(self._ready(pixels))
+        loss: torch.Tensor = self._loss(logits.float(), labels)
+        self.log("loss", loss.detach(), on_step=False, on_epoch=True, batch_size=len(labels))
+        return loss
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget the last epoch's counts."""
+        n = len(self._card.legend.classes)
+        self._counts = np.zeros((n, n + 1), np.int64)
+
+    def validation_step(self, batch: tuple[torch.Tensor, torch.Tensor], batch_idx: int) -> None:
+        """Count the classes of whole images, one at a time."""
+        (pixels,), (labels,) = batch
+        n = len(self._card.legend.classes)
+        for at in _pieces(labels.shape):
+            expected = labels[*at].cpu().numpy().astype(np.int32)
+            found = self._classes(pixels[:, *at]).cpu().numpy().astype(np.int32)
+            self._counts += count(np.where(expected == IGNORE, IGNORED, expected), found, n_classes=n)
+
+    def on_validation_epoch_end(self) -> None:
+        """MIoU and accuracy of all validation images together."""
+        for name, score in (("val_miou", "miou"), ("val_accuracy", "pixel_accuracy")):
+            value = float(OVERALL[score](self._counts))
+            self.log(name, 0.0 if math.isnan(value) else value)
+
+    def configure_optimizers(self):  # type: ignore[no-untyped-def]
+        """AdamW (Loshchilov and Hutter 2019), without decay of norms and biases, and a schedule by step."""
+        weights = [p for p in self.network.parameters() if p.requires_grad]
+        groups = [
+            {"params": [p for p in weights if p.ndim > 1], "weight_decay": self._fit.weight_decay},
+            {"params": [p for p in weights if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        optimizer = torch.optim.AdamW(groups, lr=self._fit.learning_rate)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _rate(self, step: int) -> float:
+        """Share of the learning rate: up in the warm-up, then down as the schedule says."""
+        warmup = self._fit.warmup * self._n_steps
+        if step < warmup:
+            start = (1 + step) / (1 + warmup)
+            return start if self._fit.schedule != "one-cycle" else (1 - math.cos(math.pi * start)) / 2
+        if self._fit.schedule == "constant":
+            return 1.0
+        progress = min((step - warmup) / max(self._n_steps - warmup, 1), 1.0)
+        floor = 1e-4 if self._fit.schedule == "one-cycle" else 1e-2
+        return floor + (1 - floor) * (1 + math.cos(math.pi * progress)) / 2
+
+    def _ready(self, pixels: torch.Tensor) -> torch.Tensor:
+        ready = normalise(pixels, self._card).nan_to_num(0.0)
+        return ready.contiguous(memory_format=torch.channels_last)
+
+    def _classes(self, pixels: torch.Tensor) -> torch.Tensor:
+        """(y, x) of (band, y, x), which is filled up to a size that the network takes."""
+        height, width = pixels.shape[1:]
+        multiple = self._card.tile_multiple
+        filled = nn.functional.pad(
+            pixels[None], (0, -width % multiple, 0, -height % multiple), value=float("nan")
+        )
+        classes: torch.Tensor = self.network(self._ready(filled))[0, :, :height, :width].argmax(0)
+        return classes
+
+
+def _pieces(shape: torch.Size) -> Iterator[tuple[slice, slice]]:
+    for top in range(0, shape[0], VALIDATION_SIDE):
+        for left in range(0, shape[1], VALIDATION_SIDE):
+            yield slice(top, top + VALIDATION_SIDE), slice(left, left + VALIDATION_SIDE)

@@ -1,0 +1,168 @@
+"""What a training depends on, in one value: a TOML file."""
+
+import tomllib
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from geoseg.errors import TrainingError
+from geoseg.models.card import Activation
+from geoseg.registry import did_you_mean
+from geoseg.resources import find_resource, resource_folder
+from geoseg.training.losses import LossTerm
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Spread = Annotated[float, Field(ge=0)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Data(_Part):
+    """Which labelled images are learned from, and which tell when it is enough."""
+
+    benchmark: str
+    """Name of a data set, or the TOML file of labelled images of one's own."""
+    root: str
+    """Their folder."""
+    train_split: str = "train"
+    val_split: str = "val"
+    bands: tuple[str, ...] | None = None
+    """STAC common names of the model's bands; None for all that the images have."""
+    place_power: Share = 0.5
+    """How often a place is seen: its number of images to this power. 1 draws images, 0 draws places."""
+    class_power: Share = 0.0
+    """How much more often images with rare classes are seen: 0 not at all, 1 as often as others."""
+
+
+class Network(_Part):
+    """The model that is made, as far as the data do not say it."""
+
+    family: str = "unet"
+    """A registered family: see ``geoseg models list``."""
+    hyperparameters: dict[str, str | int | float | bool] = {}
+    tile_size: Annotated[int, Field(gt=0)] = 512
+    """Side of the tiles that maps are made with, pixels."""
+    tile_multiple: Annotated[int, Field(gt=0)] = 32
+    halo: Annotated[int, Field(ge=0)] = 64
+    gsd_m: Annotated[float, Field(gt=0)] | None = None
+    """Pixel size, metres; None for that of the images."""
+    gsd_range_m: tuple[float, float] | None = None
+    """Pixel sizes at which its map can still be used; None for half and twice that size."""
+    activation: Activation = "softmax"
+
+
+class Augment(_Part):
+    """How images are varied, in ways in which real ones vary."""
+
+    crop: Annotated[int, Field(gt=0)] | None = None
+    """Side of the square that is cut from each image, pixels; None for the whole image."""
+    flip: bool = True
+    """Mirror and turn by quarters: an image from above has no up."""
+    scale: tuple[float, float] = (0.7, 1.4)
+    """Magnification, drawn between these; 1, 1 for none."""
+    gain: Spread = 0.05
+    """Standard deviation of the logarithm of a factor on all bands: sun, haze, sensors."""
+    band_gain: Spread = 0.03
+    """The same for each band by itself."""
+    haze: Spread = 0.0
+    """Standard deviation of a sum in reflectance that falls from the first band to the last."""
+    noise: Spread = 0.01
+    """Standard deviation of a pixel's error, as a share of its value."""
+    band_dropout: Share = 0.0
+    """How often a band is replaced by its mean."""
+    cutmix: Share = 0.0
+    """How often a rectangle of another image is pasted in (Yun et al. 2019, arXiv:1905.04899)."""
+
+
+class Fit(_Part):
+    """How the weights are found."""
+
+    epochs: Annotated[int, Field(ge=1)] = 50
+    steps_per_epoch: Annotated[int, Field(ge=1)] | None = None
+    """None for as many as images and batches give."""
+    batch_size: Annotated[int, Field(ge=1)] = 8
+    accumulate: Annotated[int, Field(ge=1)] = 1
+    """Batches whose gradients make one step."""
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    weight_decay: Spread = 1e-2
+    schedule: Literal["one-cycle", "cosine", "constant"] = "one-cycle"
+    warmup: Share = 0.1
+    """Share of all steps in which the learning rate rises."""
+    clip: Annotated[float, Field(gt=0)] = 1.0
+    """Largest norm of the gradient."""
+    averaging: Literal["none", "ema"] = "ema"
+    """Weights that are kept: those of the last step, or their exponential mean."""
+    ema_decay: Share = 0.99
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
+    """``auto``: bfloat16 where the processor has it."""
+    patience: Annotated[int, Field(ge=1)] | None = None
+    """Epochs without a better validation mIoU after which it ends; None to go on to the end."""
+    devices: Annotated[int, Field(ge=1)] = 1
+    """GPUs, where there are some; each takes batches of its own."""
+    seed: int = 0
+
+
+class TrainRecipe(_Part):
+    """Everything that a training depends on."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
+    """Of the model."""
+    title: str
+    description: str = ""
+    license: str
+    """SPDX identifier for the weights; think of the data's licences."""
+    out: str | None = None
+    """The model folder; None for ``geoseg-out/`` and the name."""
+    data: Data
+    network: Network = Network()
+    loss: tuple[LossTerm, ...] = (LossTerm(name="cross-entropy"),)
+    augment: Augment = Augment()
+    fit: Fit = Fit()
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        crop = self.augment.crop
+        if crop is not None and crop % self.network.tile_multiple:
+            raise ValueError(f"augment.crop {crop} is not a multiple of {self.network.tile_multiple}")
+        if (self.network.activation == "evidential") != any(t.name == "evidential" for t in self.loss):
+            raise ValueError('activation "evidential" and the loss "evidential" go together')
+        return self
+
+    @classmethod
+    def read(cls, name: str) -> Self:
+        """The recipe of a TOML file, or of the name of a shipped one.
+
+        Data that lie beside the file are found there.
+
+        Raises:
+            TrainingError: no such file, not TOML, an unknown key or a value out of range.
+        """
+        path = find_resource("pipelines/training", name, ".toml")
+        if path is None:
+            known = sorted(p.stem for p in resource_folder("pipelines/training").glob("*.toml"))
+            raise TrainingError(f"No recipe {name!r}: {did_you_mean(name, known)} Or give a TOML file.")
+        try:
+            recipe = cls(**tomllib.loads(path.read_text("utf-8")))
+        except ValidationError as error:
+            raise TrainingError(f"{path}: {_explain(error)}") from None
+        except (OSError, ValueError) as error:
+            raise TrainingError(f"{path} is not TOML: {' '.join(str(error).split())}.") from None
+        beside = {
+            key: str(path.parent / value)
+            for key, value in (("benchmark", recipe.data.benchmark), ("root", recipe.data.root))
+            if (path.parent / value).exists()
+        }
+        return recipe.model_copy(update={"data": recipe.data.model_copy(update=beside)})
+
+
+def _explain(error: ValidationError) -> str:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        parts: dict[str, type[BaseModel]] = {"data": Data, "network": Network, "augment": Augment, "fit": Fit}
+        table, _, key = where.rpartition(".")
+        return f"unknown key {where}. {did_you_mean(key, list(parts.get(table, TrainRecipe).model_fields))}"
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{where}: {message}." if where else f"{message}."

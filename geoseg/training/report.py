@@ -1,0 +1,51 @@
+"""``card.md``: what a person should know of a model before using it."""
+
+from pathlib import Path
+
+from geoseg.evaluation.benchmark_run import Task, score_benchmark
+from geoseg.evaluation.scores import Scores
+from geoseg.models.zoo import Model
+from geoseg.training.recipe import TrainRecipe
+
+NAME = "card.md"
+
+
+def write_card_text(
+    model: Model, recipe: TrainRecipe, folder: Path, *, n_places: int, n_images: int
+) -> Scores:
+    """Score the model of a folder on its validation images and write what it is; returns the scores."""
+    data, card = recipe.data, model.card
+    task = Task(data.benchmark, Path(data.root), str(folder), split=data.val_split, device="auto")
+    scores = score_benchmark(task).scores
+    n_weights = sum(p.numel() for p in model.module.parameters())
+    lines = [
+        f"# {card.title}",
+        "",
+        *([card.description, ""] if card.description else []),
+        f"- **Takes** {', '.join(card.bands)} as reflectance at {card.gsd_m:g} m "
+        f"({card.gsd_range_m[0]:g} to {card.gsd_range_m[1]:g} m).",
+        f"- **Gives** {', '.join(c.name for c in card.legend.classes)}.",
+        f"- **Network** {card.family}, {n_weights:,} weights; licence {card.license}.",
+        f"- **Learned from** {n_images:,} images of {n_places:,} places (split {data.train_split}).",
+        "",
+        f"## Scores on {len(scores.places):,} places that it has not learned from ({data.val_split})",
+        "",
+        "| score | value | 95 % interval, by places |",
+        "|---|---|---|",
+    ]
+    for name in ("pixel_accuracy", "miou", "mean_accuracy", "kappa"):
+        interval = scores.intervals.get(name)
+        between = f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else "too few places"
+        value = scores.overall[name]
+        lines.append(f"| {name.replace('_', ' ')} | {'–' if value is None else f'{value:.3f}'} | {between} |")
+    lines += ["", "| class | IoU | precision | recall | pixels |", "|---|---|---|---|---|"]
+    for c in scores.classes:
+        shares = (f"{v:.3f}" if v is not None else "–" for v in (c.iou, c.precision, c.recall))
+        lines.append(f"| {c.class_name} | {' | '.join(shares)} | {c.support:,} |")
+    lines += [
+        "",
+        "These images chose the epoch that was kept, so the scores are a little too good.",
+        "They hold for places like those; nothing is known of other sensors, seasons and pixel sizes.",
+    ]
+    (folder / NAME).write_text("\n".join(lines) + "\n", "utf-8")
+    return scores
