@@ -1,11 +1,10 @@
-"""Scores as JSON has them: frozen, None for what is not defined, with 95 % intervals over places."""
+"""Scores as JSON has them: None for what is not defined, and 95 % intervals over places."""
 
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 
 from geoseg.evaluation.bootstrap import bootstrap
 
@@ -16,12 +15,6 @@ MIN_PLACES = 5
 """Fewer places give no interval that deserves the name."""
 LEVEL = 0.95
 """Of all intervals."""
-
-
-class Frozen(BaseModel):
-    """What scores are written as; an unknown field is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 def number(value: float | np.floating | Floats) -> float | None:

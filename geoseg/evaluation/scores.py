@@ -5,11 +5,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
 
 from geoseg.evaluation.boundary import BoundaryCounts, boundary_iou
 from geoseg.evaluation.confidence.reliability import Reliability
 from geoseg.evaluation.confusion import Counts
-from geoseg.evaluation.intervals import Frozen, interval_of, number
+from geoseg.evaluation.intervals import interval_of, number
 from geoseg.evaluation.metrics import OVERALL, PER_CLASS, Metric, iou, mean_of_defined
 from geoseg.evaluation.objects.results import InstanceScores, Objects, Panoptic
 from geoseg.legend import Legend
@@ -22,7 +23,11 @@ _MEANS = {"mean_accuracy": "recall", "miou": "iou", "dice": "dice"}
 """Overall scores that are means of a score of classes, and so leave out classes that are not averaged."""
 
 
-class ClassScores(Frozen):
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ClassScores(_Frozen):
     """Of one class; None where it is neither in the reference nor predicted."""
 
     class_id: int
@@ -40,7 +45,7 @@ class ClassScores(Frozen):
     trimap_iou: float | None = None
 
 
-class PlaceScores(Frozen):
+class PlaceScores(_Frozen):
     """Of one place, image or region."""
 
     place: str
@@ -49,7 +54,7 @@ class PlaceScores(Frozen):
     miou: float | None
 
 
-class Efficiency(Frozen):
+class Efficiency(_Frozen):
     """What the scores cost, on the machine that made them."""
 
     parameters: int
@@ -63,7 +68,7 @@ class Efficiency(Frozen):
     """Of the process."""
 
 
-class Scores(Frozen):
+class Scores(_Frozen):
     """Scores of a prediction, and the counts they come from: of pixels, or of objects.
 
     What belongs to pixels is empty where objects were compared.

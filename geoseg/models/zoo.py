@@ -161,6 +161,7 @@ def save_model(model: Model, folder: Path) -> ModelCard:
     if weights:
         path = folder / WEIGHTS_NAME
         save_file({k: v.contiguous() for k, v in weights.items()}, path)
+        path.chmod(0o644)  # safetensors makes it readable by its owner alone
         sha256 = sha256_of(path)
     card = model.card.model_copy(update={"sha256": sha256})
     write_card(card, folder)

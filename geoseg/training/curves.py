@@ -10,11 +10,11 @@ def write_curves(metrics: Path, path: Path) -> Path:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    table = pd.read_csv(metrics).groupby("epoch").first()
+    table = pd.read_csv(metrics)
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
-    epochs = table.index + 1
+    epochs = table["epoch"]
     left.plot(epochs, table["loss"], color="#3b6f8f")
     left.set(xlabel="epoch", ylabel="loss", title="learned from")
     for name, label, color in (
@@ -22,9 +22,9 @@ def write_curves(metrics: Path, path: Path) -> Path:
         ("val_accuracy", "pixel accuracy", "#8a8a8a"),
     ):
         right.plot(epochs, table[name], label=label, color=color)
-    best = int(table["val_miou"].idxmax())
-    right.axvline(best + 1, color="#d7191c", linewidth=0.8, linestyle="--")
-    right.set(xlabel="epoch", title=f"validation; kept: epoch {best + 1}", ylim=(0, 1))
+    best = int(epochs[table["val_miou"].idxmax()])
+    right.axvline(best, color="#d7191c", linewidth=0.8, linestyle="--")
+    right.set(xlabel="epoch", title=f"validation; kept: epoch {best}", ylim=(0, 1))
     right.legend(loc="lower right", frameon=False)
     for axes in (left, right):
         axes.grid(alpha=0.25)

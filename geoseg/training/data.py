@@ -16,6 +16,9 @@ from geoseg.evaluation.labelled import benchmark_of
 from geoseg.models.card import ModelCard
 from geoseg.training.recipe import Data
 
+Visit = tuple[int, int]
+"""Which image, and the seed of what is cut from it."""
+
 
 @dataclass(frozen=True)
 class Images:
@@ -67,8 +70,7 @@ def read_splits(data: Data) -> tuple[Images, Images]:
 class Chips(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     """Images of one split as tensors: (band, y, x) float32 reflectance with NaN, (y, x) int64 labels.
 
-    Each is read once and kept in memory. With ``crop``, a square is cut at random at each visit; the random
-    numbers are those of torch, so that a seed decides.
+    Each is read once and kept in memory. With ``crop``, a square is cut at each visit, where its seed says.
     """
 
     def __init__(self, images: Images, card: ModelCard, *, crop: int | None = None) -> None:
@@ -82,7 +84,8 @@ class Chips(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     def __len__(self) -> int:
         return len(self._images.samples)
 
-    def __getitem__(self, n: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def __getitem__(self, visit: Visit | int) -> tuple[torch.Tensor, torch.Tensor]:
+        n, seed = visit if isinstance(visit, tuple) else (visit, 0)
         pixels, labels = self.whole(n)
         if self._crop is None:
             return pixels, labels
@@ -90,8 +93,8 @@ class Chips(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         if any(lack):
             pixels = torch.nn.functional.pad(pixels, lack, value=float("nan"))
             labels = torch.nn.functional.pad(labels, lack, value=IGNORE)
-        top = int(torch.randint(0, labels.shape[0] - self._crop + 1, ()))
-        left = int(torch.randint(0, labels.shape[1] - self._crop + 1, ()))
+        rng = np.random.default_rng(seed)
+        top, left = (int(rng.integers(size - self._crop + 1)) for size in labels.shape)
         at = (slice(top, top + self._crop), slice(left, left + self._crop))
         return pixels[:, *at], labels[*at]
 
@@ -171,7 +174,7 @@ def statistics(chips: Chips, weights: NDArray[np.float64]) -> Statistics:
     )
 
 
-class EpochSampler(Sampler[int]):
+class EpochSampler(Sampler[Visit]):
     """So many images an epoch, drawn by weight; an epoch's draw depends on the seed and its number only."""
 
     def __init__(self, weights: NDArray[np.float64], n: int, *, seed: int) -> None:
@@ -184,7 +187,8 @@ class EpochSampler(Sampler[int]):
     def __len__(self) -> int:
         return self._n
 
-    def __iter__(self) -> Iterator[int]:
+    def __iter__(self) -> Iterator[Visit]:
         generator = torch.Generator().manual_seed(self._seed * 100_003 + self._epoch)
         drawn = torch.multinomial(self._weights, self._n, replacement=True, generator=generator)
-        yield from drawn.tolist()
+        seeds = torch.randint(2**31, (self._n,), generator=generator)
+        yield from zip(drawn.tolist(), seeds.tolist(), strict=True)

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import lightning as L  # noqa: N812  (its own name for it)
+import pandas as pd
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, EMAWeightAveraging, ModelCheckpoint
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.data import DataLoader
 
 from geoseg.errors import TrainingError
@@ -65,7 +66,9 @@ def train(
     card = card.model_copy(update={"mean": found.mean, "std": found.std, "value_range": found.value_range})
     n_per_epoch = (recipe.fit.steps_per_epoch or 0) * recipe.fit.batch_size or len(chips)
     sampler = EpochSampler(weights, n_per_epoch, seed=recipe.fit.seed)
-    loader = DataLoader(chips, recipe.fit.batch_size, sampler=sampler, drop_last=True)
+    loader = DataLoader(
+        chips, recipe.fit.batch_size, sampler=sampler, drop_last=True, generator=torch.Generator()
+    )
     if not len(loader):
         raise TrainingError(
             f"{n_per_epoch} images make no batch of {recipe.fit.batch_size}. Give a smaller fit.batch_size."
@@ -151,7 +154,8 @@ def _trainer(
     best = ModelCheckpoint(
         runs, filename="best", monitor="val_miou", mode="max", save_last=True, enable_version_counter=False
     )
-    callbacks: list[Callback] = [best, _Told(on_epoch)]
+    # Told comes before best, whose checkpoint is to hold its rows.
+    callbacks: list[Callback] = [_Told(runs / METRICS, on_epoch), best]
     if fit.averaging == "ema":
         callbacks.insert(0, EMAWeightAveraging(decay=fit.ema_decay, update_starting_at_step=1))
     if fit.patience is not None:
@@ -165,7 +169,7 @@ def _trainer(
         accumulate_grad_batches=fit.accumulate,
         gradient_clip_val=fit.clip,
         callbacks=callbacks,
-        logger=[CSVLogger(runs, name="", version=""), TensorBoardLogger(runs, name="", version="")],
+        logger=TensorBoardLogger(runs, name="", version=""),
         num_sanity_val_steps=0,
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -208,19 +212,33 @@ def _finish(
 
 
 class _Told(Callback):
-    """Says what each epoch came to."""
+    """Says what each epoch came to, and keeps it in the checkpoint: a resumed training has one curve."""
 
-    def __init__(self, on_epoch: Callable[[Epoch], None]) -> None:
-        self._on_epoch = on_epoch
+    def __init__(self, path: Path, on_epoch: Callable[[Epoch], None]) -> None:
+        self._path, self._on_epoch = path, on_epoch
+        self._rows: list[dict[str, float]] = []
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        at = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        rate = trainer.optimizers[0].param_groups[0]["lr"]
+        self._rows.append({"epoch": trainer.current_epoch + 1, "learning_rate": rate, **at})
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        at = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        self._rows[-1]["loss"] = float(trainer.callback_metrics["loss"])
+        pd.DataFrame(self._rows).to_csv(self._path, index=False)
+        last = self._rows[-1]
         self._on_epoch(
             Epoch(
-                trainer.current_epoch + 1,
+                int(last["epoch"]),
                 trainer.max_epochs or 0,
-                at.get("loss", float("nan")),
-                at.get("val_miou", 0.0),
-                at.get("val_accuracy", 0.0),
+                last["loss"],
+                last["val_miou"],
+                last["val_accuracy"],
             )
         )
+
+    def state_dict(self) -> dict[str, list[dict[str, float]]]:
+        return {"rows": self._rows}
+
+    def load_state_dict(self, state_dict: dict[str, list[dict[str, float]]]) -> None:
+        self._rows = list(state_dict["rows"])

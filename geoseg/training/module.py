@@ -50,12 +50,12 @@ class Segmenter(L.LightningModule):
         self._counts: Counts = np.zeros((0, 0), np.int64)
 
     def on_train_epoch_start(self) -> None:
-        """All random numbers of an epoch follow from the seed and its number, so that it can be repeated."""
-        torch.manual_seed(self._fit.seed * 1_000_003 + self.current_epoch)
+        """Tell the loss how far the training is."""
         self._loss.set_epoch(self.current_epoch)
 
     def training_step(self, batch: tuple[torch.Tensor, torch.Tensor], batch_idx: int) -> torch.Tensor:
-        """The loss of a batch, varied."""
+        """The loss of a batch, varied; its random numbers follow from the seed and the batch's number."""
+        torch.manual_seed((self._fit.seed * 1_000_003 + self.current_epoch) * 1_000_003 + batch_idx)
         pixels, labels = self._augmentation(*batch)
         logits = self.network(self._ready(pixels))
         loss: torch.Tensor = self._loss(logits.float(), labels)

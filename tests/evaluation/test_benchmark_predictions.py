@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from geoseg.cli.main import app
 from geoseg.errors import EvaluationError
 from geoseg.evaluation.benchmark import BENCHMARKS, Benchmark, Sample
+from geoseg.evaluation.benchmark_images import plan_for
 from geoseg.evaluation.boundary import boundary_distance, boundary_iou, count_boundary, count_trimap
 from geoseg.evaluation.confusion import count
 from geoseg.evaluation.metrics import iou, mean_of_defined
@@ -231,16 +232,17 @@ def test_a_model_is_scored_with_turns_by_the_command(tiny, tmp_path):
         found[tta] = json.loads((out / tta / "scores.json").read_text())
     assert found["flip"]["efficiency"]["latency_median_s"] > 0
     assert found["flip"]["confusion"] != found["none"]["confusion"]
-    model, plane = create_model(str(folder)), GeoBox((30, 36), Affine.scale(1, -1), "EPSG:6933")
+    model, plane = create_model(str(folder)), GeoBox((30, 36), Affine.scale(5, -5), "EPSG:6933")
+    images = {n: as_image(pixels[n] * np.float32(1e-4), plane, bands) for n in (0, 5)}
     counts = sum(
         count(
             labels[n],
             predict(
-                as_image(pixels[n] * np.float32(1e-4), plane, bands), model=model, how=Inference(tta="flip")
+                image, model=model, plan=plan_for(image, model.card), how=Inference(tta="flip")
             ).class_id.to_numpy(),
             n_classes=3,
         )
-        for n in (0, 5)
+        for n, image in images.items()
     )
     assert found["flip"]["confusion"] == counts[:, :3].tolist()
     assert "--tta flip" in " ".join(found["flip"]["notes"])

@@ -15,6 +15,7 @@ from odc.geo.geobox import GeoBox
 from geoseg.errors import EvaluationError
 from geoseg.evaluation import benchmark_run
 from geoseg.evaluation.benchmark import BENCHMARKS, IGNORE, Benchmark, Sample
+from geoseg.evaluation.benchmark_images import plan_for
 from geoseg.evaluation.benchmark_run import Task, score_benchmark
 from geoseg.evaluation.maps import Crosswalk
 from geoseg.evaluation.scores import ORDER
@@ -41,7 +42,8 @@ def model(tmp_path_factory):
 def labels(model, seed):
     """What the model says, with the classes in the opposite order, and a void."""
     image = as_image(stored(seed) * 1e-4, GeoBox(SHAPE, Affine.scale(1, -1), "EPSG:6933"))
-    turned = 2 - predict(image, model=create_model(model)).class_id.to_numpy()
+    created = create_model(model)
+    turned = 2 - predict(image, model=created, plan=plan_for(image, created.card)).class_id.to_numpy()
     turned[:5] = IGNORE
     return turned
 

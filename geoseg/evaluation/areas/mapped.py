@@ -1,7 +1,6 @@
 """What a class map itself says: pixel-counted areas, whole and by region, and its classes at points."""
 
 import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,14 +11,13 @@ import shapely
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from pyogrio.errors import DataLayerError, DataSourceError
-from rasterio.features import rasterize
-from rasterio.windows import Window
 
 from geoseg.errors import EvaluationError
 from geoseg.evaluation.areas.frames import M2_PER_HA, SIDE, check_known, opened, plane_notes
+from geoseg.evaluation.features import burner
 from geoseg.evaluation.maps import legend_of
 from geoseg.evaluation.rasters import windows_of
-from geoseg.grid.geobox import window_geobox
+from geoseg.evaluation.reading import Reader
 from geoseg.grid.ground import row_areas_m2
 from geoseg.legend import CLASS_NODATA, Legend
 
@@ -76,7 +74,7 @@ def survey_map(
         own = legend_of(path, legend)
         rows, cols = _pixels_of(places, geobox)
         class_at, region_at = np.full(len(rows), CLASS_NODATA, np.int64), np.full(len(rows), -1, np.int64)
-        burn = _Burner(regions, geobox)
+        burn, region_notes = _burner_of(regions, geobox)
         row_m2 = row_areas_m2(geobox)
         for window in windows_of(*geobox.shape, size=SIDE):
             top, left = window.row_off, window.col_off
@@ -100,7 +98,7 @@ def survey_map(
         region_area_ha=area_m2[1:] / M2_PER_HA,
         class_at=class_at,
         region_at=region_at,
-        notes=(*plane_notes(geobox), *burn.notes),
+        notes=(*plane_notes(geobox), *region_notes),
     )
 
 
@@ -143,33 +141,15 @@ def read_regions(source: str, field: str | None) -> gpd.GeoDataFrame:
     return frame.dissolve(by="region", sort=False).reset_index()
 
 
-class _Burner:
-    """Numbers of regions, 1 .. n, on the windows of a grid."""
-
-    def __init__(self, regions: gpd.GeoDataFrame | None, geobox: GeoBox) -> None:
-        self._geobox = geobox
-        self._shapes = (
-            np.empty(0, object) if regions is None else regions.to_crs(str(geobox.crs)).geometry.to_numpy()
-        )
-        self._index = shapely.STRtree(self._shapes)
-        self.notes = tuple(self._find_overlaps())
-
-    def _find_overlaps(self) -> Iterator[str]:
-        twice = shapely.area(self._shapes).sum() - shapely.union_all(self._shapes).area
-        if len(self._shapes) and twice > _OVERLAP_SHARE * shapely.area(self._shapes).sum():
-            yield "Some regions overlap: a pixel in two of them is counted in the one that comes later."
-
-    def __call__(self, window: Window) -> NDArray[np.int32]:
-        there = window_geobox(self._geobox, window)
-        hits = np.sort(self._index.query(there.extent.geom))
-        if not len(hits):
-            return np.zeros((window.height, window.width), np.int32)
-        numbered = zip(self._shapes[hits], (hits + 1).tolist(), strict=True)
-        return np.asarray(
-            rasterize(
-                numbered, out_shape=(window.height, window.width), transform=there.affine, dtype="int32"
-            )
-        )
+def _burner_of(regions: gpd.GeoDataFrame | None, geobox: GeoBox) -> tuple[Reader, tuple[str, ...]]:
+    """What reads numbers of regions, 1 .. n and 0 for none, and what is to be said of them."""
+    shapes = np.empty(0, object) if regions is None else regions.to_crs(str(geobox.crs)).geometry.to_numpy()
+    numbers = np.arange(1, len(shapes) + 1, dtype=np.int32)
+    twice = shapely.area(shapes).sum() - shapely.union_all(shapes).area
+    notes = []
+    if len(shapes) and twice > _OVERLAP_SHARE * shapely.area(shapes).sum():
+        notes.append("Some regions overlap: a pixel in two of them is counted in the one that comes later.")
+    return burner(shapes, numbers, grid=geobox, fill=0), tuple(notes)
 
 
 def _areas(values: NDArray[np.uint8], burned: NDArray[np.int32], row_m2: Floats, n_regions: int) -> Floats:

@@ -8,14 +8,19 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
 
-from geoseg.evaluation.intervals import Frozen, Range, interval_of, number
+from geoseg.evaluation.intervals import Range, interval_of, number
 from geoseg.evaluation.objects.matching import PrecisionScores
 from geoseg.evaluation.objects.panoptic import PanopticCounts, PanopticMean, panoptic_scores
 from geoseg.evaluation.objects.polygons import ObjectCounts, object_scores
 
 Floats = NDArray[np.float64]
 _QUALITIES = ("pq", "sq", "rq")
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Category(NamedTuple):
@@ -27,7 +32,7 @@ class Category(NamedTuple):
     is_thing: bool = True
 
 
-class Found(Frozen):
+class Found(_Frozen):
     """Objects at one IoU threshold."""
 
     iou: float
@@ -43,7 +48,7 @@ class Found(Frozen):
     """95 % intervals of the shares, by resampling places."""
 
 
-class ClassObjects(Frozen):
+class ClassObjects(_Frozen):
     """Objects of one class."""
 
     class_id: int
@@ -55,14 +60,14 @@ class ClassObjects(Frozen):
     """Average precision, mean over IoU 0.50 to 0.95; None without a confidence or without such objects."""
 
 
-class PlaceObjects(Frozen):
+class PlaceObjects(_Frozen):
     """Objects of one place, all classes."""
 
     place: str
     found: tuple[Found, ...]
 
 
-class Objects(Frozen):
+class Objects(_Frozen):
     """Polygons against polygons."""
 
     found: tuple[Found, ...]
@@ -75,7 +80,7 @@ class Objects(Frozen):
     places: tuple[PlaceObjects, ...] = ()
 
 
-class ClassInstances(Frozen):
+class ClassInstances(_Frozen):
     """Instances of one class."""
 
     class_id: int
@@ -90,7 +95,7 @@ class ClassInstances(Frozen):
     """Objects of the reference, crowds and ignored ones left out."""
 
 
-class InstanceScores(Frozen):
+class InstanceScores(_Frozen):
     """Masks with a confidence against masks, by COCO's rules."""
 
     ap: float | None
@@ -103,7 +108,7 @@ class InstanceScores(Frozen):
     classes: tuple[ClassInstances, ...]
 
 
-class PanopticMeans(Frozen):
+class PanopticMeans(_Frozen):
     """Means over the classes that are in the reference or predicted."""
 
     pq: float | None
@@ -114,7 +119,7 @@ class PanopticMeans(Frozen):
     """95 % intervals, by resampling images."""
 
 
-class ClassPanoptic(Frozen):
+class ClassPanoptic(_Frozen):
     """Segments of one class."""
 
     class_id: int
@@ -129,7 +134,7 @@ class ClassPanoptic(Frozen):
     false_negatives: int
 
 
-class Panoptic(Frozen):
+class Panoptic(_Frozen):
     """Panoptic, segmentation and recognition quality."""
 
     overall: PanopticMeans
@@ -157,7 +162,7 @@ def objects_of(
     """
     stacked = np.stack(list(counts.values()))  # (place, class, threshold, 3)
     intervals = _object_intervals(stacked) if has_places else [{} for _ in thresholds]
-    total = stacked.sum(axis=0)
+    total, shown = stacked.sum(axis=0), counts.items() if has_places else ()
     ap = np.full(len(categories), np.nan) if precision is None else _means(precision.average_precision)
     return Objects(
         found=_found(total.sum(axis=0), thresholds, intervals),
@@ -175,11 +180,8 @@ def objects_of(
             for n, c in enumerate(categories)
         ),
         places=tuple(
-            PlaceObjects(place=place, found=_found(there.sum(axis=0), thresholds))
-            for place, there in counts.items()
-        )
-        if has_places
-        else (),
+            PlaceObjects(place=place, found=_found(there.sum(axis=0), thresholds)) for place, there in shown
+        ),
     )
 
 

@@ -1,0 +1,79 @@
+"""Labelled images that can be learned: the class of a pixel is its brightest band."""
+
+import csv
+
+import numpy as np
+import pytest
+import rasterio
+from builders import BANDS, geobox_at, smooth, write_image
+
+SIDE = 64
+
+
+@pytest.fixture(scope="session")
+def chips(tmp_path_factory):
+    """16 images of 8 places to learn from, 4 of 4 others to validate on; a corner without labels, one without pixels."""
+    folder = tmp_path_factory.mktemp("chips")
+    rows = []
+    for n in range(20):
+        pixels = smooth(n, (SIDE, SIDE))
+        labels = pixels.argmax(0).astype(np.uint8)
+        labels[:6, :6] = 9
+        pixels[:, -4:, -4:] = np.nan
+        write_image(folder / f"{n}.tif", pixels, geobox_at(height=SIDE, width=SIDE))
+        profile = {"driver": "GTiff", "count": 1, "dtype": "uint8", "height": SIDE, "width": SIDE}
+        with rasterio.open(folder / f"{n}-labels.tif", "w", **profile) as sink:
+            sink.write(labels, 1)
+        rows.append({"n": n, "place": n // 2 if n < 16 else n, "split": "train" if n < 16 else "val"})
+    with (folder / "index.csv").open("w", newline="") as sink:
+        table = csv.DictWriter(sink, ["n", "place", "split"])
+        table.writeheader()
+        table.writerows(rows)
+    classes = "".join(
+        f'[[classes]]\nname = "{band}"\ncolor_hint = "1F78B{n}"\nvalues = [{n}]\n'
+        for n, band in enumerate(BANDS)
+    )
+    (folder / "chips.toml").write_text(
+        f"""name = "brightest"
+bands = {list(BANDS)}
+gsd_m = 10
+scale = 0.0001
+nodata = 0
+index = "index.csv"
+images = "{{n}}.tif"
+labels = "{{n}}-labels.tif"
+place = "place"
+split = "split"
+splits = ["val", "train"]
+{classes}[[ignore]]
+values = [9]
+"""
+    )
+    return folder
+
+
+def recipe_text(
+    chips, *, name="brightest", fit="", extra="", family="small-unet", options="width = 8, depth = 3"
+):
+    return f"""name = "{name}"
+title = "The brightest band"
+license = "Apache-2.0"
+{extra}
+[data]
+benchmark = "{chips / "chips.toml"}"
+root = "{chips}"
+[network]
+family = "{family}"
+hyperparameters = {{ {options} }}
+tile_size = 64
+tile_multiple = 32
+halo = 8
+[augment]
+gain = 0.0
+band_gain = 0.0
+noise = 0.0
+scale = [1.0, 1.0]
+[fit]
+precision = "32-true"
+{fit}
+"""

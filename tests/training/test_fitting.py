@@ -1,0 +1,123 @@
+"""The whole loop: it learns, it can be killed, and what it leaves is a model folder."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import recipe_text
+from safetensors.torch import load_file
+
+from geoseg.errors import ModelError, TrainingError
+from geoseg.models.zoo import create_model
+from geoseg.training.fitting import train
+from geoseg.training.recipe import TrainRecipe
+
+ROOT = Path(__file__).parents[2]
+FEW = "epochs = 4\nbatch_size = 4\nlearning_rate = 0.01\nema_decay = 0.3"
+
+
+def read(chips, folder, **options):
+    (folder / "recipe.toml").write_text(recipe_text(chips, **options))
+    return TrainRecipe.read(str(folder / "recipe.toml")).model_copy(update={"out": str(folder / "model")})
+
+
+def geoseg(*args):
+    return [sys.executable, "-c", "from geoseg.cli.main import run; run()", *map(str, args)]
+
+
+def test_the_loop_learns(chips, tmp_path):
+    fit = "epochs = 30\nsteps_per_epoch = 16\nbatch_size = 4\nlearning_rate = 0.02\nema_decay = 0.9"
+    told = []
+    out = train(read(chips, tmp_path, fit=fit), on_epoch=told.append)
+    assert max(e.val_miou for e in told) > 0.95
+    assert [e.number for e in told] == list(range(1, 31))
+    assert {p.name for p in out.iterdir()} == {
+        "item.json",
+        "weights.safetensors",
+        "card.md",
+        "curves.png",
+        "metrics.csv",
+        "recipe.json",
+    }
+    assert not (tmp_path / "model.run").exists()
+    card = create_model(str(out)).card
+    assert (card.name, card.gsd_m, len(card.legend.classes)) == ("brightest", 10, 4)
+    text = (out / "card.md").read_text()
+    assert "16 images of 8 places" in text
+    assert "4 places that it has not learned from" in text
+    scores = pd.read_csv(out / "metrics.csv")
+    best = f"| miou | {scores.val_miou.max():.3f} |"
+    assert best in text, "the epoch that was best is kept, and is scored as maps are made"
+
+
+def test_killed_and_resumed_gives_the_same_weights(chips, tmp_path):
+    for name in ("whole", "killed"):
+        (tmp_path / f"{name}.toml").write_text(recipe_text(chips, fit=FEW))
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    done = subprocess.run(
+        geoseg("train", tmp_path / "whole.toml", "--out", whole), capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    process = subprocess.Popen(
+        geoseg("train", tmp_path / "killed.toml", "--out", killed), stderr=subprocess.PIPE, text=True
+    )
+    for line in process.stderr:
+        if line.startswith("2/4"):
+            break
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    time.sleep(0.1)
+    assert not killed.exists()
+    again = geoseg("train", tmp_path / "killed.toml", "--out", killed)
+    refused = subprocess.run(again, capture_output=True, text=True, timeout=300)
+    assert refused.returncode == 2
+    assert "holds an interrupted training. Give --resume" in refused.stderr
+    resumed = subprocess.run([*again, "--resume"], capture_output=True, text=True, timeout=300)
+    assert resumed.returncode == 0, resumed.stderr
+    assert "1/4" not in resumed.stderr
+    one, other = (load_file(folder / "weights.safetensors") for folder in (whole, killed))
+    assert one.keys() == other.keys()
+    assert all((one[key] == other[key]).all() for key in one)
+    curves = [pd.read_csv(folder / "metrics.csv") for folder in (whole, killed)]
+    assert curves[0].epoch.tolist() == curves[1].epoch.tolist() == [1, 2, 3, 4]
+    assert curves[0].val_miou.idxmax() >= 2, "what is kept was learned after the kill"
+    assert np.allclose(curves[0], curves[1], rtol=0, atol=1e-7)
+
+
+def test_another_recipe_is_not_resumed(chips, tmp_path):
+    recipe = read(chips, tmp_path, fit=FEW)
+    run = tmp_path / "model.run"
+    run.mkdir()
+    (run / "recipe.json").write_text("{}")
+    with pytest.raises(TrainingError, match="another recipe"):
+        train(recipe, resume=True)
+    (tmp_path / "model").mkdir()
+    with pytest.raises(ModelError, match="exists already"):
+        train(recipe)
+
+
+def test_places_in_both_splits_are_refused(chips, tmp_path):
+    recipe = read(chips, tmp_path, fit=FEW)
+    leaky = recipe.model_copy(update={"data": recipe.data.model_copy(update={"val_split": "train"})})
+    with pytest.raises(TrainingError, match=r"8 places .* are in split train and in train"):
+        train(leaky)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"fit": "epoks = 3"}, "unknown key fit.epoks.*epochs"),
+        ({"extra": "titel = 'x'"}, "unknown key titel.*title"),
+        ({"fit": "epochs = 0"}, "fit.epochs"),
+        ({"fit": FEW + '\n[[loss]]\nname = "crossentropy"'}, "cross-entropy"),
+        ({"fit": FEW + '\n[[loss]]\nname = "evidential"'}, "go together"),
+    ],
+)
+def test_a_wrong_recipe_is_told_what_is_wrong(chips, tmp_path, options, message):
+    with pytest.raises(TrainingError, match=message):
+        read(chips, tmp_path, **options)
