@@ -91,7 +91,9 @@ def calibrate(
         device=device,
         tta=tta,
     )
-    with Progress(console=Console(stderr=True), transient=True, disable=quiet) as progress:
+    console = Console(stderr=True)
+    is_hidden = quiet or not console.is_terminal
+    with Progress(console=console, transient=True, disable=is_hidden) as progress:
         bar = progress.add_task("images", total=None)
         found = measure(task, on_image=lambda done, of: progress.update(bar, completed=done, total=of))
     path = keep_calibration(found, model, folder)

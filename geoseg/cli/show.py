@@ -65,7 +65,8 @@ def run(recipe: Recipe, *, quiet: bool, as_json: bool) -> None:
             TimeElapsedColumn(),
             TimeRemainingColumn(),
         )
-        with Progress(*columns, console=_messages, transient=True) as progress:
+        is_log = not _messages.is_terminal  # where a bar would leave an empty line
+        with Progress(*columns, console=_messages, transient=True, disable=is_log) as progress:
             result = job.run(recipe, listener=Display(progress))
     if as_json:
         print(result.report.to_json())  # noqa: T201

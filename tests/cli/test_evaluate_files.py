@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 import rasterio
 import shapely
+from builders import measured
 from coco_masks import write_coco
 from coco_scores import coco_stats
 from PIL import Image
 from typer.testing import CliRunner
 
 from geoseg.cli.main import app
+from geoseg.cli.show_calibration import print_calibration
 from geoseg.errors import EvaluationError, OutputError
 from geoseg.evaluation.objects.rle import encode_mask
 
@@ -548,3 +550,8 @@ def test_an_unknown_crs_of_a_table_is_one_line(tmp_path):
     with pytest.raises(EvaluationError, match=r"--crs EPSG:99999999 is no CRS\. Give a code"):
         compared(tmp_path, *given, "--crs", "EPSG:99999999")
     assert compared(tmp_path, *given, "--crs", "EPSG:32633")["overall"]["pixel_accuracy"] == 1
+
+
+def test_a_calibration_on_a_set_with_brackets_is_shown(capsys):
+    print_calibration(measured(None).model_copy(update={"measured_on": "set [/x], val"}), Path("item.json"))
+    assert "Calibration on set [/x], val" in capsys.readouterr().out
