@@ -68,3 +68,19 @@ class OutputError(GeosegError):
 
 class GeosegWarning(UserWarning):
     """Something was repaired or adapted; the run goes on and the report repeats the text."""
+
+
+def one_line(error: Exception) -> str:
+    """What an exception says, on one line and without a full stop, to be quoted in a message.
+
+    Of a pydantic ``ValidationError`` the first mistake and where it is.
+    """
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    mistakes = getattr(error, "errors", None)
+    if callable(mistakes):
+        first = mistakes()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        text = str(first["msg"]).removeprefix("Value error, ")
+        return f"{where}: {text}" if where else text
+    return " ".join(str(error).split()).rstrip(".")

@@ -115,6 +115,8 @@ def check_folder(
         for s in splits:
             if s.missing:
                 console.print(f"{n} {s.split}: {s.missing}", markup=False, soft_wrap=True)
+    if name and not any(s.is_complete for splits in found.values() for s in splits):
+        raise typer.Exit(2)
 
 
 def _summary(b: "Benchmark") -> dict[str, Any]:

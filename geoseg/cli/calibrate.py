@@ -75,6 +75,7 @@ def calibrate(
     from geoseg.evaluation.confidence.measuring import CalibrationTask, measure
     from geoseg.evaluation.maps import Crosswalk
     from geoseg.models.folders import keep_calibration, refuse_kept
+    from geoseg.models.zoo import card_of
 
     folder = refuse_kept(model, out, overwrite=overwrite)
     task = CalibrationTask(
@@ -100,4 +101,5 @@ def calibrate(
     if json:
         typer.echo(found.model_dump_json(indent=2))
     elif not quiet:
-        print_calibration(found, path)
+        classes = [c.name for c in card_of(model).legend.classes]
+        print_calibration(found, path, classes=classes)

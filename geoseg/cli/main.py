@@ -3,7 +3,7 @@
 import logging
 import sys
 import warnings
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -17,7 +17,7 @@ from geoseg.cli import evaluate as evaluate_command
 from geoseg.cli import models as models_commands
 from geoseg.cli import train as train_command
 from geoseg.cli.options import takes_recipe
-from geoseg.errors import GeosegError
+from geoseg.errors import GeosegError, GeosegWarning
 from geoseg.recipe import Recipe
 
 app = typer.Typer(
@@ -57,6 +57,7 @@ def run() -> None:
     for noisy in ("urllib3", "rasterio"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", message="Dataset has no geotransform")
+    warnings.showwarning = _show_warning
     try:
         code = app(standalone_mode=False)
     except GeosegError as error:
@@ -70,6 +71,17 @@ def run() -> None:
     if code == _INTERRUPTED:  # newer typers return it, older ones raise
         _fail("Stopped. Nothing was written.", code=_INTERRUPTED)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+    """What geoseg warns of, as a line for people; where in the code it did so is of no use to them."""
+    if issubclass(category, GeosegWarning):
+        print(f"warning: {message}", file=sys.stderr)  # noqa: T201
+    else:
+        _python_shows(message, category, *where, **more)
+
+
+_python_shows = warnings.showwarning
 
 
 def _fail(message: str, *, code: int = 2) -> None:

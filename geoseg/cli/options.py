@@ -92,4 +92,4 @@ def _plain(name: str) -> Any:
 
 
 def _as_given(name: str, value: Any) -> Any:
-    return tuple(part.strip() for part in value.split(",")) if name in _LISTS else value
+    return tuple(part for part in map(str.strip, value.split(",")) if part) if name in _LISTS else value

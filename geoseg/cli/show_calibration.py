@@ -1,6 +1,7 @@
 """What was measured of a model's probabilities, on the terminal."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -10,8 +11,14 @@ from rich.table import Table
 from geoseg.models.calibration import ModelCalibration
 
 
-def print_calibration(found: ModelCalibration, path: Path) -> None:
-    """Scaling, sets, and how both do on places that they were not fitted on."""
+def print_calibration(found: ModelCalibration, path: Path, *, classes: Sequence[str]) -> None:
+    """Scaling, sets, and how both do on places that they were not fitted on.
+
+    Args:
+        found: what was measured.
+        path: where it is kept.
+        classes: names, in the order of the model's outputs.
+    """
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
     scaling, conformal, held = found.scaling, found.conformal, found.coverage
     table = Table(
@@ -21,8 +28,9 @@ def print_calibration(found: ModelCalibration, path: Path) -> None:
         meaning = "the model was too sure" if scaling.temperature > 1 else "the model was not sure enough"
         table.add_row("temperature", f"{scaling.temperature:.3g} ({meaning})")
     else:
-        pairs = zip(scaling.scale, scaling.bias, strict=True)
-        table.add_row("scale and bias", ", ".join(f"{scale:.3g} {bias:+.3g}" for scale, bias in pairs))
+        rows = zip(classes, scaling.scale, scaling.bias, strict=True)
+        text = ", ".join(f"{name} {scale:.3g} {bias:+.3g}" for name, scale, bias in rows)
+        table.add_row("scale and bias", escape(text))
     table.add_row("scaling fitted on", f"{scaling.n:,} pixels of {len(scaling.places)} places")
     new = "of a new place" if conformal.unit == "place" else "of these places"
     each = "each class, for a pixel " if conformal.by_class else "a pixel "

@@ -96,7 +96,7 @@ def _print_objects(console: Console, objects: Objects, title: str) -> None:
 
 def _print_instances(console: Console, instances: InstanceScores, title: str) -> None:
     table = _table(title, "AP", "AP50", "AP75", "AR", "reference")
-    for c in instances.classes:
+    for c in (c for c in instances.classes if c.support or c.ap is not None):
         table.add_row(
             _name(c.color, c.class_name), *map(_percent, (c.ap, c.ap50, c.ap75, c.ar)), f"{c.support:,}"
         )

@@ -31,7 +31,7 @@ from geoseg.inference.predictor import predict
 from geoseg.inference.runner import Inference
 from geoseg.legend import CLASS_NODATA
 from geoseg.models.card import ModelCard
-from geoseg.models.zoo import card_of, create_model
+from geoseg.models.zoo import calibration_of, card_of, create_model
 
 N_WORST = 6
 
@@ -260,7 +260,10 @@ def _classes(
 
 
 def _title(task: Task, benchmark: Benchmark) -> str:
-    what = task.prediction.name if task.prediction is not None else card_of(task.model).name
+    if task.prediction is not None:
+        what = task.prediction.name
+    else:
+        what = card_of(task.model).name + (", calibrated," if calibration_of(task.model) else "")
     return f"{what} on {benchmark.title}, {task.split or benchmark.splits[0]}"
 
 
@@ -268,6 +271,8 @@ def _notes(task: Task, benchmark: Benchmark, samples: Sequence[Sample]) -> list[
     notes = [f"{len(samples):,} images{' (a part of the split: --limit)' if task.limit else ''}."]
     if benchmark.scoring:
         notes.append(benchmark.scoring)
+    if task.crosswalk.reference:
+        notes.append("[reference] of the crosswalk is for maps and for calibrate: not used here.")
     if task.boundary is not None:
         of = "" if task.boundary.unit != "%" else " of an image's diagonal"
         notes.append(f"Boundary IoU and trimap IoU reach {task.boundary}{of} from boundaries.")

@@ -18,7 +18,7 @@ from rasterio.io import DatasetReader
 from rasterio.vrt import WarpedVRT
 
 from geoseg.aoi import to_degrees
-from geoseg.errors import EvaluationError
+from geoseg.errors import EvaluationError, one_line
 from geoseg.evaluation.maps import IGNORE, legend_of, read_crosswalk
 from geoseg.grid.geobox import is_same_grid, offset_between
 from geoseg.legend import CLASS_NODATA, LegendClass
@@ -102,7 +102,7 @@ def open_map(path: Path, renames: dict[str, str], *, table: str) -> Iterator[Cla
     try:
         source = rasterio.open(path)
     except RasterioError as error:
-        raise EvaluationError(f"{path} cannot be read: {' '.join(str(error).split())}.") from None
+        raise EvaluationError(f"{path} cannot be read: {one_line(error)}.") from None
     with source:
         if source.dtypes[0] != "uint8":
             raise EvaluationError(f"{path} holds {source.dtypes[0]}, expected a class map of uint8.")

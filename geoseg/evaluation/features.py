@@ -14,7 +14,7 @@ from pyogrio.errors import DataSourceError
 from rasterio.features import rasterize
 from rasterio.windows import Window
 
-from geoseg.errors import EvaluationError
+from geoseg.errors import EvaluationError, one_line
 from geoseg.evaluation.confusion import IGNORED
 from geoseg.evaluation.maps import Compared, Crosswalk, meaning_of, unused_keys
 from geoseg.evaluation.reading import Reader, by_cells
@@ -43,7 +43,7 @@ def read_features(path: Path) -> gpd.GeoDataFrame:
                 )
             frame = pyogrio.read_dataframe(path, layer=layers[0] if layers else None)
     except (OSError, ValueError, DataSourceError) as error:
-        raise EvaluationError(f"{path} cannot be read: {' '.join(str(error).split())}.") from None
+        raise EvaluationError(f"{path} cannot be read: {one_line(error)}.") from None
     if not isinstance(frame, gpd.GeoDataFrame):
         raise EvaluationError(f"{path} is a table without geometries. Give a layer of polygons or points.")
     if frame.crs is None:
@@ -127,7 +127,10 @@ class PlacesOf:
         if field is not None and field not in self._frame.columns:
             columns = ", ".join(str(c) for c in self._frame.columns if c != self._frame.geometry.name)
             raise EvaluationError(f"{path.name} has no field {field!r}. It has: {columns}.")
-        self.names = [str(v) for v in (self._frame[field] if field else self._frame.index)]
+        each = [str(v) for v in (self._frame[field] if field else self._frame.index)]
+        self.names = list(dict.fromkeys(each))
+        """Polygons of one name are one place."""
+        self._number = np.array([self.names.index(name) for name in each], np.int32)
 
     def on(self, grid: GeoBox) -> Reader:
         """What reads the number of the place that holds a pixel's centre, the later one of two; -1 for none.
@@ -135,15 +138,14 @@ class PlacesOf:
         Args:
             grid: in the CRS of the places.
         """
-        numbers = np.arange(len(self._frame), dtype=np.int32)
-        return burner(self._frame.geometry.to_numpy(), numbers, grid=grid, fill=-1)
+        return burner(self._frame.geometry.to_numpy(), self._number, grid=grid, fill=-1)
 
     def at(self, points: gpd.GeoSeries) -> NDArray[np.int32]:
         """(point,) number of the place that holds it, the later one of two; -1 for none."""
         point, place = self._frame.sindex.query(points, predicate="intersects")
         found = np.full(len(points), -1, np.int32)
         np.maximum.at(found, point, place.astype(np.int32))
-        return found
+        return np.where(found < 0, np.int32(-1), self._number[found])
 
 
 def classes_of(
@@ -154,7 +156,9 @@ def classes_of(
     Raises:
         EvaluationError: there is no such field, or a class is unknown.
     """
-    name = _field_of(frame, field, label)
+    if frame.empty:
+        raise EvaluationError(f"{label} holds no features. Give the file that was labelled.")
+    name, n = _field_of(frame, field, label), len(frame)
     frame = frame[frame.geometry.notna() & frame[name].notna()]
     texts = names_of(frame, name)
     kinds = sorted(texts.unique())
@@ -162,6 +166,8 @@ def classes_of(
     order = {value: n for n, value in enumerate(classes.legend.values)}
     lookup = {kind: order[meant[n]] if n in meant else IGNORED for n, kind in enumerate(kinds, NO_VALUE)}
     notes = unused_keys(crosswalk.reference, kinds, label)
+    if len(frame) < n:
+        notes = (*notes, f"{n - len(frame):,} features of {label} have no {name}, or no place: left out.")
     indices = texts.map(lookup).to_numpy(np.int32)
     kept = indices != IGNORED
     return frame[kept], indices[kept], notes

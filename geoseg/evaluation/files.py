@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from PIL import Image, UnidentifiedImageError
 
-from geoseg.errors import EvaluationError
+from geoseg.errors import EvaluationError, one_line
 from geoseg.evaluation.features import VECTORS
 from geoseg.evaluation.objects.coco_files import score_bitmasks, score_coco_instances, score_coco_panoptic
 from geoseg.evaluation.objects.layers import score_polygons
@@ -129,7 +129,7 @@ def _recognise_json(path: Path) -> Opened:
     try:
         content = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
-        raise EvaluationError(f"{path} is no JSON: {' '.join(str(error).split())}.") from None
+        raise EvaluationError(f"{path} is no JSON: {one_line(error)}.") from None
     if isinstance(content, list):
         if all(isinstance(entry, Mapping) and {"segmentation", "score"} <= entry.keys() for entry in content):
             return Opened(path, Kind.RESULTS, content)

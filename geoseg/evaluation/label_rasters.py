@@ -15,7 +15,7 @@ from rasterio.features import rasterize
 from rasterio.io import DatasetReader
 from rasterio.windows import Window
 
-from geoseg.errors import EvaluationError
+from geoseg.errors import EvaluationError, one_line
 from geoseg.evaluation.benchmark import IGNORE, Labels, Pixels, Sample, missing
 from geoseg.evaluation.features import read_features
 from geoseg.evaluation.label_files import Origin, Table, classes_of
@@ -195,5 +195,5 @@ def opened(path: Path, *, prefix: str = "") -> Iterator[DatasetReader]:
             with rasterio.open(f"{prefix}{path}") as source:
                 yield source
     except RasterioError as error:
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         raise EvaluationError(f"{path} cannot be read as a raster: {reason}. Unpack it again.") from None

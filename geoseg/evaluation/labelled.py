@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
-from geoseg.errors import EvaluationError
+from geoseg.errors import EvaluationError, one_line
 from geoseg.evaluation.benchmark import BENCHMARKS, Benchmark, Sample
 from geoseg.evaluation.label_files import Origin
 from geoseg.evaluation.label_rasters import Pair, samples_of
@@ -40,6 +40,8 @@ def benchmark_of(name: str) -> Benchmark:
     path = find_resource(_SHIPPED, name, ".toml")
     if path is None:
         shipped = [p.stem for p in resource_folder(_SHIPPED).glob("*.toml")]
+        if name.endswith(".toml") or "/" in name:
+            raise EvaluationError(f"There is no file {name}. Check the path.")
         known = did_you_mean(name, sorted([*BENCHMARKS, *shipped]))
         raise EvaluationError(
             f"No benchmark named {name!r}: {known} Or give the TOML file of your own images."
@@ -61,7 +63,7 @@ def read_labelled(path: Path) -> Benchmark:
     except ValidationError as error:
         raise EvaluationError(f"{path}: {_explain(error)}") from None
     except (OSError, ValueError) as error:
-        raise EvaluationError(f"{path} cannot be read as TOML: {' '.join(str(error).split())}.") from None
+        raise EvaluationError(f"{path} cannot be read as TOML: {one_line(error)}.") from None
     origin = Origin(document.title or document.name, document.home or f"whoever wrote {path}")
     return Benchmark(
         name=document.name,
@@ -84,6 +86,9 @@ def _find(root: Path, split: str, *, document: LabelledImages, origin: Origin, f
     rows = found(root, document.images) if index is None else _rows(index)
     try:
         kept = [row for row in rows if document.split is None or _cell(row, document.split) == split]
+        if rows and not kept:
+            there = ", ".join(sorted({_cell(row, str(document.split)) for row in rows})[:8])
+            raise ValueError(f"column {document.split!r} has no {split!r}; it has {there}")
         pairs = [_pair(root, row, document) for row in kept]
     except ValueError as error:
         raise EvaluationError(f"{index or file}: {_sentence(str(error))}") from None

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 from rasterio.errors import RasterioError
 
-from geoseg.errors import EvaluationError
+from geoseg.errors import EvaluationError, one_line
 from geoseg.evaluation.confusion import table_of
 from geoseg.legend import Legend, LegendClass
 from geoseg.registry import did_you_mean
@@ -66,8 +66,8 @@ def read_crosswalk(path: Path, kind: type[Model], *, example: str) -> Model:
     except (OSError, ValueError) as error:
         tables = " and ".join(f"[{table}]" for table in kind.model_fields)
         raise EvaluationError(
-            f"{path} is no crosswalk ({_short(error)}). Give a TOML file with tables {tables} of lines such "
-            f"as {example}; one of them may do."
+            f"{path} is no crosswalk ({one_line(error)}). Give a TOML file with tables {tables} of lines "
+            f"such as {example}; one of them may do."
         ) from None
 
 
@@ -247,7 +247,7 @@ def _legend_file(path: Path) -> Legend:
         legend = _legend(tomllib.loads(text).get("classes", []), path)
     except (OSError, ValueError, KeyError, StopIteration, AttributeError) as error:
         raise EvaluationError(
-            f"{path} is no legend ({_short(error)}). Give a TOML file with [[classes]] of value, name and "
+            f"{path} is no legend ({one_line(error)}). Give a TOML file with [[classes]] of value, name and "
             "color_hint, or the item.json of a map."
         ) from None
     if legend is None:
@@ -261,8 +261,4 @@ def _legend(entries: list[dict[str, Any]], path: Path) -> Legend | None:
     try:
         return Legend(classes=tuple(LegendClass(**{"color_hint": _GREY, **e}) for e in entries))
     except (ValidationError, TypeError) as error:
-        raise EvaluationError(f"{path} is no legend: {_short(error)}.") from None
-
-
-def _short(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
+        raise EvaluationError(f"{path} is no legend: {one_line(error)}.") from None

@@ -12,7 +12,7 @@ from odc.geo.geobox import GeoBox
 from pyproj.exceptions import CRSError
 from rasterio.windows import Window
 
-from geoseg.errors import EvaluationError
+from geoseg.errors import EvaluationError, one_line
 from geoseg.evaluation.confusion import Counts, count_by_place
 from geoseg.evaluation.features import PlacesOf, classes_of, read_features, single_points
 from geoseg.evaluation.maps import Compared, Crosswalk
@@ -39,7 +39,7 @@ def read_points(path: Path, *, crs: str | None = None) -> gpd.GeoDataFrame:
     try:
         table = pd.read_csv(path)
     except (OSError, ValueError) as error:
-        raise EvaluationError(f"{path} cannot be read: {' '.join(str(error).split())}.") from None
+        raise EvaluationError(f"{path} cannot be read: {one_line(error)}.") from None
     lower = {str(c).lower(): c for c in table.columns}
     pair = next(((lower[x], lower[y]) for x, y in _XY if x in lower and y in lower), None)
     if pair is None:

@@ -152,15 +152,14 @@ def _score(
 ) -> Evaluation:
     places = _places(request, made.grid)
     tally = MapTally(made.grid, len(made.classes.legend.classes), places=places, boundary=request.boundary)
-    left_out, reliability = 0, MapReliability()
+    left_out, n_bare, reliability = 0, 0, MapReliability()
     for window in windows_of(*made.grid.shape):
         tile = with_halo(window, made.source.shape, halo=tally.halo)
         around, core = made.read(tile.window), core_of(tile)
         stored = around[core]
-        if made.is_left_out[stored].all():
-            left_out += int((stored != CLASS_NODATA).sum())
-            continue
-        found, expected = made.table[around], made.compared(around, reference.read(tile.window))
+        truth = reference.read(tile.window)
+        found, expected = made.table[around], made.compared(around, truth)
+        n_bare += int(((stored == CLASS_NODATA) & (truth[core] != IGNORED)).sum())
         tally.feed(tile, found, expected)
         found, expected = found[core], expected[core]
         is_known = stored != CLASS_NODATA
@@ -178,13 +177,23 @@ def _score(
             title=_title(request),
             places=places.names if places else (),
             left_out=left_out,
-            notes=(*reference.notes, *reference.unused(), *tally.notes),
+            notes=(*reference.notes, *reference.unused(), *_left(left_out, n_bare, request), *tally.notes),
             outlines=tally.outlines,
             reliability=reliability.reliability() if confidence is not None else None,
         ),
         tally.wrong,
         tally.compared,
     )
+
+
+def _left(left_out: int, n_bare: int, request: Request) -> list[str]:
+    notes = []
+    if left_out:
+        notes.append(f"{left_out:,} pixels of the map have no reference, or one to be ignored: left out.")
+    if n_bare and not request.nodata_is_wrong:
+        text = "pixels have a reference but no class in the map: left out (--nodata-is-wrong counts them)."
+        notes.append(f"{n_bare:,} {text}")
+    return notes
 
 
 def _refuse_nothing(tally: MapTally, request: Request) -> None:
@@ -209,6 +218,10 @@ def _score_points(request: Request, points: gpd.GeoDataFrame, made: _Map) -> Eva
         nodata_is_wrong=request.nodata_is_wrong,
     )
     notes = list(counted.notes)
+    if "stratum" in points.columns:
+        notes.append(
+            "These points were drawn by strata, which pixel scores do not weigh: geoseg area estimate does."
+        )
     if request.boundary is not None:
         notes.append("Points have no boundaries: --boundary says nothing here.")
     scores = scores_of(

@@ -11,7 +11,7 @@ from odc.geo.types import Shape2d
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
-from geoseg.errors import EvaluationError
+from geoseg.errors import EvaluationError, one_line
 
 Reader = Callable[[Window], NDArray[np.int32]]
 
@@ -31,7 +31,7 @@ def reading(path: Path) -> Iterator[None]:
     try:
         yield
     except RasterioError as error:
-        raise EvaluationError(f"{path} cannot be read: {' '.join(str(error).split())}.") from None
+        raise EvaluationError(f"{path} cannot be read: {one_line(error)}.") from None
 
 
 def by_cells(read: Reader, shape: tuple[int, int] | Shape2d) -> Reader:

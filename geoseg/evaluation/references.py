@@ -71,18 +71,24 @@ def raster_reference(
         def unused() -> tuple[str, ...]:
             return unused_keys(crosswalk.reference, means.seen(), path.name)
 
+        notes = (
+            () if source.count == 1 else (f"{path.name} has {source.count} layers: the first is compared.",)
+        )
         if note is None:
-            yield Reference(read, (), unused)
+            yield Reference(read, notes, unused)
         else:
-            yield Reference(by_cells(read, grid.shape), (f"{path.name} {note}",), unused)
+            yield Reference(by_cells(read, grid.shape), (*notes, f"{path.name} {note}"), unused)
 
 
 def refuse_unusable(source: DatasetReader, label: str, grid: GeoBox) -> None:
     """Check that a file is a class raster of the place of a map.
 
     Raises:
-        EvaluationError: it has no CRS, lies elsewhere, or holds no whole numbers of 8 or 16 bits.
+        EvaluationError: it has no CRS, lies elsewhere, is a picture, or holds no whole numbers of 8 or 16
+            bits.
     """
+    if ColorInterp.red in source.colorinterp:
+        raise EvaluationError(f"{label} is a picture in red, green and blue, expected a raster of classes.")
     if source.crs is None:
         raise EvaluationError(
             f"{label} has no CRS, so nothing says where it lies. Assign one: gdal_edit -a_srs."

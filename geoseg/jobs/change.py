@@ -12,7 +12,7 @@ from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
 from rasterio.vrt import WarpedVRT
 
-from geoseg.errors import EvaluationError, OutputError
+from geoseg.errors import EvaluationError, OutputError, one_line
 from geoseg.evaluation.change import (
     NO_CHANGE,
     Codes,
@@ -157,7 +157,7 @@ def _write_raster(
             for window, pair in read_pairs(first.source, fitted):
                 sink.write(table[pair], 1, window=window)
     except RasterioError as error:
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         raise OutputError(f"Cannot write {part}: {reason}. Check the folder and the space left.") from error
     path = folder / "change.tif"
     mosaic_cog([part], path, geobox=first.grid, band=1, legend=legend, description="change")

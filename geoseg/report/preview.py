@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
 
-from geoseg.errors import OutputError
+from geoseg.errors import OutputError, one_line
 from geoseg.legend import CLASS_NODATA
 from geoseg.report.facts import ClassArea, GridFacts, Report, crs_name, ground_height_m, ground_width_m
 
@@ -83,7 +83,7 @@ def read_small(class_tif: Path, grid: GridFacts, *, max_px: int) -> ClassIds:
                 return reduced
             values: ClassIds = dataset.read(1)
     except RasterioError as error:
-        raise OutputError(f"Cannot read {class_tif}: {' '.join(str(error).split())}. Run again.") from error
+        raise OutputError(f"Cannot read {class_tif}: {one_line(error)}. Run again.") from error
     rows, cols = (np.arange(n) * full // n for n, full in zip(shape, values.shape, strict=True))
     return values[np.ix_(rows, cols)]
 

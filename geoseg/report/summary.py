@@ -11,7 +11,7 @@ from odc.geo.geobox import GeoBox
 from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
 
-from geoseg.errors import OutputError
+from geoseg.errors import OutputError, one_line
 from geoseg.grid.ground import row_areas_m2
 from geoseg.legend import CLASS_NODATA, Legend
 from geoseg.report.facts import (
@@ -60,9 +60,7 @@ def summarize(
             pixels, area_ha = _count(dataset)
             grid = _grid(dataset, float(area_ha.sum()))
     except RasterioError as error:
-        raise OutputError(
-            f"Cannot read {class_tif}: {' '.join(str(error).split())}. Run the job again."
-        ) from error
+        raise OutputError(f"Cannot read {class_tif}: {one_line(error)}. Run the job again.") from error
     unknown = sorted(set(np.flatnonzero(pixels)) - {*legend.values, CLASS_NODATA})
     if unknown:
         raise OutputError(

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from geoseg.errors import TrainingError
+from geoseg.errors import TrainingError, one_line
 from geoseg.models.card import Activation
 from geoseg.registry import did_you_mean
 from geoseg.resources import find_resource, resource_folder
@@ -148,7 +148,7 @@ class TrainRecipe(_Part):
         except ValidationError as error:
             raise TrainingError(f"{path}: {_explain(error)}") from None
         except (OSError, ValueError) as error:
-            raise TrainingError(f"{path} is not TOML: {' '.join(str(error).split())}.") from None
+            raise TrainingError(f"{path} is not TOML: {one_line(error)}.") from None
         beside = {
             key: str(path.parent / value)
             for key, value in (("benchmark", recipe.data.benchmark), ("root", recipe.data.root))

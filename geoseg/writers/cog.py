@@ -22,7 +22,7 @@ from rasterio.errors import RasterioError
 from rasterio.shutil import copy as copy_raster
 from rasterio.windows import Window
 
-from geoseg.errors import OutputError
+from geoseg.errors import OutputError, one_line
 from geoseg.legend import CLASS_NODATA, Legend
 from geoseg.writers.pam import write_pam
 
@@ -137,7 +137,7 @@ def mosaic_cog(
         placed = [_place(part, geobox, band) for part in parts]
     except RasterioError as error:
         raise OutputError(
-            f"Cannot write {path.name}: {_one_line(error)}. Run the job again to make that part anew."
+            f"Cannot write {path.name}: {one_line(error)}. Run the job again to make that part anew."
         ) from error
     return _write_mosaic(placed, path, geobox, layer, band=band)
 
@@ -281,10 +281,6 @@ def _raising_output_error(path: Path) -> Iterator[None]:
         yield
     except (RasterioError, CPLE_BaseError, OSError) as error:
         raise OutputError(
-            f"Cannot write {path}: {_one_line(error)}. Check the folder, its rights and the space left, "
+            f"Cannot write {path}: {one_line(error)}. Check the folder, its rights and the space left, "
             "then run again."
         ) from error
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()).rstrip(".")

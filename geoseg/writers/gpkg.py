@@ -15,7 +15,7 @@ import geopandas as gpd
 import pyogrio
 from pyogrio.errors import DataSourceError, FeatureError, GeometryError
 
-from geoseg.errors import OutputError
+from geoseg.errors import OutputError, one_line
 from geoseg.legend import Legend
 from geoseg.writers.qml import qml_for_polygons, sld_for_polygons
 
@@ -88,7 +88,7 @@ def write_gpkg(
             connection.execute("VACUUM")  # leaves no bytes of the rows replaced above
         temporary.replace(path)
     except (OSError, sqlite3.Error, DataSourceError, FeatureError, GeometryError) as error:
-        reason = " ".join(str(error).split()).rstrip(".")
+        reason = one_line(error)
         raise OutputError(
             f"Cannot write {path}: {reason}. Check the folder, its rights and the space left, then run again."
         ) from error

@@ -17,7 +17,7 @@ import pandas as pd
 import pyogrio
 from pyogrio.errors import DataSourceError, FeatureError
 
-from geoseg.errors import OutputError
+from geoseg.errors import OutputError, one_line
 from geoseg.legend import Legend
 from geoseg.writers.gpkg import add_style
 
@@ -91,7 +91,7 @@ def write_points(
             connection.execute("VACUUM")  # leaves no bytes of the rows replaced above
         temporary.replace(path)
     except (OSError, sqlite3.Error, DataSourceError, FeatureError) as error:
-        reason = " ".join(str(error).split()).rstrip(".")
+        reason = one_line(error)
         raise OutputError(
             f"Cannot write {path}: {reason}. Check the folder, its rights and the space left, then run again."
         ) from error

@@ -14,7 +14,7 @@ from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
 from rasterio.windows import Window
 
-from geoseg.errors import EvaluationError
+from geoseg.errors import EvaluationError, one_line
 from geoseg.evaluation.maps import legend_of, names_in
 from geoseg.evaluation.rasters import windows_of
 from geoseg.grid.geobox import is_same_grid
@@ -147,8 +147,7 @@ def opened(map_path: Path, strata_path: Path | None = None) -> Iterator[tuple[Ge
     except (RasterioError, CPLE_BaseError) as error:
         named = f"{map_path} and {strata_path}" if strata_path else f"{map_path}"
         raise EvaluationError(
-            f"Cannot read {named}: {' '.join(str(error).split())}. Give a class map, uint8 with 255 for "
-            "nodata."
+            f"Cannot read {named}: {one_line(error)}. Give a class map, uint8 with 255 for nodata."
         ) from None
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pyogrio
 from pyogrio.errors import DataLayerError, DataSourceError
 
-from geoseg.errors import EvaluationError
+from geoseg.errors import EvaluationError, one_line
 from geoseg.evaluation.areas.estimate import Stratum
 from geoseg.evaluation.features import single_points
 from geoseg.legend import Legend
@@ -58,7 +58,7 @@ def read_labels(path: Path) -> LabelTable:
         frame = pd.read_csv(path, dtype=str) if is_csv else _read_layer(path)
         tables = [None, None] if is_csv else [_read_table(path, name) for name in ("strata", "classes")]
     except (OSError, ValueError, DataSourceError, DataLayerError) as error:
-        raise EvaluationError(f"Cannot read {path}: {' '.join(str(error).split())}. {_HOW}") from None
+        raise EvaluationError(f"Cannot read {path}: {one_line(error)}. {_HOW}") from None
     frame.columns = [str(c).strip().lower() for c in frame.columns]
     lacking = [c for c in ("stratum", "reference_class") if c not in frame.columns]
     if lacking or frame.empty:
@@ -92,7 +92,7 @@ def read_areas(path: Path) -> pd.DataFrame:
     try:
         table = pd.read_csv(path, dtype={"stratum": str, "stratum_name": str}, skipinitialspace=True)
     except (OSError, ValueError) as error:
-        raise EvaluationError(f"Cannot read {path}: {' '.join(str(error).split())}. {columns}") from None
+        raise EvaluationError(f"Cannot read {path}: {one_line(error)}. {columns}") from None
     lacking = [c for c in ("stratum", "area_ha") if c not in table.columns]
     if lacking or table.empty:
         raise EvaluationError(f"{path.name} has no {' and '.join(lacking) or 'rows'}. {columns}")

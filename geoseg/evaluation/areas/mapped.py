@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from pyogrio.errors import DataLayerError, DataSourceError
 
-from geoseg.errors import EvaluationError
+from geoseg.errors import EvaluationError, one_line
 from geoseg.evaluation.areas.frames import M2_PER_HA, SIDE, check_known, opened, plane_notes
 from geoseg.evaluation.features import burner
 from geoseg.evaluation.maps import legend_of
@@ -125,7 +125,7 @@ def read_regions(source: str, field: str | None) -> gpd.GeoDataFrame:
                 )
             frame = pyogrio.read_dataframe(path, layer=layer or None)
     except (OSError, ValueError, DataSourceError, DataLayerError) as error:
-        raise EvaluationError(f"Cannot read {name}: {' '.join(str(error).split())}. {hint}") from None
+        raise EvaluationError(f"Cannot read {name}: {one_line(error)}. {hint}") from None
     columns = [c for c in frame.columns if c != "geometry"]
     if field is None or field not in columns:
         asked = "No field names the regions" if field is None else f"{path.name} has no field {field!r}"

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from geoseg.errors import EvaluationError
+from geoseg.errors import EvaluationError, one_line
 from geoseg.evaluation.benchmark import Benchmark, Pixels, Sample, missing, register_benchmark
 from geoseg.evaluation.label_files import Origin, legend_of, lookup
 from geoseg.evaluation.label_rasters import read_bands, read_classes
@@ -72,7 +72,7 @@ def _chips(country: Path, split: str) -> list[str]:
     try:
         chips = pd.read_parquet(path, columns=["aoi_id", "split"])
     except (OSError, ValueError, KeyError) as error:
-        raise EvaluationError(f"{path} cannot be read: {' '.join(str(error).split())}.") from None
+        raise EvaluationError(f"{path} cannot be read: {one_line(error)}.") from None
     names = [{file.stem for file in (country / folder).glob("*.tif")} for folder in _NEEDED]
     there = set.intersection(*names)
     return [chip for chip in chips.loc[chips["split"] == split, "aoi_id"].astype(str) if chip in there]

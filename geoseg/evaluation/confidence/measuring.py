@@ -1,6 +1,7 @@
 """``geoseg calibrate``: what a model's probabilities are worth, measured place by place."""
 
 import math
+import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from geoseg.errors import EvaluationError
+from geoseg.errors import EvaluationError, GeosegWarning
 from geoseg.evaluation.benchmark import Benchmark
 from geoseg.evaluation.benchmark_images import image_and_labels, labelled_samples, plan_for
 from geoseg.evaluation.confidence.calibration import fit_calibration
@@ -27,6 +28,8 @@ from geoseg.models.zoo import Model, load_model
 
 PIXELS_PER_PLACE = 20_000
 """At most so many labelled pixels of a place are drawn: neighbours say the same."""
+_SEEN = 0.005
+"""Share of the pixels from which on a class is one that the model gives."""
 _MOST_VALUES = 50_000_000
 """Probabilities that are kept, of all places together: 200 MB."""
 _N_FOLDS = 10
@@ -122,6 +125,7 @@ def measure(
     unit = _unit(len(order), task.coverage)
     scaling, conformal = _fit(pixels, order, task, unit)
     _refuse_turned(scaling, model.card)
+    _warn_of_vanished(pixels, scaling, model.card)
     held = _held_out(pixels, order, task, unit) if len(order) >= _MIN_PLACES else None
     return ModelCalibration(
         weights_sha256=model.card.sha256,
@@ -196,6 +200,21 @@ def _refuse_turned(scaling: Calibration, card: ModelCard) -> None:
         raise EvaluationError(
             f"Vector scaling would turn {', '.join(turned)} around: on these images, the more {card.name} is "
             "for it, the less it is there. Give --method temperature, or take a better model."
+        )
+
+
+def _warn_of_vanished(pixels: _Pixels, scaling: Calibration, card: ModelCard) -> None:
+    n = len(card.legend.classes)
+    before = np.bincount(pixels.probs.argmax(axis=1), minlength=n)
+    after = np.bincount(calibrated(pixels.probs, scaling).argmax(axis=1), minlength=n)
+    gone = (before >= _SEEN * len(pixels.labels)) & (after < before / 10)
+    if gone.any():
+        names = ", ".join(c.name for c, is_gone in zip(card.legend.classes, gone, strict=True) if is_gone)
+        warnings.warn(
+            f"With this scaling, maps of {card.name} will hardly show {names} any more. --method temperature "
+            "changes no class.",
+            GeosegWarning,
+            stacklevel=3,
         )
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from geoseg.errors import EvaluationError
+from geoseg.errors import EvaluationError, one_line
 from geoseg.evaluation.objects.panoptic import VOID, PanopticMap, Segments
 from geoseg.evaluation.objects.results import Category
 
@@ -133,7 +133,7 @@ def _read(path: Path, mode: str) -> NDArray[np.int64]:
         with Image.open(path) as image:
             found, pixels = image.mode, np.asarray(image)
     except (OSError, UnidentifiedImageError) as error:
-        raise EvaluationError(f"{path} cannot be read as an image: {' '.join(str(error).split())}.") from None
+        raise EvaluationError(f"{path} cannot be read as an image: {one_line(error)}.") from None
     if found != mode:
         raise EvaluationError(f"{path.name} has the bands {found}, expected {mode}: {_BANDS[mode]}.")
     return pixels.astype(np.int64)
