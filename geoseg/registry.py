@@ -22,10 +22,23 @@ def did_you_mean(name: str, known: list[str]) -> str:
     return f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known) or 'none'}."
 
 
+def group_of(kind: str) -> str:
+    """The entry point group of a kind of things: ``geoseg.`` and its plural.
+
+    Example:
+        >>> group_of("model family"), group_of("loss"), group_of("composite")
+        ('geoseg.model_families', 'geoseg.losses', 'geoseg.composites')
+    """
+    word = kind.replace(" ", "_")
+    if word.endswith("y"):
+        return f"geoseg.{word[:-1]}ies"
+    return f"geoseg.{word}{'es' if word.endswith('s') else 's'}"
+
+
 class Registry(Generic[T]):
     """Names to things, with lookups that help.
 
-    Other distributions add to it through the entry point group ``geoseg.<plural>``.
+    Other distributions add to it through the entry point group of its kind: see :func:`group_of`.
 
     Example:
         >>> composites = Registry[str]("composite", GeosegError)
@@ -84,7 +97,7 @@ class Registry(Generic[T]):
             self._is_being_filled = True
             try:
                 self._fill()
-                for point in entry_points(group=f"geoseg.{self._kind}s"):
+                for point in entry_points(group=group_of(self._kind)):
                     self._things.setdefault(point.name, point.load())
                 self._is_filled = True
             finally:

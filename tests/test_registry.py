@@ -6,7 +6,7 @@ import time
 import pytest
 
 from geoseg.errors import ModelError
-from geoseg.registry import Registry
+from geoseg.registry import Registry, group_of
 
 
 def test_threads_that_come_while_it_fills_wait():
@@ -42,3 +42,12 @@ def test_a_fill_that_failed_is_tried_again():
     with pytest.raises(ImportError):
         things["a"]
     assert things["a"] == "A"
+
+
+def test_entry_point_groups_are_plurals():
+    assert [group_of(kind) for kind in ("model", "model family", "loss", "class_metric")] == [
+        "geoseg.models",
+        "geoseg.model_families",
+        "geoseg.losses",
+        "geoseg.class_metrics",
+    ]

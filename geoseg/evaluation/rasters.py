@@ -152,11 +152,15 @@ def _score(
 ) -> Evaluation:
     places = _places(request, made.grid)
     tally = MapTally(made.grid, len(made.classes.legend.classes), places=places, boundary=request.boundary)
-    left_out, n_bare, reliability = 0, 0, MapReliability()
+    left_out, n_bare, has_skipped, reliability = 0, 0, False, MapReliability()
     for window in windows_of(*made.grid.shape):
         tile = with_halo(window, made.source.shape, halo=tally.halo)
         around, core = made.read(tile.window), core_of(tile)
         stored = around[core]
+        if made.is_left_out[stored].all():  # most blocks of a map that is cut to an area
+            left_out += int((stored != CLASS_NODATA).sum())
+            has_skipped = True
+            continue
         truth = reference.read(tile.window)
         found, expected = made.table[around], made.compared(around, truth)
         n_bare += int(((stored == CLASS_NODATA) & (truth[core] != IGNORED)).sum())
@@ -177,7 +181,12 @@ def _score(
             title=_title(request),
             places=places.names if places else (),
             left_out=left_out,
-            notes=(*reference.notes, *reference.unused(), *_left(left_out, n_bare, request), *tally.notes),
+            notes=(
+                *reference.notes,
+                *reference.unused(),
+                *_left(left_out, "" if request.nodata_is_wrong else _bare(n_bare, has_skipped)),
+                *tally.notes,
+            ),
             outlines=tally.outlines,
             reliability=reliability.reliability() if confidence is not None else None,
         ),
@@ -186,14 +195,18 @@ def _score(
     )
 
 
-def _left(left_out: int, n_bare: int, request: Request) -> list[str]:
-    notes = []
+def _left(left_out: int, bare: str) -> list[str]:
+    notes = [bare] if bare else []
     if left_out:
         notes.append(f"{left_out:,} pixels of the map have no reference, or one to be ignored: left out.")
-    if n_bare and not request.nodata_is_wrong:
-        text = "pixels have a reference but no class in the map: left out (--nodata-is-wrong counts them)."
-        notes.append(f"{n_bare:,} {text}")
     return notes
+
+
+def _bare(n: int, has_skipped: bool) -> str:
+    if not n:
+        return ""
+    number = f"At least {n:,}" if has_skipped else f"{n:,}"  # blocks without any class are not looked at
+    return f"{number} pixels have a reference but no class in the map: left out (see --nodata-is-wrong)."
 
 
 def _refuse_nothing(tally: MapTally, request: Request) -> None:

@@ -121,7 +121,7 @@ def test_a_benchmark_asked_for_by_name_is_described_though_nothing_is_there(tmp_
         (["check", "{folder}/absent"], "There is no folder"),
         (["check", "{folder}", "--name", "cityscape"], "did you mean cityscapes"),
         (["show", "cityscape"], "did you mean cityscapes"),
-        (["show", "{folder}/absent.toml"], "Or give the TOML file of your own images"),
+        (["show", "{folder}/absent.toml"], "absent.toml. Check the path."),
     ],
 )
 def test_what_cannot_be_answered_is_one_line(args, message, tmp_path):

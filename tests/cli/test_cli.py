@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -200,12 +201,14 @@ def test_a_run_that_is_stopped_says_so(tmp_path):
     """SIGINT in the middle: one line, exit code 130, nothing left."""
     out = tmp_path / "map"
     command = [sys.executable, "-c", "from geoseg.cli.main import run; run()", "predict", "--out", str(out)]
-    command += ["--aoi", str(SAMPLE / "area.geojson"), "--catalog", "http://127.0.0.1:9/"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT)
-    assert process.stderr is not None
-    process.stderr.readline()  # the first assumption is said: it runs
-    process.send_signal(signal.SIGINT)
-    rest = process.stderr.read()
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes the question and never answers
+        catalog = f"http://127.0.0.1:{silent.getsockname()[1]}/"
+        command += ["--aoi", str(SAMPLE / "area.geojson"), "--catalog", catalog]
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+        assert process.stderr is not None
+        silent.accept()  # it has asked: it is in the middle
+        process.send_signal(signal.SIGINT)
+        rest = process.stderr.read()
     assert process.wait(timeout=60) == 130, rest
     assert rest.splitlines()[-1] == "geoseg: Stopped. Nothing was written."
     assert "Traceback" not in rest

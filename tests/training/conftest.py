@@ -5,9 +5,20 @@ import csv
 import numpy as np
 import pytest
 import rasterio
+import torch
 from builders import BANDS, geobox_at, smooth, write_image
 
 SIDE = 64
+
+
+@pytest.fixture(autouse=True)
+def one_thread(monkeypatch):
+    """Tiny tensors, here and in other processes; and the same bits in both."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

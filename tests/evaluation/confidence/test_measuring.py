@@ -13,7 +13,7 @@ from affine import Affine
 from builders import BANDS, as_image, geobox_at, model_folder, smooth, write_image
 from odc.geo.geobox import GeoBox
 
-from geoseg.errors import EvaluationError
+from geoseg.errors import EvaluationError, GeosegWarning
 from geoseg.evaluation.benchmark_images import bands_for
 from geoseg.evaluation.confidence import measuring
 from geoseg.evaluation.confidence.calibration import fit_calibration
@@ -135,6 +135,15 @@ def test_scaling_that_turns_a_class_around_is_refused(drawn, monkeypatch):
 
     monkeypatch.setattr(measuring, "fit_calibration", turned)
     with pytest.raises(EvaluationError, match=r"would turn second around.*--method temperature"):
+        measure(task(drawn, method="vector", limit=4))
+
+
+def test_classes_that_vanish_are_warned_of(drawn, monkeypatch):
+    def biased(*args, **kwargs):
+        return fit_calibration(*args, **kwargs).model_copy(update={"bias": (0.0, -50.0, 0.0)})
+
+    monkeypatch.setattr(measuring, "fit_calibration", biased)
+    with pytest.warns(GeosegWarning, match="will hardly show second any more"):
         measure(task(drawn, method="vector", limit=4))
 
 
