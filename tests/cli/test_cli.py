@@ -206,9 +206,10 @@ def test_a_run_that_is_stopped_says_so(tmp_path):
         command += ["--aoi", str(SAMPLE / "area.geojson"), "--catalog", catalog]
         process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT)
         assert process.stderr is not None
-        silent.accept()  # it has asked: it is in the middle
-        process.send_signal(signal.SIGINT)
-        rest = process.stderr.read()
+        with silent.accept()[0] as question:
+            question.recv(1)  # it has asked: it is in the middle
+            process.send_signal(signal.SIGINT)
+            rest = process.stderr.read()
     assert process.wait(timeout=60) == 130, rest
     assert rest.splitlines()[-1] == "geoseg: Stopped. Nothing was written."
     assert "Traceback" not in rest
