@@ -553,5 +553,9 @@ def test_an_unknown_crs_of_a_table_is_one_line(tmp_path):
 
 
 def test_a_calibration_on_a_set_with_brackets_is_shown(capsys):
-    print_calibration(measured(None).model_copy(update={"measured_on": "set [/x], val"}), Path("item.json"), classes=["a", "b"])
+    print_calibration(
+        measured(None).model_copy(update={"measured_on": "set [/x], val"}),
+        Path("item.json"),
+        classes=["a", "b", "c"],
+    )
     assert "Calibration on set [/x], val" in capsys.readouterr().out
