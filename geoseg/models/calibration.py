@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from geoseg.errors import ModelError
+from geoseg.errors import ModelError, one_line
 from geoseg.models.conformal import Conformal, Coverage
 
 CALIBRATION_NAME = "calibration.json"
@@ -162,11 +162,9 @@ def read_calibration(folder: Path, *, weights_sha256: str | None, n_classes: int
     try:
         found = ModelCalibration.model_validate_json(path.read_text("utf-8"))
     except (ValidationError, UnicodeDecodeError) as error:
-        reason = str(error)
-        if isinstance(error, ValidationError):
-            first = error.errors()[0]
-            reason = f"{'.'.join(map(str, first['loc'])) or 'file'}: {first['msg']}"
-        raise ModelError(f"{path}: {reason}. Make it again with geoseg calibrate, or remove it.") from None
+        raise ModelError(
+            f"{path}: {one_line(error)}. Make it again with geoseg calibrate, or remove it."
+        ) from None
     if found.weights_sha256 != weights_sha256 or len(found.scaling.scale) != n_classes:
         raise ModelError(
             f"{path} was measured on weights {(found.weights_sha256 or 'none')[:12]}… of "

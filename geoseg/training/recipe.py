@@ -164,5 +164,4 @@ def _explain(error: ValidationError) -> str:
         parts: dict[str, type[BaseModel]] = {"data": Data, "network": Network, "augment": Augment, "fit": Fit}
         table, _, key = where.rpartition(".")
         return f"unknown key {where}. {did_you_mean(key, list(parts.get(table, TrainRecipe).model_fields))}"
-    message = first["msg"].removeprefix("Value error, ")
-    return f"{where}: {message}." if where else f"{message}."
+    return f"{one_line(error)}."
