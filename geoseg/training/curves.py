@@ -25,8 +25,9 @@ def write_curves(metrics: Path, path: Path) -> Path:
     best = int(epochs[table["val_miou"].idxmax()])
     right.axvline(best, color="#d7191c", linewidth=0.8, linestyle="--")
     right.set(xlabel="epoch", title=f"validation; kept: epoch {best}", ylim=(0, 1))
-    right.legend(loc="lower right", frameon=False)
+    right.legend(loc="best", frameon=False)
     for axes in (left, right):
         axes.grid(alpha=0.25)
+        axes.locator_params(axis="x", integer=True)
     figure.savefig(path, dpi=120)
     return path
