@@ -1,7 +1,11 @@
-"""Files as bytes."""
+"""Files as bytes, and texts that are written whole or not at all."""
 
 import hashlib
+import os
+from collections.abc import Mapping
 from pathlib import Path
+
+from geoseg.errors import OutputError
 
 
 def sha256_of(path: Path) -> str:
@@ -12,3 +16,46 @@ def sha256_of(path: Path) -> str:
     """
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_out(out: Path, name: str, *, overwrite: bool) -> None:
+    """A result that lies in a folder already is kept, and a folder that cannot be written is refused.
+
+    Raises:
+        OutputError: there is a file of that name, and ``overwrite`` is not set; or see :func:`check_folder`.
+    """
+    check_folder(out)
+    if (out / name).exists() and not overwrite:
+        raise OutputError(f"{out} holds {name} already. Give --overwrite to replace it, or another --out.")
+
+
+def check_folder(out: Path) -> None:
+    """A folder that is there or can be made, and can be written.
+
+    Raises:
+        OutputError: ``out`` is a file, or read-only, or within such.
+    """
+    if out.exists() and not out.is_dir():
+        raise OutputError(f"{out} is a file, not a folder. Give another --out.")
+    nearest = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+        raise OutputError(f"{out} cannot be written: {nearest} is no folder for you. Give another --out.")
+
+
+def write_texts(out: Path, texts: Mapping[str, str]) -> None:
+    """Files of a folder in their order, each under a temporary name until it is whole.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for name, text in texts.items():
+            temporary = out / f".{name}.{os.getpid()}"
+            try:
+                temporary.write_text(text, encoding="utf-8")
+                temporary.replace(out / name)
+            finally:
+                temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"{out} cannot be written: {error.strerror}. Give another --out.") from None

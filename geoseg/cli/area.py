@@ -1,26 +1,25 @@
 """``geoseg area``: areas with confidence, from a sample of points that people label."""
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from geoseg.errors import EvaluationError, OutputError
+from geoseg.errors import EvaluationError
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from geoseg.evaluation.areas.facts import AreaFigures
     from geoseg.evaluation.areas.sampling import Sample
 
 app = typer.Typer(help="Areas with confidence: draw points, label them, estimate.", no_args_is_help=True)
 
-_DASH = "-"
+AREAS_NAME = "areas.json"
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
 LegendFile = Annotated[
     Path | None,
     typer.Option("--legend", help="TOML file that names the map's values, if it does not itself."),
@@ -35,10 +34,11 @@ def sample(
         Path | None, typer.Option(help="Raster of strata on the map's grid; else its classes are the strata.")
     ] = None,
     size: Annotated[
-        int | None, typer.Option(help="Points in all; else as many as --target-se needs.")
+        int | None, typer.Option(help="Points in all; without it as many as --target-se needs.")
     ] = None,
     target_se: Annotated[
-        float, typer.Option("--target-se", help="Standard error of overall accuracy to aim at.")
+        float,
+        typer.Option("--target-se", help="Standard error of overall accuracy to aim at, without --size."),
     ] = 0.02,
     allocation: Annotated[str, typer.Option(help="proportional, equal or neyman.")] = "proportional",
     min_per_stratum: Annotated[int, typer.Option(help="Fewest points of a stratum.")] = 50,
@@ -50,6 +50,7 @@ def sample(
     ] = None,
     seed: Annotated[int, typer.Option(help="Same seed, same points.")] = 0,
     legend: LegendFile = None,
+    quiet: Quiet = False,
     json: Json = False,
 ) -> None:
     """Draw a stratified random sample of a map's pixels to label in QGIS.
@@ -57,9 +58,12 @@ def sample(
     Writes sample.gpkg: open it in QGIS over the imagery, choose a reference class for each point, then run
     geoseg area estimate. An existing sample is never overwritten.
     """
+    from geoseg.cli.show_areas import print_notes
     from geoseg.evaluation.areas.sampling import Design, draw_sample
+    from geoseg.files import check_folder
     from geoseg.writers.points import write_points
 
+    check_folder(out)
     design = Design(
         size=size,
         target_se=target_se,
@@ -80,12 +84,13 @@ def sample(
     )
     if json:
         typer.echo(_sample_json(drawn, path))
+    if json or quiet:
         return
     console = _console()
     console.print(_strata_table(drawn, of))
     error = f"{drawn.expected_se:.4f}"
     console.print(f"If the map is as good as expected, overall accuracy gets a standard error of {error}.")
-    _say(drawn.notes)
+    print_notes(drawn.notes)
     console.print(f"Label {path} in QGIS, then: geoseg area estimate {path}", soft_wrap=True, markup=False)
 
 
@@ -107,14 +112,20 @@ def estimate(
     ] = False,
     legend: LegendFile = None,
     out: Annotated[Path | None, typer.Option(help="Folder for areas.json.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the areas.json there.")] = False,
+    quiet: Quiet = False,
     json: Json = False,
 ) -> None:
     """Estimate areas and accuracy, with 95 % intervals, from labelled points.
 
     Methods: Olofsson et al. 2013, 2014; Stehman 2014. docs/areas.md says how to read the figures.
     """
+    from geoseg.cli.show_areas import print_areas, print_notes
     from geoseg.evaluation.areas.report import AreaRequest, report_areas
+    from geoseg.files import check_out, write_texts
 
+    if out is not None:
+        check_out(out, AREAS_NAME, overwrite=overwrite)
     report = report_areas(
         AreaRequest(
             labels=labels,
@@ -127,16 +138,14 @@ def estimate(
         )
     )
     if out is not None:
-        _write(out / "areas.json", report.to_json())
+        write_texts(out, {AREAS_NAME: report.to_json()})
     if json:
         typer.echo(report.to_json(), nl=False)
+    if json or quiet:
         return
-    console = _console()
-    for figures in (report.whole, *report.regions):
-        console.print(_areas_table(figures))
-        _say([f"{figures.name}: {note}" for note in figures.notes])
-    _say(report.notes)
-    console.print("Areas by pixel count carry the map's errors: biased, and shown for comparison only.")
+    print_areas(report, _console())
+    if out is not None:
+        print_notes([f"The figures are in {out / AREAS_NAME}."])
 
 
 def _expected(text: str) -> tuple[str, float]:
@@ -147,18 +156,6 @@ def _expected(text: str) -> tuple[str, float]:
         raise EvaluationError(
             f"--expect is {text!r}, expected a stratum and its accuracy: water=0.95."
         ) from None
-
-
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        raise OutputError(
-            f"Cannot write {path}: {error.strerror}. Check the folder and its rights."
-        ) from error
 
 
 def _sample_json(drawn: "Sample", path: Path) -> str:
@@ -192,50 +189,7 @@ def _strata_table(drawn: "Sample", of: str) -> "Table":
     return table
 
 
-def _areas_table(figures: "AreaFigures") -> "Table":
-    """Areas in hectares with half the 95 % interval, accuracies with standard errors."""
-    from rich.markup import escape
-    from rich.table import Table
-
-    from geoseg.evaluation.areas.estimate import Z_95
-
-    overall = _with_error(figures.overall_accuracy, figures.overall_accuracy_se)
-    size = f"{figures.n_points} points, {figures.total_ha:,.1f} ha"
-    title = f"{figures.name}: {size}, overall accuracy {overall}"
-    table = Table("class", title=escape(title), title_justify="left")
-    for heading in (
-        *("ha by pixel count (biased)", "ha estimated", "± 95 %"),
-        *("user's accuracy ± SE", "producer's accuracy ± SE", "points"),
-    ):
-        table.add_column(heading, justify="right")
-    for c in figures.classes:
-        margin = None if c.area_se_ha is None else Z_95 * c.area_se_ha
-        table.add_row(
-            escape(c.class_name),
-            *(_DASH if ha is None else f"{ha:,.1f}" for ha in (c.mapped_ha, c.area_ha, margin)),
-            _with_error(c.users_accuracy, c.users_accuracy_se),
-            _with_error(c.producers_accuracy, c.producers_accuracy_se),
-            f"{c.n_reference}",
-        )
-    return table
-
-
-def _with_error(value: float | None, error: float | None) -> str:
-    if value is None:
-        return _DASH
-    return f"{value:.3f} ± {_DASH if error is None else f'{error:.3f}'}"
-
-
 def _console() -> "Console":
     from rich.console import Console
 
     return Console(width=None if sys.stdout.isatty() else 160, highlight=False)
-
-
-def _say(notes: Sequence[str]) -> None:
-    """Notes on standard error, so that results can be piped."""
-    from rich.console import Console
-
-    messages = Console(stderr=True, highlight=False, soft_wrap=True)
-    for note in notes:
-        messages.print(f"note: {note}", style="yellow", markup=False)

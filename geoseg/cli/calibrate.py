@@ -72,25 +72,23 @@ def calibrate(
     from rich.progress import Progress
 
     from geoseg.cli.show_calibration import print_calibration
+    from geoseg.evaluation.benchmark_images import Part
     from geoseg.evaluation.confidence.measuring import CalibrationTask, measure
     from geoseg.evaluation.maps import Crosswalk
+    from geoseg.inference.runner import Inference
     from geoseg.models.folders import keep_calibration, refuse_kept
     from geoseg.models.zoo import card_of
 
     folder = refuse_kept(model, out, overwrite=overwrite)
     task = CalibrationTask(
+        Part(benchmark, root, split, limit),
         model,
-        benchmark,
-        root,
-        split=split,
-        limit=limit,
+        how=Inference(device=device, tta=tta),
         crosswalk=Crosswalk.read(crosswalk) if crosswalk else Crosswalk(),
         method=method,
         coverage=coverage,
         kind=kind,
         by_class=by_class,
-        device=device,
-        tta=tta,
     )
     console = Console(stderr=True)
     is_hidden = quiet or not console.is_terminal

@@ -25,6 +25,13 @@ def change(
         Path | None,
         typer.Option(help="TOML file with tables [before] and [after]: class name or value = common name."),
     ] = None,
+    sample: Annotated[
+        Path | None,
+        typer.Option(
+            help="Points drawn from change.tif by geoseg area sample, and labelled: areas of change with "
+            "intervals."
+        ),
+    ] = None,
     json: Annotated[
         bool, typer.Option("--json", help="Print the report as JSON on standard output.")
     ] = False,
@@ -32,11 +39,12 @@ def change(
     """Compare two class maps: transition matrix in hectares, change map, polygons.
 
     [bold]geoseg change 2015/class.tif 2025/class.tif --out change[/bold] matches the classes of both maps by
-    name. Hectares are counted pixels; for areas of change with intervals, draw a sample from change.tif with
-    [bold]geoseg area sample[/bold].
+    name. Hectares are counted pixels. For areas of change with intervals, draw points from change.tif with
+    [bold]geoseg area sample[/bold], label them, and give them as [bold]--sample[/bold].
     """
     from rich.console import Console
 
+    from geoseg.cli.show_areas import print_areas
     from geoseg.evaluation.change_maps import ChangeCrosswalk
     from geoseg.jobs.change import compare
 
@@ -48,7 +56,7 @@ def change(
         messages.print(text, style="dim", markup=False)
 
     renames = ChangeCrosswalk.read(crosswalk) if crosswalk else None
-    report = compare(before, after, out=out, overwrite=overwrite, crosswalk=renames, say=say)
+    report = compare(before, after, out=out, overwrite=overwrite, crosswalk=renames, sample=sample, say=say)
     if json:
         typer.echo(report.to_json(), nl=False)
         return
@@ -58,6 +66,8 @@ def change(
     results.print(
         f"{report.changed_ha:,.1f} of {report.compared_ha:,.1f} ha changed ({report.changed_share:.1%})."
     )
+    if report.areas is not None:
+        print_areas(report.areas, results)
     for note in report.notes:
         if note not in said:
             say(note)

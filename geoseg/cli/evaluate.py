@@ -1,11 +1,12 @@
 """``geoseg evaluate``: how good a map, a model or a prediction is."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 if TYPE_CHECKING:
+    from geoseg.evaluation.benchmark_run import Task
     from geoseg.evaluation.scores import Evaluation
 
 _PAIR, _SET, _OUT = "A prediction and what is true", "On a benchmark", "Output"
@@ -133,45 +134,42 @@ def evaluate(
     """
     from geoseg.cli import show_scores
     from geoseg.errors import EvaluationError
+    from geoseg.evaluation.benchmark_images import Part
+    from geoseg.evaluation.benchmark_run import Task
     from geoseg.evaluation.boundary_width import BoundaryWidth
     from geoseg.evaluation.files import score_files
     from geoseg.evaluation.maps import Crosswalk
     from geoseg.evaluation.rasters import Request
-    from geoseg.report.scores import refuse_existing, write_scores
+    from geoseg.files import check_out
+    from geoseg.inference.runner import Inference
+    from geoseg.models.zoo import DEFAULT_MODEL
+    from geoseg.report.scores import JSON_NAME, write_scores
 
-    refuse_existing(out, overwrite=overwrite)
+    check_out(out, JSON_NAME, overwrite=overwrite)
     of_pairs = {
-        "reference": reference, "reference-catalog": reference_catalog, "legend": legend, "field": field,
-        "crs": crs, "places": places, "place-field": place_field, "nodata-is-wrong": nodata_is_wrong,
+        "reference": reference, "reference_catalog": reference_catalog, "legend": legend, "field": field,
+        "crs": crs, "places": places, "place_field": place_field, "nodata_is_wrong": nodata_is_wrong,
         "iou": iou,
     }  # fmt: skip
-    of_sets = {"root": root, "model": model, "split": split, "limit": limit}
     of_models = {"tta": None if tta == "none" else tta, "device": None if device == "auto" else device}
-    for flag, value in (of_sets | of_models if benchmark is None else of_pairs).items():
-        if value not in (None, False):
-            with_or_without = "without" if benchmark is None else "with"
-            raise EvaluationError(f"--{flag} means nothing {with_or_without} --benchmark. Leave it out.")
+    if benchmark is None:
+        _refuse(root=root, model=model, split=split, limit=limit, **of_models, because="without --benchmark")
+    else:
+        _refuse(**of_pairs, because="with --benchmark")
     read = Crosswalk.read(crosswalk) if crosswalk else Crosswalk()
     width = BoundaryWidth.read(boundary) if boundary else None
     if benchmark is not None and root is not None:
-        if model is not None and prediction is not None:
-            raise EvaluationError("--model and --prediction both say what is scored. Give one of them.")
-        for flag, value in of_models.items():
-            if value is not None and prediction is not None:
-                raise EvaluationError(f"--{flag} means nothing with --prediction. Leave it out.")
-        evaluation = _on_benchmark(
-            quiet=quiet,
-            benchmark=benchmark,
-            root=root,
-            model=model or "spectral-rules",
-            split=split,
-            limit=limit,
+        if prediction is not None:
+            _refuse(model=model, **of_models, because="with --prediction, which says what is scored")
+        task = Task(
+            Part(benchmark, root, split, limit),
+            model or DEFAULT_MODEL,
+            how=Inference(device=device, tta=tta),
             crosswalk=read,
-            device=device,
-            tta=tta,
             prediction=prediction,
             boundary=width,
         )
+        evaluation = _on_benchmark(task, quiet=quiet)
     elif benchmark is None and prediction is not None and reference is not None:
         request = Request(
             prediction,
@@ -199,6 +197,14 @@ def evaluate(
         show_scores.print_scores(evaluation.scores, out)
 
 
+def _refuse(*, because: str, **flags: object) -> None:
+    from geoseg.errors import EvaluationError
+
+    for name, value in flags.items():
+        if value not in (None, False):
+            raise EvaluationError(f"--{name.replace('_', '-')} means nothing {because}. Leave it out.")
+
+
 def _thresholds(text: str) -> tuple[float, ...]:
     from geoseg.errors import EvaluationError
 
@@ -211,14 +217,12 @@ def _thresholds(text: str) -> tuple[float, ...]:
     return found
 
 
-def _on_benchmark(*, quiet: bool, **task: Any) -> "Evaluation":
+def _on_benchmark(task: "Task", *, quiet: bool) -> "Evaluation":
     from rich.console import Console
     from rich.progress import Progress
 
-    from geoseg.evaluation.benchmark_run import Task, score_benchmark
+    from geoseg.evaluation.benchmark_run import score_benchmark
 
     with Progress(console=Console(stderr=True), transient=True, disable=quiet) as progress:
         bar = progress.add_task("images", total=None)
-        return score_benchmark(
-            Task(**task), on_image=lambda done, of: progress.update(bar, completed=done, total=of)
-        )
+        return score_benchmark(task, on_image=lambda done, of: progress.update(bar, completed=done, total=of))

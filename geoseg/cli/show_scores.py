@@ -10,6 +10,7 @@ from rich.table import Table
 from geoseg.evaluation.intervals import Range
 from geoseg.evaluation.objects.results import Found, InstanceScores, Objects, Panoptic
 from geoseg.evaluation.scores import BOUNDARY_ORDER, Efficiency, Scores
+from geoseg.report.scores import WORDS
 
 _UNDEFINED = "–"
 
@@ -54,7 +55,7 @@ def _overall(scores: Scores) -> Table:
     overall = Table("overall", "score", show_header=False)
     for name, value in scores.overall.items():
         if value is not None or name not in BOUNDARY_ORDER:
-            overall.add_row(name.replace("_", " "), _percent(value), _range(scores.intervals.get(name)))
+            overall.add_row(WORDS[name], _percent(value), _range(scores.intervals.get(name)))
     if scores.reliability is not None:
         overall.add_row("expected calibration error", _percent(scores.reliability.ece), "")
     if scores.efficiency is not None:

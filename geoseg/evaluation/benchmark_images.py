@@ -1,5 +1,6 @@
 """Labelled images as a model takes them."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,27 +19,41 @@ _PLANE = "EPSG:6933"
 """Images of benchmarks often lie nowhere; any CRS in metres gives their pixels a size."""
 
 
-def labelled_samples(
-    benchmark: Benchmark, root: Path, *, split: str | None = None, limit: int | None = None
-) -> list[Sample]:
-    """The samples of a split, all with class labels.
+@dataclass(frozen=True)
+class Part:
+    """Which labelled images."""
 
-    Args:
-        benchmark: the data set.
-        root: its folder.
-        split: None for the one that is scored by default.
-        limit: at most so many images, spread evenly over the split; None for all.
+    benchmark: str
+    """See :func:`geoseg.evaluation.labelled.benchmark_of`."""
+    root: Path
+    """The folder of the data set."""
+    split: str | None = None
+    """None for the one that is scored by default."""
+    limit: int | None = None
+    """At most so many images, spread evenly over the split; None for all."""
+
+    def title(self, benchmark: Benchmark) -> str:
+        """Of the data set and the split."""
+        return f"{benchmark.title}, {self.split_of(benchmark)}"
+
+    def split_of(self, benchmark: Benchmark) -> str:
+        """Which split it is."""
+        return self.split or benchmark.splits[0]
+
+
+def labelled_samples(benchmark: Benchmark, part: Part) -> list[Sample]:
+    """The samples of a part of a data set, all with class labels.
 
     Raises:
         EvaluationError: the data set is incomplete, or has no class labels for that split.
     """
-    samples = benchmark.samples(root, split)
+    samples = benchmark.samples(part.root, part.split)
     if not samples or any(s.read_labels is None for s in samples):
         raise EvaluationError(
-            f"Split {split or benchmark.splits[0]} of {benchmark.title} has no class labels to score. "
+            f"Split {part.split_of(benchmark)} of {benchmark.title} has no class labels to score. "
             f"Splits: {', '.join(benchmark.splits)}."
         )
-    return spread(samples, limit)
+    return spread(samples, part.limit)
 
 
 def plan_for(image: xr.DataArray, card: ModelCard) -> TilePlan | None:

@@ -13,7 +13,14 @@ from numpy.typing import NDArray
 
 from geoseg.errors import EvaluationError
 from geoseg.evaluation.benchmark import Benchmark, Labels, Sample
-from geoseg.evaluation.benchmark_images import bands_for, image_and_labels, labelled_samples, plan_for, spread
+from geoseg.evaluation.benchmark_images import (
+    Part,
+    bands_for,
+    image_and_labels,
+    labelled_samples,
+    plan_for,
+    spread,
+)
 from geoseg.evaluation.benchmark_predictions import Answer, ClassFiles, read_results
 from geoseg.evaluation.boundary import BoundaryCounts, count_boundary, count_trimap
 from geoseg.evaluation.boundary_width import BoundaryWidth
@@ -28,7 +35,7 @@ from geoseg.evaluation.objects.results import Category, instances_of
 from geoseg.evaluation.scores import Case, Efficiency, Evaluation, Outlines, Scores, scores_of
 from geoseg.inference.efficiency import flops_per_pixel, n_parameters
 from geoseg.inference.predictor import predict
-from geoseg.inference.runner import Inference
+from geoseg.inference.runner import AUTO, Inference
 from geoseg.legend import CLASS_NODATA
 from geoseg.models.card import ModelCard
 from geoseg.models.zoo import calibration_of, card_of, create_model
@@ -40,19 +47,11 @@ N_WORST = 6
 class Task:
     """What is scored on what."""
 
-    benchmark: str
-    """A name, or the TOML file of images of one's own."""
-    root: Path
+    part: Part
     model: str
-    split: str | None = None
-    """None for the one that is scored by default."""
-    limit: int | None = None
-    """At most so many images, spread evenly over the split; None for all."""
+    how: Inference = AUTO
     crosswalk: Crosswalk = field(default_factory=Crosswalk)
     """``prediction``: from the model's classes to the benchmark's."""
-    device: str = "auto"
-    tta: str = "none"
-    """Test-time augmentation: see :class:`geoseg.inference.runner.Inference`."""
     prediction: Path | None = None
     """Instead of what the model says: a folder of class rasters, or COCO results (JSON)."""
     boundary: BoundaryWidth | None = None
@@ -75,10 +74,10 @@ def score_benchmark(
         EvaluationError: the data set is incomplete, has no labels for that split, or the bands or classes of
             the model or the predictions do not fit it.
     """
-    benchmark = benchmark_of(task.benchmark)
+    benchmark = benchmark_of(task.part.benchmark)
     if task.prediction is not None and task.prediction.is_file():
         return _score_instances(task, benchmark, on_image)
-    samples = labelled_samples(benchmark, task.root, split=task.split, limit=task.limit)
+    samples = labelled_samples(benchmark, task.part)
     source: ClassFiles | _Mapper
     if task.prediction is not None:
         source = ClassFiles(task.prediction, benchmark, samples, task.crosswalk)
@@ -104,15 +103,15 @@ def score_benchmark(
 
 
 def _score_instances(task: Task, benchmark: Benchmark, on_image: Callable[[int, int], None]) -> Evaluation:
-    split = benchmark.samples(task.root, task.split)
+    split = benchmark.samples(task.part.root, task.part.split)
     if task.prediction is None or not split or any(sample.read_instances is None for sample in split):
         raise EvaluationError(
-            f"Split {task.split or benchmark.splits[0]} of {benchmark.title} has no instances to score. Give "
+            f"Split {task.part.split_of(benchmark)} of {benchmark.title} has no instances to score. Give "
             "--prediction a folder of class rasters."
         )
     if task.boundary is not None:
         raise EvaluationError("--boundary means nothing where instances are compared. Leave it out.")
-    samples = spread(split, task.limit)
+    samples = spread(split, task.part.limit)
     found = read_results(task.prediction, benchmark, split, task.crosswalk)
     none = Instances([], np.empty(0, np.int64), confidence=np.empty(0))
     class_ids, matches = benchmark.legend.values, []
@@ -148,14 +147,14 @@ class _Mapper:
     """A model, asked by the engine that makes the maps, and what that costs."""
 
     def __init__(self, task: Task, benchmark: Benchmark) -> None:
-        self._benchmark, self._how = benchmark, Inference(device=task.device, tta=task.tta)
+        self._benchmark, self._how = benchmark, task.how
         self._model = create_model(task.model)
         bands = zip(self._model.card.bands, bands_for(self._model.card, benchmark), strict=True)
         self._table, self._is_ignored = _classes(benchmark, self._model.card, task.crosswalk)
         self._seconds, self._n_pixels = list[float](), 0
         self.notes = [f"{taken} is used as {band}." for band, taken in bands if band != taken]
-        if task.tta != "none":
-            self.notes.append(f"Probabilities are means over the turned tiles of --tta {task.tta}.")
+        if task.how.tta != "none":
+            self.notes.append(f"Probabilities are means over the turned tiles of --tta {task.how.tta}.")
 
     def __call__(self, sample: Sample) -> tuple[Labels, Answer]:
         """The labels of an image, and what the model says of it."""
@@ -264,11 +263,11 @@ def _title(task: Task, benchmark: Benchmark) -> str:
         what = task.prediction.name
     else:
         what = card_of(task.model).name + (", calibrated," if calibration_of(task.model) else "")
-    return f"{what} on {benchmark.title}, {task.split or benchmark.splits[0]}"
+    return f"{what} on {task.part.title(benchmark)}"
 
 
 def _notes(task: Task, benchmark: Benchmark, samples: Sequence[Sample]) -> list[str]:
-    notes = [f"{len(samples):,} images{' (a part of the split: --limit)' if task.limit else ''}."]
+    notes = [f"{len(samples):,} images{' (a part of the split: --limit)' if task.part.limit else ''}."]
     if benchmark.scoring:
         notes.append(benchmark.scoring)
     if task.crosswalk.reference:

@@ -12,7 +12,7 @@ from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
 from geoseg.errors import EvaluationError
-from geoseg.evaluation.rasters import BLOCK, windows_of
+from geoseg.evaluation.reading import BLOCK, windows_of
 from geoseg.legend import CLASS_NODATA, Legend, LegendClass
 
 Pixels = NDArray[np.int64]

@@ -1,14 +1,11 @@
 """Score a class map against a reference, block by block: memory does not grow with the map."""
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
-import rasterio
-from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from rasterio.io import DatasetReader
 from rasterio.windows import Window
@@ -19,21 +16,17 @@ from geoseg.evaluation.boundary_width import BoundaryWidth
 from geoseg.evaluation.confidence.reliability import MapReliability
 from geoseg.evaluation.confusion import IGNORED
 from geoseg.evaluation.features import VECTORS, PlacesOf
-from geoseg.evaluation.maps import Compared, Crosswalk, compared, legend_of
+from geoseg.evaluation.maps import Crosswalk
 from geoseg.evaluation.objects.polygons import SPACENET_IOU
 from geoseg.evaluation.points import are_points, count_points, read_points
 from geoseg.evaluation.products import is_product, product_reference
-from geoseg.evaluation.reading import reading
+from geoseg.evaluation.reading import reading, windows_of
 from geoseg.evaluation.references import Reference, raster_reference, vector_reference
+from geoseg.evaluation.scored_map import ScoredMap, confidence_of, scored_map
 from geoseg.evaluation.scores import Case, Evaluation, scores_of
 from geoseg.evaluation.tally import CELL, MapTally, summed
-from geoseg.grid.geobox import is_same_grid
 from geoseg.legend import CLASS_NODATA
 
-BLOCK = 2048
-"""Side of what is compared at a time, pixels."""
-_CACHE_MB = 128
-"""For blocks of the files; GDAL's own limit, a share of all memory, fills up on large rasters."""
 TILE = 256
 """Side of the tiles that are shown, pixels; a multiple of ``CELL``."""
 _N_WORST = 6
@@ -79,56 +72,23 @@ def score(request: Request) -> Evaluation:
         EvaluationError: the files cannot be read, lie apart, or their classes do not fit.
     """
     with ExitStack() as stack:
-        made = stack.enter_context(_opened(request))
+        made = stack.enter_context(
+            scored_map(
+                request.prediction,
+                legend=request.legend,
+                crosswalk=request.crosswalk,
+                nodata_is_wrong=request.nodata_is_wrong,
+            )
+        )
         features = _features(request)
         if features is not None and are_points(features):
             return _score_points(request, features, made)
         reference = stack.enter_context(_reference(request, features, made))
-        evaluation = _score(request, made, reference, _confidence(request.prediction, made.source, stack))
+        evaluation = _score(request, made, reference, confidence_of(made, stack))
         return replace(evaluation, cases=_worst_tiles(evaluation, made, reference))
 
 
-@dataclass(frozen=True)
-class _Map:
-    """The open map and what its values mean."""
-
-    path: Path
-    source: DatasetReader
-    grid: GeoBox
-    classes: Compared
-    table: NDArray[np.int32]
-    """(256,) class index of each value."""
-    is_left_out: NDArray[np.bool_]
-    """(256,) values that are not compared."""
-
-    def read(self, window: Window) -> NDArray[np.uint8]:
-        """Stored values of a window."""
-        with reading(self.path):
-            stored: NDArray[np.uint8] = self.source.read(1, window=window)
-        return stored
-
-    def compared(self, stored: NDArray[np.uint8], expected: NDArray[np.int32]) -> NDArray[np.int32]:
-        """The reference, without what the map leaves out."""
-        return np.where(self.is_left_out[stored], np.int32(IGNORED), expected)
-
-
-@contextmanager
-def _opened(request: Request) -> Iterator[_Map]:
-    path = request.prediction
-    if not path.exists():
-        raise EvaluationError(f"There is no file {path}. Check the path.")
-    classes = compared(legend_of(path, request.legend), request.crosswalk)
-    is_left_out = classes.is_ignored()
-    is_left_out[CLASS_NODATA] = not request.nodata_is_wrong
-    with ExitStack() as stack:
-        stack.enter_context(rasterio.Env(GDAL_CACHEMAX=_CACHE_MB))
-        with reading(path):
-            source = stack.enter_context(rasterio.open(path))
-        _refuse_no_map(source, path)
-        yield _Map(path, source, GeoBox.from_rio(source), classes, classes.table(), is_left_out)
-
-
-def _worst_tiles(evaluation: Evaluation, made: _Map, reference: Reference) -> tuple[Case, ...]:
+def _worst_tiles(evaluation: Evaluation, made: ScoredMap, reference: Reference) -> tuple[Case, ...]:
     """The tiles with the most errors, most first; none where there are no errors."""
     wrong = summed(evaluation.wrong, TILE // CELL)
     n_compared = summed(evaluation.compared, TILE // CELL)
@@ -148,7 +108,7 @@ def _worst_tiles(evaluation: Evaluation, made: _Map, reference: Reference) -> tu
 
 
 def _score(
-    request: Request, made: _Map, reference: Reference, confidence: DatasetReader | None
+    request: Request, made: ScoredMap, reference: Reference, confidence: DatasetReader | None
 ) -> Evaluation:
     places = _places(request, made.grid)
     tally = MapTally(made.grid, len(made.classes.legend.classes), places=places, boundary=request.boundary)
@@ -217,7 +177,7 @@ def _refuse_nothing(tally: MapTally, request: Request) -> None:
         )
 
 
-def _score_points(request: Request, points: gpd.GeoDataFrame, made: _Map) -> Evaluation:
+def _score_points(request: Request, points: gpd.GeoDataFrame, made: ScoredMap) -> Evaluation:
     places = _places(request, made.grid)
     counted = count_points(
         points,
@@ -258,13 +218,6 @@ def _places(request: Request, grid: GeoBox) -> PlacesOf | None:
     return PlacesOf(request.places, crs=str(grid.crs), field=request.place_field)
 
 
-def windows_of(height: int, width: int, *, size: int = BLOCK) -> Iterator[Window]:
-    """Squares that cover a raster, row by row; the last ones are what is left."""
-    for row in range(0, height, size):
-        for col in range(0, width, size):
-            yield Window(col, row, min(size, width - col), min(size, height - row))
-
-
 def _features(request: Request) -> gpd.GeoDataFrame | None:
     """A vector reference, read once; None for a raster."""
     path = request.reference
@@ -281,7 +234,7 @@ def _features(request: Request) -> gpd.GeoDataFrame | None:
 
 
 def _reference(
-    request: Request, features: gpd.GeoDataFrame | None, made: _Map
+    request: Request, features: gpd.GeoDataFrame | None, made: ScoredMap
 ) -> AbstractContextManager[Reference]:
     path, crosswalk, grid, classes = request.reference, request.crosswalk, made.grid, made.classes
     if is_product(path):
@@ -298,24 +251,3 @@ def _reference(
             features, label=path.name, grid=grid, classes=classes, crosswalk=crosswalk, field=field
         )
     )
-
-
-def _refuse_no_map(source: DatasetReader, path: Path) -> None:
-    if source.dtypes[0] != "uint8":
-        raise EvaluationError(
-            f"{path} holds {source.dtypes[0]}, expected a class map of uint8, 255 = nodata."
-        )
-    if source.crs is None:
-        raise EvaluationError(
-            f"{path} has no CRS, so nothing says where it lies. Assign one: gdal_edit -a_srs."
-        )
-
-
-def _confidence(path: Path, source: DatasetReader, stack: ExitStack) -> DatasetReader | None:
-    beside = path.with_name("confidence.tif")
-    if not beside.is_file():
-        return None
-    with reading(beside):
-        confidence: DatasetReader = stack.enter_context(rasterio.open(beside))
-    fits = is_same_grid(GeoBox.from_rio(confidence), GeoBox.from_rio(source))
-    return confidence if fits and confidence.dtypes[0] == "uint8" else None

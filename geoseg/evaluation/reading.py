@@ -15,6 +15,8 @@ from geoseg.errors import EvaluationError, one_line
 
 Reader = Callable[[Window], NDArray[np.int32]]
 
+BLOCK = 2048
+"""Side of what is read at a time, pixels."""
 SIDE = 512
 """Of a square, pixels, counted from the first pixel of the grid."""
 _KEPT = 64
@@ -60,3 +62,10 @@ def by_cells(read: Reader, shape: tuple[int, int] | Shape2d) -> Reader:
         return found
 
     return read_window
+
+
+def windows_of(height: int, width: int, *, size: int = BLOCK) -> Iterator[Window]:
+    """Squares that cover a raster, row by row; the last ones are what is left."""
+    for row in range(0, height, size):
+        for col in range(0, width, size):
+            yield Window(col, row, min(size, width - col), min(size, height - row))

@@ -40,6 +40,10 @@ class Inference:
     """Answers that ``mc-dropout`` compares."""
 
 
+AUTO = Inference(device="auto")
+"""On a GPU where there is one."""
+
+
 class Runner:
     """Tiles through a network, in order."""
 

@@ -13,6 +13,7 @@ from rasterio.io import DatasetReader
 from rasterio.vrt import WarpedVRT
 
 from geoseg.errors import EvaluationError, OutputError, one_line
+from geoseg.evaluation.areas.report import AreaRequest, report_areas
 from geoseg.evaluation.change import (
     NO_CHANGE,
     Codes,
@@ -55,6 +56,7 @@ def compare(
     out: Path,
     overwrite: bool = False,
     crosswalk: ChangeCrosswalk | None = None,
+    sample: Path | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> ChangeReport:
     """What changed between two class maps, in a folder that appears when all of it is written.
@@ -69,14 +71,16 @@ def compare(
         out: the folder.
         overwrite: replace what geoseg has written there.
         crosswalk: common names for classes that are called differently.
+        sample: points of an earlier comparison of these maps, drawn from its ``change.tif`` and labelled:
+            for areas of change with intervals.
         say: told each stage, and what was done to make the maps comparable.
 
     Raises:
-        EvaluationError: the maps cannot be compared.
+        EvaluationError: the maps cannot be compared, or the sample does not fit them.
         OutputError: the folder cannot be written, or is not to be replaced.
     """
     crosswalk = crosswalk or ChangeCrosswalk()
-    _refuse_own_inputs(out, before, after)
+    _refuse_own_inputs(out, before, after, *([sample] if sample else []))
     created = datetime.now(UTC).replace(microsecond=0)
     with (
         rasterio.Env(GDAL_CACHEMAX=_CACHE_MB),
@@ -97,6 +101,10 @@ def compare(
             _write_raster(folder, first, fitted, of_values, codes.legend)
             say("tracing polygons")
             _write_polygons(folder, codes.legend, title=f"Change from {before} to {after}", created=created)
+            areas = None
+            if sample is not None:
+                say("estimating areas")
+                areas = report_areas(AreaRequest(sample, map=folder / "change.tif"))
             report = change_report(
                 transitions,
                 codes,
@@ -105,6 +113,7 @@ def compare(
                 maps=(str(before), str(after)),
                 crosswalk=crosswalk,
                 notes=notes,
+                areas=areas,
                 created=created,
             )
             (folder / "change.json").write_text(report.to_json(), "utf-8")

@@ -8,6 +8,7 @@ from importlib.metadata import version
 from odc.geo.geobox import GeoBox
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
+from geoseg.evaluation.areas.facts import AreaReport
 from geoseg.evaluation.change import ChangeCodes, Transitions, name_of
 from geoseg.evaluation.change_maps import ChangeCrosswalk, CommonClasses, crs_text
 from geoseg.grid.ground import plane_to_ground, row_areas_m2
@@ -80,6 +81,8 @@ class ChangeReport(_Facts):
     crosswalk: ChangeCrosswalk
     notes: tuple[str, ...]
     """What was done to make the maps comparable, and what to know of the figures."""
+    areas: AreaReport | None = None
+    """Of each transition, with intervals, by a labelled sample; None without one."""
     created: AwareDatetime
     geoseg_version: str
 
@@ -97,6 +100,7 @@ def change_report(
     maps: tuple[str, str],
     crosswalk: ChangeCrosswalk,
     notes: Sequence[str],
+    areas: AreaReport | None,
     created: datetime,
 ) -> ChangeReport:
     """All that is known of a change.
@@ -109,6 +113,7 @@ def change_report(
         maps: what the earlier and the later map are called.
         crosswalk: what was asked for.
         notes: what was done to make the maps comparable.
+        areas: what a labelled sample says of the transitions.
         created: when the comparison was made, with time zone.
     """
     return ChangeReport(
@@ -126,7 +131,8 @@ def change_report(
             area_ha=tuple(map(tuple, transitions.area_ha.tolist())),
         ),
         crosswalk=crosswalk,
-        notes=(*notes, *_cautions(transitions, maps, grid)),
+        notes=(*notes, *_cautions(transitions, maps, grid, has_sample=areas is not None)),
+        areas=areas,
         created=created,
         geoseg_version=version("geoseg"),
     )
@@ -167,7 +173,9 @@ def _transitions(transitions: Transitions, codes: ChangeCodes) -> tuple[Transiti
     )
 
 
-def _cautions(transitions: Transitions, maps: tuple[str, str], grid: GeoBox) -> list[str]:
+def _cautions(
+    transitions: Transitions, maps: tuple[str, str], grid: GeoBox, *, has_sample: bool
+) -> list[str]:
     """What to know of the figures."""
     area_ha, notes = transitions.area_ha, []
     for one, other, left_ha in (
@@ -178,10 +186,11 @@ def _cautions(transitions: Transitions, maps: tuple[str, str], grid: GeoBox) -> 
             notes.append(f"{left_ha:,.1f} ha of {one} were not compared: {other} has no class there.")
     if not 0.99 <= (ratio := plane_to_ground(grid)) <= 1.01:
         notes.append(f"Areas in {crs_text(grid)} are up to {ratio:.3g} times those on the ground here.")
-    notes.append(
-        "Counted pixels carry the errors of both maps. For areas of change with intervals, draw a sample: "
-        "geoseg area sample change.tif."
-    )
+    if not has_sample:
+        notes.append(
+            "Counted pixels carry the errors of both maps. For areas of change with intervals, draw points "
+            "from change.tif (geoseg area sample), label them, and give them as --sample."
+        )
     return notes
 
 

@@ -1,7 +1,6 @@
 """``scores.json`` and ``scores.html`` of an evaluation."""
 
 import io
-import os
 from pathlib import Path
 from typing import Any
 
@@ -10,58 +9,33 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 from PIL import Image
 
-from geoseg.errors import OutputError
 from geoseg.evaluation.confidence.reliability import Reliability
 from geoseg.evaluation.intervals import Range
 from geoseg.evaluation.scores import BOUNDARY_ORDER, Evaluation, Scores
 from geoseg.evaluation.tally import CELL, summed
+from geoseg.files import write_texts
 from geoseg.report.html import data_url, page_environment
 
 JSON_NAME, HTML_NAME = "scores.json", "scores.html"
-_WORDS = {
+WORDS = {
     "pixel_accuracy": "Pixel accuracy", "mean_accuracy": "Mean accuracy", "miou": "Mean IoU",
     "fwiou": "Frequency-weighted IoU", "dice": "Mean F1 (Dice)", "kappa": "Cohen's kappa",
     "boundary_miou": "Mean boundary IoU", "trimap_miou": "Mean trimap IoU",
 }  # fmt: skip
+"""What people call the overall scores."""
 _MAP_CELLS, _MAP_PX = 360, 720
 _SHADE = (59, 111, 143)
 _NONE = (190, 190, 190)
 _TILE_GAP = 4
 
 
-def refuse_existing(out: Path, *, overwrite: bool) -> None:
-    """Scores that lie there already are kept, and a folder that cannot be written is refused.
-
-    Raises:
-        OutputError: there are some, and ``overwrite`` is not set; or ``out`` is no folder, or read-only.
-    """
-    if out.exists() and not out.is_dir():
-        raise OutputError(f"{out} is a file, not a folder. Give another --out.")
-    if (out / JSON_NAME).exists() and not overwrite:
-        raise OutputError(f"{out} holds scores already. Give --overwrite to replace them, or another --out.")
-    nearest = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
-    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
-        raise OutputError(f"{out} cannot be written: {nearest} is no folder for you. Give another --out.")
-
-
 def write_scores(evaluation: Evaluation, out: Path) -> None:
-    """Both files, each under a temporary name until it is whole; the JSON comes last.
+    """Both files, each whole; the JSON comes last.
 
     Raises:
         OutputError: the folder cannot be written.
     """
-    html = render_scores(evaluation)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        for name, text in ((HTML_NAME, html), (JSON_NAME, evaluation.scores.to_json())):
-            temporary = out / f".{name}.{os.getpid()}"
-            try:
-                temporary.write_text(text, encoding="utf-8")
-                temporary.replace(out / name)
-            finally:
-                temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise OutputError(f"{out} cannot be written: {error.strerror}. Give another --out.") from None
+    write_texts(out, {HTML_NAME: render_scores(evaluation), JSON_NAME: evaluation.scores.to_json()})
 
 
 def render_scores(evaluation: Evaluation) -> str:
@@ -116,7 +90,7 @@ def _figures(scores: Scores) -> list[dict[str, Any]]:
             _figure("PQ of stuff", panoptic.stuff.pq),
         ]
     return [
-        _figure(_WORDS.get(name, name), value, scores.intervals.get(name))
+        _figure(WORDS.get(name, name), value, scores.intervals.get(name))
         for name, value in scores.overall.items()
         if value is not None or name not in BOUNDARY_ORDER
     ]

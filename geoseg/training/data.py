@@ -11,7 +11,7 @@ from torch.utils.data import Dataset, Sampler
 
 from geoseg.errors import TrainingError
 from geoseg.evaluation.benchmark import IGNORE, Benchmark, Sample
-from geoseg.evaluation.benchmark_images import bands_for, labelled_samples
+from geoseg.evaluation.benchmark_images import Part, bands_for, labelled_samples
 from geoseg.evaluation.labelled import benchmark_of
 from geoseg.models.card import ModelCard
 from geoseg.training.recipe import Data
@@ -55,7 +55,7 @@ def read_splits(data: Data) -> tuple[Images, Images]:
     """
     benchmark = benchmark_of(data.benchmark)
     train, val = (
-        Images(tuple(labelled_samples(benchmark, Path(data.root), split=split)), benchmark)
+        Images(tuple(labelled_samples(benchmark, Part(data.benchmark, Path(data.root), split))), benchmark)
         for split in (data.train_split, data.val_split)
     )
     both = sorted(set(train.places) & set(val.places))

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from geoseg.evaluation.benchmark_images import Part
 from geoseg.evaluation.benchmark_run import Task, score_benchmark
 from geoseg.evaluation.scores import Scores
 from geoseg.models.zoo import Model
@@ -15,7 +16,7 @@ def write_card_text(
 ) -> Scores:
     """Score the model of a folder on its validation images and write what it is; returns the scores."""
     data, card = recipe.data, model.card
-    task = Task(data.benchmark, Path(data.root), str(folder), split=data.val_split, device="auto")
+    task = Task(Part(data.benchmark, Path(data.root), data.val_split), str(folder))
     scores = score_benchmark(task).scores
     n_weights = sum(p.numel() for p in model.module.parameters())
     lines = [

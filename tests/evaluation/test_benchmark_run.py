@@ -15,7 +15,7 @@ from odc.geo.geobox import GeoBox
 from geoseg.errors import EvaluationError
 from geoseg.evaluation import benchmark_run
 from geoseg.evaluation.benchmark import BENCHMARKS, IGNORE, Benchmark, Sample
-from geoseg.evaluation.benchmark_images import plan_for
+from geoseg.evaluation.benchmark_images import Part, plan_for
 from geoseg.evaluation.benchmark_run import Task, score_benchmark
 from geoseg.evaluation.maps import Crosswalk
 from geoseg.evaluation.scores import ORDER
@@ -70,7 +70,7 @@ def task(model, tmp_path):
         scale=1e-4,
     )
     BENCHMARKS.register("tiny")(tiny)
-    yield Task("tiny", tmp_path, model)
+    yield Task(Part("tiny", tmp_path), model)
     del BENCHMARKS._things["tiny"]
 
 
@@ -90,14 +90,14 @@ def test_the_engines_own_maps_score_one(task):
 
 
 def test_a_limit_is_spread_over_the_split(task):
-    evaluation = score_benchmark(Task(task.benchmark, task.root, task.model, limit=2))
+    evaluation = score_benchmark(replace(task, part=replace(task.part, limit=2)))
     assert {case.name for case in evaluation.cases} == {"i0", "i3"}
     assert "part of the split" in evaluation.scores.notes[0]
 
 
 def test_classes_may_be_joined_by_a_crosswalk(task):
     crosswalk = Crosswalk(prediction={"first": "third", "second": "second", "third": "ignore"})
-    evaluation = score_benchmark(Task(task.benchmark, task.root, task.model, crosswalk=crosswalk))
+    evaluation = score_benchmark(replace(task, crosswalk=crosswalk))
     scores, whole = evaluation.scores, score_benchmark(task).scores
     n_ignored = whole.classes[0].predicted
     assert n_ignored > 0
@@ -152,9 +152,10 @@ def test_operations_of_a_convolution_are_counted_exactly():
     ],
 )
 def test_what_does_not_fit_is_said(task, change, text):
-    asked = {"benchmark": task.benchmark, "root": task.root, "model": task.model, **change}
+    of_part = {name: value for name, value in change.items() if name != "model"}
+    asked = replace(task, part=replace(task.part, **of_part), model=change.get("model", task.model))
     with pytest.raises(EvaluationError) as error:
-        score_benchmark(Task(**asked))
+        score_benchmark(asked)
     assert text in str(error.value)
 
 

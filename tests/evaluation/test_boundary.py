@@ -16,7 +16,7 @@ from geoseg.evaluation.boundary import (
     with_halo,
 )
 from geoseg.evaluation.metrics import iou
-from geoseg.evaluation.rasters import windows_of
+from geoseg.evaluation.reading import windows_of
 from geoseg.grid.tiling import Tile
 
 N = 3

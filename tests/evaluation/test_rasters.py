@@ -376,7 +376,7 @@ def test_the_page_needs_nothing_but_itself(tmp_path):
         stored["classes"][0]
     )
     assert stored["confusion"] == [list(row) for row in evaluation.scores.confusion]
-    with pytest.raises(OutputError, match="holds scores already"):
+    with pytest.raises(OutputError, match="holds scores.json already"):
         refuse_existing(tmp_path / "out", overwrite=False)
     refuse_existing(tmp_path / "out", overwrite=True)
 

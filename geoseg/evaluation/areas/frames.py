@@ -16,7 +16,7 @@ from rasterio.windows import Window
 
 from geoseg.errors import EvaluationError, one_line
 from geoseg.evaluation.maps import legend_of, names_in
-from geoseg.evaluation.rasters import windows_of
+from geoseg.evaluation.reading import windows_of
 from geoseg.grid.geobox import is_same_grid
 from geoseg.grid.ground import plane_to_ground, row_areas_m2
 from geoseg.legend import CLASS_NODATA, Legend

@@ -1,6 +1,6 @@
 """Labelled points as they come back from people: checked, and in names instead of numbers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,10 +8,12 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 import pyogrio
+from numpy.typing import NDArray
 from pyogrio.errors import DataLayerError, DataSourceError
 
 from geoseg.errors import EvaluationError, one_line
 from geoseg.evaluation.areas.estimate import Stratum
+from geoseg.evaluation.areas.facts import StratumFacts
 from geoseg.evaluation.features import single_points
 from geoseg.legend import Legend
 from geoseg.registry import did_you_mean
@@ -159,7 +161,7 @@ def legend_names(legend: Legend | None) -> dict[str, str]:
     return {} if legend is None else {str(c.value): c.name for c in legend.classes}
 
 
-def count_by(names: Sequence[str], values: pd.Series) -> list[int]:
+def _count_by(names: Sequence[str], values: pd.Series) -> list[int]:
     """How often each name stands in a series."""
     counts = values.value_counts()
     return [int(counts.get(name, 0)) for name in names]
@@ -198,3 +200,76 @@ def _places(frame: pd.DataFrame) -> gpd.GeoSeries | None:
         x, y = (pd.to_numeric(frame[c], errors="coerce") for c in "xy")
         return gpd.GeoSeries(gpd.points_from_xy(x, y))
     return None
+
+
+def check_labels(
+    table: LabelTable,
+    strata: dict[str, Stratum],
+    stratum: pd.Series,
+    is_labelled: NDArray[np.bool_],
+    *,
+    allow: bool,
+) -> tuple[tuple[StratumFacts, ...], tuple[str, ...]]:
+    """The strata with their counts, and what is to be said of missing labels.
+
+    Args:
+        table: the labels as they were read.
+        strata: the sizes of all strata, by name.
+        stratum: (point,) name of each point's stratum.
+        is_labelled: (point,) whether its reference is known.
+        allow: leave points without a label out, instead of refusing them.
+
+    Raises:
+        EvaluationError: labels are missing, or a stratum has none, or more than pixels.
+    """
+    names = list(strata)
+    labelled = _count_by(names, stratum[is_labelled])
+    drawn = _count_by(names, stratum)
+    if table.strata is not None and "points" in table.strata.columns:
+        by_name = dict(zip(strata_of(table.strata)[1], table.strata.points.astype(int), strict=True))
+        drawn = [max(n, by_name.get(name, 0)) for name, n in zip(names, drawn, strict=True)]
+    missing = sum(drawn) - sum(labelled)
+    if missing and not allow:
+        gone = sum(drawn) - len(stratum)
+        deleted = f" ({gone} of them are no longer in the file)" if gone else ""
+        raise EvaluationError(
+            f"{missing} of {sum(drawn)} points{deleted} have no reference_class in {table.name}. Label them, "
+            "or give --allow-missing to leave them out: right only if they are like the labelled points of "
+            "their stratum."
+        )
+    facts = tuple(
+        StratumFacts(stratum=name, area_ha=s.area_ha, pixels=s.pixels, n_labelled=n, n_missing=of - n)
+        for (name, s), n, of in zip(strata.items(), labelled, drawn, strict=True)
+    )
+    _refuse_impossible(facts)
+    return facts, tuple(_label_notes(facts))
+
+
+def _refuse_impossible(strata: Sequence[StratumFacts]) -> None:
+    for s in strata:
+        if not s.n_labelled:
+            raise EvaluationError(
+                f"No point is labelled in stratum {s.stratum} ({s.area_ha:,.6g} ha), so nothing is known "
+                "of it. Label points there, or draw a sample that covers it."
+            )
+        if s.pixels is not None and s.n_labelled > s.pixels:
+            raise EvaluationError(
+                f"Stratum {s.stratum} has {s.n_labelled} labelled points, but {s.pixels} pixels: expected "
+                "each pixel once at most. Give the areas that the sample was drawn from, and each point once."
+            )
+
+
+def _label_notes(strata: Sequence[StratumFacts]) -> Iterator[str]:
+    if missing := sum(s.n_missing for s in strata):
+        where = ", ".join(f"{s.stratum} {s.n_missing}" for s in strata if s.n_missing)
+        drawn = missing + sum(s.n_labelled for s in strata)
+        yield (
+            f"{missing} of {drawn} points have no label and were left out ({where}): the figures are "
+            "right only if those are like the labelled points of their stratum. Points that are hard to "
+            "label seldom are."
+        )
+    if lone := [s.stratum for s in strata if s.n_labelled == 1 and s.pixels != 1]:
+        yield (
+            f"Only one point is labelled in {', '.join(lone)}: one point has no variance, so there are no "
+            "standard errors. Label 2 or more in each stratum."
+        )

@@ -16,8 +16,7 @@ from geoseg.errors import EvaluationError, one_line
 from geoseg.evaluation.areas.frames import M2_PER_HA, SIDE, check_known, opened, plane_notes
 from geoseg.evaluation.features import burner
 from geoseg.evaluation.maps import legend_of
-from geoseg.evaluation.rasters import windows_of
-from geoseg.evaluation.reading import Reader
+from geoseg.evaluation.reading import Reader, windows_of
 from geoseg.grid.ground import row_areas_m2
 from geoseg.legend import CLASS_NODATA, Legend
 

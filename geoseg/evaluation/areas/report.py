@@ -1,6 +1,5 @@
 """From labelled points to ``areas.json``: error-adjusted areas with intervals, whole and by region."""
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -11,10 +10,10 @@ from numpy.typing import NDArray
 
 from geoseg.errors import EvaluationError
 from geoseg.evaluation.areas.estimate import Points, Stratum, estimate_areas, estimate_region
-from geoseg.evaluation.areas.facts import AreaFigures, AreaReport, StratumFacts, figures_of
+from geoseg.evaluation.areas.facts import AreaFigures, AreaReport, figures_of
 from geoseg.evaluation.areas.labels import (
     LabelTable,
-    count_by,
+    check_labels,
     legend_names,
     named,
     read_areas,
@@ -96,7 +95,9 @@ def report_areas(request: AreaRequest) -> AreaReport:
     population = _population(request, table, survey)
     frame = _points_frame(table, survey, population, request)
     is_labelled = frame.reference.notna().to_numpy()
-    strata, notes = _check_labels(table, population, frame, is_labelled, allow=request.allow_missing)
+    strata, notes = check_labels(
+        table, population.strata, frame.stratum, is_labelled, allow=request.allow_missing
+    )
     labelled = frame[is_labelled]
     classes = _classes(population, labelled)
     order = {name: i for i, name in enumerate(population.strata)}
@@ -204,68 +205,6 @@ def _points_frame(
             )
     reference = named(table.reference, population.class_names, column="reference_class", source=table.name)
     return pd.DataFrame({"stratum": stratum, "map_class": map_class, "reference": reference})
-
-
-def _check_labels(
-    table: LabelTable,
-    population: _Population,
-    frame: pd.DataFrame,
-    is_labelled: NDArray[np.bool_],
-    *,
-    allow: bool,
-) -> tuple[tuple[StratumFacts, ...], tuple[str, ...]]:
-    """The strata with their counts, and what is to be said of missing labels."""
-    names = list(population.strata)
-    labelled = count_by(names, frame.stratum[is_labelled])
-    drawn = count_by(names, frame.stratum)
-    if table.strata is not None and "points" in table.strata.columns:
-        by_name = dict(zip(strata_of(table.strata)[1], table.strata.points.astype(int), strict=True))
-        drawn = [max(n, by_name.get(name, 0)) for name, n in zip(names, drawn, strict=True)]
-    missing = sum(drawn) - sum(labelled)
-    if missing and not allow:
-        gone = sum(drawn) - len(frame)
-        deleted = f" ({gone} of them are no longer in the file)" if gone else ""
-        raise EvaluationError(
-            f"{missing} of {sum(drawn)} points{deleted} have no reference_class in {table.name}. Label them, "
-            "or give --allow-missing to leave them out: right only if they are like the labelled points of "
-            "their stratum."
-        )
-    strata = tuple(
-        StratumFacts(stratum=name, area_ha=s.area_ha, pixels=s.pixels, n_labelled=n, n_missing=of - n)
-        for (name, s), n, of in zip(population.strata.items(), labelled, drawn, strict=True)
-    )
-    _refuse_impossible(strata)
-    return strata, tuple(_label_notes(strata))
-
-
-def _refuse_impossible(strata: Sequence[StratumFacts]) -> None:
-    for s in strata:
-        if not s.n_labelled:
-            raise EvaluationError(
-                f"No point is labelled in stratum {s.stratum} ({s.area_ha:,.6g} ha), so nothing is known "
-                "of it. Label points there, or draw a sample that covers it."
-            )
-        if s.pixels is not None and s.n_labelled > s.pixels:
-            raise EvaluationError(
-                f"Stratum {s.stratum} has {s.n_labelled} labelled points, but {s.pixels} pixels: expected "
-                "each pixel once at most. Give the areas that the sample was drawn from, and each point once."
-            )
-
-
-def _label_notes(strata: Sequence[StratumFacts]) -> Iterator[str]:
-    if missing := sum(s.n_missing for s in strata):
-        where = ", ".join(f"{s.stratum} {s.n_missing}" for s in strata if s.n_missing)
-        drawn = missing + sum(s.n_labelled for s in strata)
-        yield (
-            f"{missing} of {drawn} points have no label and were left out ({where}): the figures are "
-            "right only if those are like the labelled points of their stratum. Points that are hard to "
-            "label seldom are."
-        )
-    if lone := [s.stratum for s in strata if s.n_labelled == 1 and s.pixels != 1]:
-        yield (
-            f"Only one point is labelled in {', '.join(lone)}: one point has no variance, so there are no "
-            "standard errors. Label 2 or more in each stratum."
-        )
 
 
 def _classes(population: _Population, labelled: pd.DataFrame) -> list[str]:

@@ -5,14 +5,13 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.errors import EvaluationError, GeosegWarning
 from geoseg.evaluation.benchmark import Benchmark
-from geoseg.evaluation.benchmark_images import image_and_labels, labelled_samples, plan_for
+from geoseg.evaluation.benchmark_images import Part, image_and_labels, labelled_samples, plan_for
 from geoseg.evaluation.confidence.calibration import fit_calibration
 from geoseg.evaluation.confidence.conformal import CoverageCounter, fit_conformal
 from geoseg.evaluation.confidence.reliability import Ints, ProbsReliability, log_probs
@@ -20,7 +19,7 @@ from geoseg.evaluation.confusion import table_of
 from geoseg.evaluation.labelled import benchmark_of
 from geoseg.evaluation.maps import IGNORE, Crosswalk, renamed
 from geoseg.inference.predictor import predict_probs
-from geoseg.inference.runner import Inference
+from geoseg.inference.runner import AUTO, Inference
 from geoseg.models.calibration import Calibration, Method, ModelCalibration, calibrated
 from geoseg.models.card import ModelCard
 from geoseg.models.conformal import Conformal, Coverage, Kind, Unit
@@ -43,15 +42,12 @@ _SCALING_SHARE = 1 / 3
 class CalibrationTask:
     """What is measured on what."""
 
+    part: Part
+    """It must not be what the model was trained on."""
     model: str
     """A model folder, or the name of a built-in model."""
-    benchmark: str
-    """See :func:`geoseg.evaluation.labelled.benchmark_of`."""
-    root: Path
-    split: str | None = None
-    """None for the one that is scored by default. It must not be what the model was trained on."""
-    limit: int | None = None
-    """At most so many images, spread evenly over the split; None for all."""
+    how: Inference = AUTO
+    """As maps will be made."""
     crosswalk: Crosswalk = field(default_factory=Crosswalk)
     """``reference``: from the labels' classes to the model's."""
     method: Method = "temperature"
@@ -60,8 +56,6 @@ class CalibrationTask:
     kind: Kind = "lac"
     by_class: bool = False
     """Whether that shall hold for each class."""
-    device: str = "auto"
-    tta: str = "none"
     seed: int = 0
     """Of the pixels drawn and of the order of places."""
 
@@ -119,7 +113,7 @@ def measure(
     """
     if not 0 < task.coverage < 1:
         raise EvaluationError(f"--coverage is {task.coverage:g}, expected between 0 and 1, such as 0.9.")
-    benchmark, model = benchmark_of(task.benchmark), load_model(task.model)
+    benchmark, model = benchmark_of(task.part.benchmark), load_model(task.model)
     pixels = _pixels(task, benchmark, model, on_image)
     order = np.random.default_rng(task.seed).permutation(sorted(pixels.ends)).tolist()
     unit = _unit(len(order), task.coverage)
@@ -129,8 +123,8 @@ def measure(
     held = _held_out(pixels, order, task, unit) if len(order) >= _MIN_PLACES else None
     return ModelCalibration(
         weights_sha256=model.card.sha256,
-        measured_on=f"{benchmark.title}, {task.split or benchmark.splits[0]}",
-        tta=task.tta,
+        measured_on=task.part.title(benchmark),
+        tta=task.how.tta,
         scaling=scaling,
         conformal=conformal,
         coverage=held[0] if held else None,
@@ -142,9 +136,8 @@ def measure(
 def _pixels(
     task: CalibrationTask, benchmark: Benchmark, model: Model, on_image: Callable[[int, int], None]
 ) -> _Pixels:
-    samples = labelled_samples(benchmark, task.root, split=task.split, limit=task.limit)
+    samples = labelled_samples(benchmark, task.part)
     table = _model_classes(benchmark, model.card, task.crosswalk)
-    how = Inference(device=task.device, tta=task.tta)
     rng = np.random.default_rng(task.seed)
     n_images = Counter(sample.place for sample in samples)
     n_classes = len(model.card.legend.classes)
@@ -152,8 +145,8 @@ def _pixels(
     found: dict[str, list[tuple[NDArray[np.float32], Ints]]] = {}
     for number, sample in enumerate(samples):
         image, labels = image_and_labels(sample, benchmark, model.card)
-        probs = predict_probs(image, model=model, plan=plan_for(image, model.card), how=how)  # (class, y, x)
-        index = table[labels]
+        probs = predict_probs(image, model=model, plan=plan_for(image, model.card), how=task.how)
+        index = table[labels]  # (y, x), probs (class, y, x)
         at = np.flatnonzero((index >= 0) & np.isfinite(probs[0]))
         most = -(-per_place // n_images[sample.place])
         if len(at) > most:

@@ -14,7 +14,7 @@ from builders import BANDS, as_image, geobox_at, model_folder, smooth, write_ima
 from odc.geo.geobox import GeoBox
 
 from geoseg.errors import EvaluationError, GeosegWarning
-from geoseg.evaluation.benchmark_images import bands_for
+from geoseg.evaluation.benchmark_images import Part, bands_for
 from geoseg.evaluation.confidence import measuring
 from geoseg.evaluation.confidence.calibration import fit_calibration
 from geoseg.evaluation.confidence.conformal import fit_conformal
@@ -24,6 +24,7 @@ from geoseg.evaluation.labelled import benchmark_of
 from geoseg.evaluation.maps import Crosswalk
 from geoseg.grid.tiling import TilePlan
 from geoseg.inference.predictor import predict_probs
+from geoseg.inference.runner import Inference
 from geoseg.models.calibration import calibrated
 from geoseg.models.zoo import create_model, load_model
 
@@ -78,8 +79,10 @@ def drawn(tmp_path_factory):
     return folder
 
 
-def task(folder, **options):
-    return CalibrationTask(str(folder / "model"), str(folder / "drawn.toml"), folder, device="cpu", **options)
+def task(folder, limit=None, **options):
+    return CalibrationTask(
+        Part(str(folder / "drawn.toml"), folder, limit=limit), str(folder / "model"), how=Inference(), **options
+    )
 
 
 @pytest.mark.parametrize("method", ["temperature", "vector"])

@@ -1,0 +1,91 @@
+"""A class map that is scored: its pixels, what their values mean, and how sure it was of them."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+from rasterio.io import DatasetReader
+from rasterio.windows import Window
+
+from geoseg.errors import EvaluationError
+from geoseg.evaluation.confusion import IGNORED
+from geoseg.evaluation.maps import Compared, Crosswalk, compared, legend_of
+from geoseg.evaluation.reading import reading
+from geoseg.grid.geobox import is_same_grid
+from geoseg.legend import CLASS_NODATA
+
+_CACHE_MB = 128
+"""For blocks of the files; GDAL's own limit, a share of all memory, fills up on large rasters."""
+
+
+@dataclass(frozen=True)
+class ScoredMap:
+    """The open map and what its values mean."""
+
+    path: Path
+    source: DatasetReader
+    grid: GeoBox
+    classes: Compared
+    table: NDArray[np.int32]
+    """(256,) class index of each value."""
+    is_left_out: NDArray[np.bool_]
+    """(256,) values that are not compared."""
+
+    def read(self, window: Window) -> NDArray[np.uint8]:
+        """Stored values of a window."""
+        with reading(self.path):
+            stored: NDArray[np.uint8] = self.source.read(1, window=window)
+        return stored
+
+    def compared(self, stored: NDArray[np.uint8], expected: NDArray[np.int32]) -> NDArray[np.int32]:
+        """The reference, without what the map leaves out."""
+        return np.where(self.is_left_out[stored], np.int32(IGNORED), expected)
+
+
+@contextmanager
+def scored_map(
+    path: Path, *, legend: Path | None, crosswalk: Crosswalk, nodata_is_wrong: bool
+) -> Iterator[ScoredMap]:
+    """The class map at ``path``, open, with GDAL's cache kept small.
+
+    Raises:
+        EvaluationError: it cannot be read, is no class map on the ground, or its classes do not fit.
+    """
+    if not path.exists():
+        raise EvaluationError(f"There is no file {path}. Check the path.")
+    classes = compared(legend_of(path, legend), crosswalk)
+    is_left_out = classes.is_ignored()
+    is_left_out[CLASS_NODATA] = not nodata_is_wrong
+    with ExitStack() as stack:
+        stack.enter_context(rasterio.Env(GDAL_CACHEMAX=_CACHE_MB))
+        with reading(path):
+            source = stack.enter_context(rasterio.open(path))
+        _refuse_no_map(source, path)
+        yield ScoredMap(path, source, GeoBox.from_rio(source), classes, classes.table(), is_left_out)
+
+
+def confidence_of(made: ScoredMap, stack: ExitStack) -> DatasetReader | None:
+    """The confidence.tif that lies beside a map, kept open by ``stack``; None where none fits it."""
+    beside = made.path.with_name("confidence.tif")
+    if not beside.is_file():
+        return None
+    with reading(beside):
+        confidence: DatasetReader = stack.enter_context(rasterio.open(beside))
+    fits = is_same_grid(GeoBox.from_rio(confidence), made.grid)
+    return confidence if fits and confidence.dtypes[0] == "uint8" else None
+
+
+def _refuse_no_map(source: DatasetReader, path: Path) -> None:
+    if source.dtypes[0] != "uint8":
+        raise EvaluationError(
+            f"{path} holds {source.dtypes[0]}, expected a class map of uint8, 255 = nodata."
+        )
+    if source.crs is None:
+        raise EvaluationError(
+            f"{path} has no CRS, so nothing says where it lies. Assign one: gdal_edit -a_srs."
+        )
