@@ -80,7 +80,9 @@ def score_files(request: Request) -> Evaluation:
     if (prediction.kind, reference.kind) not in _SCORERS:
         fitting = sorted({str(true) for found, true in _SCORERS if found == prediction.kind})
         what = (
-            f"expected {' or '.join(fitting)}" if fitting else "which is what a prediction is compared with"
+            f"expected a reference that is {' or '.join(fitting)}"
+            if fitting
+            else "the former can only be a --reference"
         )
         raise EvaluationError(
             f"{request.prediction.name} is {prediction.kind}, {request.reference.name} is {reference.kind}: "

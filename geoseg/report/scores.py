@@ -52,6 +52,7 @@ def render_scores(evaluation: Evaluation) -> str:
         has_outlines=scores.overall.get(BOUNDARY_ORDER[0]) is not None,
         has_unpredicted=any(scores.unpredicted),
         matrix=_matrix(scores),
+        scale=_scale(),
         diagram=Markup(_diagram(scores.reliability)) if scores.reliability else "",  # noqa: S704
         error_map=data_url(_png(_error_map(evaluation))) if has_map else "",
         cell_px=CELL * _cells_together(evaluation),
@@ -179,10 +180,19 @@ def _error_map(evaluation: Evaluation) -> NDArray[np.uint8]:
     n = _cells_together(evaluation)
     wrong, compared = summed(evaluation.wrong, n), summed(evaluation.compared, n)
     share = wrong / np.maximum(compared, 1)
-    red = np.stack([255 - 100 * share, 255 - 245 * share**0.7, 255 - 235 * share**0.7], axis=-1)
-    picture = np.where(compared[..., None] > 0, red, _NONE).astype(np.uint8)
+    picture = np.where(compared[..., None] > 0, _reds(share), _NONE).astype(np.uint8)
     zoom = max(1, _MAP_PX // max(picture.shape[:2]))
     return picture.repeat(zoom, 0).repeat(zoom, 1)
+
+
+def _reds(share: NDArray[np.float64]) -> NDArray[np.float64]:
+    """White for 0, dark red for 1."""
+    return np.stack([255 - 100 * share, 255 - 245 * share**0.7, 255 - 235 * share**0.7], axis=-1)
+
+
+def _scale() -> str:
+    """The colours of the error map as stops of a CSS gradient."""
+    return ", ".join(f"rgb({r:.0f} {g:.0f} {b:.0f})" for r, g, b in _reds(np.linspace(0, 1, 9)))
 
 
 def _png(picture: NDArray[np.uint8]) -> bytes:

@@ -3,6 +3,7 @@
 import json
 import sys
 
+import geopandas as gpd
 import numpy as np
 import pytest
 from change_builders import AT, LEGEND, UTM, patches, write_map
@@ -63,6 +64,23 @@ def test_many_classes_are_shown_by_their_largest_transitions_and_json_is_json(ge
     )
     _, spoken, _ = geoseg("change", *maps, "--out", "again", "--json")
     assert {**json.loads(spoken), "created": ""} == {**report, "created": ""}
+
+
+def test_a_labelled_sample_gives_areas_of_change(geoseg, pair, tmp_path):
+    assert geoseg("change", *pair, "--out", "out")[0] == 0
+    assert geoseg("area", "sample", "out/change.tif", "-q", "--size", "400")[:2] == (0, "")
+    unlabelled = geoseg("change", *pair, "--sample", "sample.gpkg")
+    assert unlabelled[0] == 2
+    assert "400 of 400 points have no reference_class" in unlabelled[2]
+    assert not (tmp_path / "geoseg-out" / "change").exists()
+    points = gpd.read_file("sample.gpkg", layer="sample")
+    points.assign(reference_class=points.stratum).drop(columns="geometry").to_csv("labels.csv", index=False)
+    code, out, err = geoseg("change", *pair, "--sample", "labels.csv", "--out", "out", "--overwrite")
+    assert code == 0, err
+    assert "ha estimated" in out
+    figures = json.loads((tmp_path / "out" / "change.json").read_text())["areas"]["whole"]
+    assert figures["overall_accuracy"] == 1
+    assert f"{figures['classes'][0]['area_ha']:,.1f}" in out
 
 
 def test_a_crosswalk_file(geoseg, pair, tmp_path):

@@ -413,7 +413,7 @@ def test_what_does_not_go_together_is_refused(buildings, tmp_path):
     (tmp_path / "results.json").write_text("[]")
     with pytest.raises(
         EvaluationError,
-        match=r"results\.json is COCO results, true\.gpkg is polygons or points: expected COCO instances",
+        match=r"results\.json is COCO results, true\.gpkg is polygons or points: expected a reference that is COCO inst",
     ):
         compared(tmp_path, tmp_path / "results.json", buildings[1])
     with pytest.raises(

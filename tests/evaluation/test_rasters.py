@@ -29,8 +29,9 @@ from geoseg.evaluation.maps import Crosswalk, legend_of
 from geoseg.evaluation.metrics import iou
 from geoseg.evaluation.rasters import Request, score
 from geoseg.evaluation.scores import BOUNDARY_ORDER, ORDER
+from geoseg.files import check_out
 from geoseg.legend import Legend
-from geoseg.report.scores import refuse_existing, render_scores, write_scores
+from geoseg.report.scores import render_scores, write_scores
 from geoseg.writers.cog import write_cog
 
 LEGEND = Legend.of(water="1F78B4", tree="33A02C", built="D7191C")
@@ -376,9 +377,9 @@ def test_the_page_needs_nothing_but_itself(tmp_path):
         stored["classes"][0]
     )
     assert stored["confusion"] == [list(row) for row in evaluation.scores.confusion]
-    with pytest.raises(OutputError, match="holds scores.json already"):
-        refuse_existing(tmp_path / "out", overwrite=False)
-    refuse_existing(tmp_path / "out", overwrite=True)
+    with pytest.raises(OutputError, match=r"holds scores\.json already"):
+        check_out(tmp_path / "out", "scores.json", overwrite=False)
+    check_out(tmp_path / "out", "scores.json", overwrite=True)
 
 
 def test_memory_does_not_grow_with_the_rasters(tmp_path):

@@ -284,6 +284,13 @@ def test_a_sample_of_the_change_map_estimates_areas_of_change(tmp_path):
                 assert abs(figure.area_ha - true_ha) < 4 * max(figure.area_se_ha, 1)
                 n_closer += abs(figure.area_ha - true_ha) < abs(counted[name] - true_ha)
     assert n_closer >= 4, "counted pixels take errors for change"
+    again = compare(*paths, out=tmp_path / "out", overwrite=True, sample=labels)
+    assert again.areas.whole.classes == tuple(figures.values())
+    assert json.loads((tmp_path / "out" / "change.json").read_text())["areas"]["n_points"] == 900
+    assert any("--sample" in note for note in report.notes)
+    assert not any("--sample" in note for note in again.notes)
+    with pytest.raises(OutputError, match="lies in"):
+        compare(*paths, out=tmp_path, overwrite=True, sample=labels)
 
 
 # --- memory, real maps ------------------------------------------------------------------------------------

@@ -98,22 +98,6 @@ class ProbsReliability:
             rows = slice(start, start + step)
             self._add(*labelled_rows(probs[rows], labels[rows], n_classes=self._n_classes))
 
-    def merge(self, other: "ProbsReliability") -> "ProbsReliability":
-        """What one that had been fed the pixels of both would hold.
-
-        Raises:
-            ValueError: they differ in classes or bins.
-        """
-        if self._by_class.shape != other._by_class.shape:
-            raise ValueError(
-                f"Got {other._by_class.shape[1:]} classes and bins, not {self._by_class.shape[1:]}."
-            )
-        merged = ProbsReliability(self._n_classes, n_bins=self._n_bins)
-        merged._top = self._top + other._top
-        merged._by_class = self._by_class + other._by_class
-        merged._squares, merged._nll = self._squares + other._squares, self._nll + other._nll
-        return merged
-
     def reliability(self) -> Reliability:
         """The scores of all that was fed."""
         n = int(self._top[0].sum())
@@ -197,12 +181,6 @@ class MapReliability:
         is_right = (class_id == reference)[known]
         flat = confidence[known].astype(np.int64) + CONFIDENCE_NODATA * is_right
         self._counts += np.bincount(flat, minlength=self._counts.size).reshape(self._counts.shape)
-
-    def merge(self, other: "MapReliability") -> "MapReliability":
-        """What one that had been fed the pixels of both would hold."""
-        merged = MapReliability()
-        merged._counts = self._counts + other._counts
-        return merged
 
     def reliability(self, *, n_bins: int = N_BINS) -> Reliability:
         """Calibration error and diagram; the scores that need the probabilities of all classes are None."""

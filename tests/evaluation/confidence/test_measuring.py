@@ -81,7 +81,10 @@ def drawn(tmp_path_factory):
 
 def task(folder, limit=None, **options):
     return CalibrationTask(
-        Part(str(folder / "drawn.toml"), folder, limit=limit), str(folder / "model"), how=Inference(), **options
+        Part(str(folder / "drawn.toml"), folder, limit=limit),
+        str(folder / "model"),
+        how=Inference(),
+        **options,
     )
 
 

@@ -93,27 +93,15 @@ def test_an_edge_belongs_to_the_bin_below_it():
 
 @given(seed=SEEDS, cuts=st.lists(st.integers(0, 300), max_size=5))
 @LAW
-def test_parts_fed_or_merged_are_the_whole(seed, cuts):
+def test_parts_fed_one_by_one_are_the_whole(seed, cuts):
     probs, labels = drawn(seed, 300)
-    whole, fed, merged = scored(probs, labels), ProbsReliability(5), ProbsReliability(5)
+    whole, fed = scored(probs, labels), ProbsReliability(5)
     for p, y in zip(np.split(probs, sorted(cuts)), np.split(labels, sorted(cuts)), strict=True):
         fed.feed(p, y)
-        part = ProbsReliability(5)
-        part.feed(p, y)
-        merged = merged.merge(part)
-    for other in (fed.reliability(), merged.reliability()):
-        assert (other.n, [b.n for b in other.diagram]) == (whole.n, [b.n for b in whole.diagram])
-        for key in ("ece", "classwise_ece", "class_ece", "brier", "nll"):
-            assert getattr(other, key) == pytest.approx(getattr(whole, key), rel=1e-12, abs=1e-13)
-
-
-def test_merging_changes_neither_part():
-    left, right = ProbsReliability(2), ProbsReliability(2)
-    left.feed([[0.9, 0.1]], [0])
-    right.feed([[0.2, 0.8]], [0])
-    before = left.reliability(), right.reliability()
-    assert left.merge(right).reliability().n == 2
-    assert (left.reliability(), right.reliability()) == before
+    found = fed.reliability()
+    assert (found.n, [b.n for b in found.diagram]) == (whole.n, [b.n for b in whole.diagram])
+    for key in ("ece", "classwise_ece", "class_ece", "brier", "nll"):
+        assert getattr(found, key) == pytest.approx(getattr(whole, key), rel=1e-12, abs=1e-13)
 
 
 @given(seed=SEEDS, order=st.permutations(range(5)))
@@ -173,8 +161,6 @@ def test_shapes_that_do_not_fit_are_mistakes():
         ProbsReliability(3).feed(np.ones((4, 2)) / 2, np.zeros(4, int))
     with pytest.raises(ValueError, match="expected"):
         ProbsReliability(2).feed(np.ones((4, 2)) / 2, np.zeros(5, int))
-    with pytest.raises(ValueError, match="classes and bins"):
-        ProbsReliability(3).merge(ProbsReliability(4))
     with pytest.raises(ValueError, match="uint8"):
         MapReliability().feed([0.5], [1], [1])
     with pytest.raises(ValueError, match="shapes"):
@@ -214,13 +200,13 @@ def test_a_stored_map_is_scored_as_torchmetrics_scores_its_confidence(seed, n_bi
 
 @given(seed=SEEDS, cut=st.integers(0, 40))
 @LAW
-def test_parts_of_a_map_merge_to_the_same_numbers(seed, cut):
+def test_parts_of_a_map_fed_one_by_one_are_the_whole(seed, cut):
     arrays = stored(seed)
-    top, bottom, whole = MapReliability(), MapReliability(), MapReliability()
+    parts, whole = MapReliability(), MapReliability()
     whole.feed(*arrays)
-    top.feed(*(a[:cut] for a in arrays))
-    bottom.feed(*(a[cut:] for a in arrays))
-    assert top.merge(bottom).reliability() == bottom.merge(top).reliability() == whole.reliability()
+    parts.feed(*(a[:cut] for a in arrays))
+    parts.feed(*(a[cut:] for a in arrays))
+    assert parts.reliability() == whole.reliability()
 
 
 def test_a_map_says_nearly_what_its_probabilities_say():
