@@ -102,5 +102,5 @@ def test_what_cannot_be_is_one_line(map_path, tmp_path):
         geoseg_area("sample", tmp_path / "missing.tif", "--out", tmp_path / "b")
     label(tmp_path / "sample.gpkg", "map_class")
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match="Cannot write"):
+    with pytest.raises(OutputError, match="cannot be written"):
         geoseg_area("estimate", tmp_path / "sample.gpkg", "--out", tmp_path / "file" / "x")

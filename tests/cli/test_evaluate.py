@@ -42,7 +42,7 @@ def test_a_table_and_two_files(pair, tmp_path):
     done = geoseg("evaluate", "--prediction", pair[0], "--reference", pair[1], "--out", tmp_path / "scores")
     assert done.returncode == 0, done.stderr
     assert "water" in done.stdout
-    assert "miou" in done.stdout
+    assert "Mean IoU" in done.stdout
     assert {p.name for p in (tmp_path / "scores").iterdir()} == {"scores.json", "scores.html"}
     spoken = geoseg(
         "evaluate",
