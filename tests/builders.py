@@ -75,16 +75,25 @@ def write_image(
     return path
 
 
-def network(family: str = "unet", *, size: int = 64, halo: int = 16, seed: int = 0) -> Model:
+def network(
+    family: str = "unet",
+    *,
+    size: int = 64,
+    halo: int = 16,
+    seed: int = 0,
+    bands: tuple[str, ...] = BANDS,
+    **hyperparameters: str | int | float | bool,
+) -> Model:
     """A small untrained network with fixed random weights that uses its whole tile."""
+    small = {"width": 8, "depth": 3} if family == "small-unet" else {"encoder_name": "resnet18"}
     card = ModelCard(
         name=f"tiny-{family}",
         title="A test",
         family=family,
-        hyperparameters={"width": 8, "depth": 3} if family == "small-unet" else {"encoder_name": "resnet18"},
-        bands=BANDS,
-        mean=(0.1, 0.1, 0.3, 0.2),
-        std=(0.1, 0.1, 0.2, 0.1),
+        hyperparameters=small | hyperparameters,
+        bands=bands,
+        mean=(0.1, 0.1, 0.3, 0.2, 0.2, 0.1)[: len(bands)],
+        std=(0.1, 0.1, 0.2, 0.1, 0.1, 0.1)[: len(bands)],
         gsd_m=10,
         gsd_range_m=(1, 100),
         tile_size=size,
@@ -96,12 +105,12 @@ def network(family: str = "unet", *, size: int = 64, halo: int = 16, seed: int =
     torch.manual_seed(seed)
     module = FAMILIES[family](card)
     if family == "small-unet":
-        module.network.head.weight.data *= 15  # untrained it says next to nothing
+        getattr(module, "network", module).head.weight.data *= 15  # untrained it says next to nothing
     # One pass in training mode gives batch norm the statistics of real input, else all outputs are alike.
     module.train()
     with torch.no_grad():
         for _ in range(20):
-            module(torch.randn(4, len(BANDS), size, size))
+            module(torch.randn(4, len(bands), size, size))
     return prepare_model(module, card)
 
 

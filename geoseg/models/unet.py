@@ -19,12 +19,22 @@ _PAIRS = (
     ("nir08", "swir22"),  # NBR, Key and Benson 2006
 )
 _DARK = 1e-3
+_DEFAULTS = {"width": 24, "depth": 4, "dropout": 0.1, "indices": True, "deep_supervision": False}
 
 
 class SmallUNet(nn.Module):
     """U-Net (Ronneberger et al. 2015) of residual blocks with batch norm, SiLU and dropout of layers."""
 
-    def __init__(self, n_inputs: int, n_classes: int, *, width: int, depth: int, dropout: float) -> None:
+    def __init__(
+        self,
+        n_inputs: int,
+        n_classes: int,
+        *,
+        width: int,
+        depth: int,
+        dropout: float,
+        has_coarse_heads: bool = False,
+    ) -> None:
         super().__init__()
         widths = [width * 2**level for level in range(depth)]
         self.stem = nn.Sequential(nn.Conv2d(n_inputs, width, 1), nn.SiLU())
@@ -33,17 +43,28 @@ class SmallUNet(nn.Module):
         pairs = list(pairwise(widths))
         self.up = nn.ModuleList(_Block(fine + coarse, fine, dropout) for fine, coarse in reversed(pairs))
         self.head = nn.Conv2d(width, n_classes, 1)
+        coarse = [fine for fine, _ in pairs[1:]] if has_coarse_heads else []
+        self.coarse_heads = nn.ModuleList(nn.Conv2d(fine, n_classes, 1) for fine in reversed(coarse))
 
-    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        """(n, input, y, x) to logits (n, class, y, x)."""
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor | list[torch.Tensor]:
+        """(n, input, y, x) to logits (n, class, y, x).
+
+        With coarse heads, and while it trains, to a list of them: this one, then those at half, a quarter ...
+        of its size.
+        """
         x, skips = self.stem(inputs), []
         for level, block in enumerate(self.down):
             x = block(F.max_pool2d(x, 2) if level else x)
             skips.append(x)
+        levels = []
         for block, skip in zip(self.up, reversed(skips[:-1]), strict=True):
             x = block(torch.cat([F.interpolate(x, scale_factor=2.0, mode="nearest"), skip], 1))
+            levels.append(x)
         logits: torch.Tensor = self.head(x)
-        return logits
+        if not self.training or not len(self.coarse_heads):
+            return logits
+        coarse = [head(level) for head, level in zip(self.coarse_heads, levels, strict=False)]
+        return [logits, *reversed(coarse)]
 
 
 class WithIndices(nn.Module):
@@ -61,14 +82,16 @@ class WithIndices(nn.Module):
         self.register_buffer("_mean", torch.tensor(mean).reshape(shape), persistent=False)
         self.register_buffer("_std", torch.tensor(std).reshape(shape), persistent=False)
 
-    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Normalised reflectance (n, band, y, x) to logits (n, class, y, x)."""
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor | list[torch.Tensor]:
+        """Normalised reflectance (n, band, y, x) to what the network makes of it."""
         reflectance = pixels * self._std + self._mean
         indices = [
             2 * _difference(reflectance[:, first], reflectance[:, second]) for first, second in self._pairs
         ]
-        logits: torch.Tensor = self.network(torch.cat([pixels, torch.stack(indices, 1)], 1))
-        return logits
+        found: torch.Tensor | list[torch.Tensor] = self.network(
+            torch.cat([pixels, torch.stack(indices, 1)], 1)
+        )
+        return found
 
 
 def index_pairs(bands: tuple[str, ...]) -> list[tuple[int, int]]:
@@ -106,14 +129,13 @@ class _Block(nn.Module):
 def small_unet(card: ModelCard) -> nn.Module:
     """Some 1 million weights at ``width`` 24 and ``depth`` 4; ``indices`` adds six normalised differences.
 
-    Hyperparameters: width, depth, dropout, indices. Sides of tiles must be multiples of 2 to the depth - 1.
+    Hyperparameters: width, depth, dropout, indices; ``deep_supervision`` also asks the coarser levels for
+    classes while it learns. Sides of tiles must be multiples of 2 to the depth - 1.
     """
-    options = {"width": 24, "depth": 4, "dropout": 0.1, "indices": True, **card.hyperparameters}
-    unknown = set(options) - {"width", "depth", "dropout", "indices"}
-    if unknown:
+    options = {**_DEFAULTS, **card.hyperparameters}
+    if unknown := sorted(set(options) - set(_DEFAULTS)):
         raise ModelError(
-            f"{card.name}: small-unet has no {', '.join(sorted(unknown))}; it has width, depth, dropout and "
-            "indices."
+            f"{card.name}: small-unet has no {', '.join(unknown)}; it has {', '.join(_DEFAULTS)}."
         )
     pairs = index_pairs(card.bands) if options["indices"] else []
     network = SmallUNet(
@@ -122,5 +144,6 @@ def small_unet(card: ModelCard) -> nn.Module:
         width=int(options["width"]),
         depth=int(options["depth"]),
         dropout=float(options["dropout"]),
+        has_coarse_heads=bool(options["deep_supervision"]),
     )
     return WithIndices(network, card) if pairs else network

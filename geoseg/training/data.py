@@ -1,5 +1,6 @@
 """Labelled images as batches: what is learned from, how often each image is seen, what it looks like."""
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +55,9 @@ def read_splits(data: Data) -> tuple[Images, Images]:
         EvaluationError: the data set is incomplete, or has no such split.
     """
     benchmark = benchmark_of(data.benchmark)
+    if data.val_share is not None:
+        part = Part(data.benchmark, Path(data.root), data.train_split)
+        return _by_places(Images(tuple(labelled_samples(benchmark, part)), benchmark), data.val_share)
     train, val = (
         Images(tuple(labelled_samples(benchmark, Part(data.benchmark, Path(data.root), split))), benchmark)
         for split in (data.train_split, data.val_split)
@@ -64,6 +68,22 @@ def read_splits(data: Data) -> tuple[Images, Images]:
             f"{len(both)} places (first: {both[0]}) are in split {data.train_split} and in {data.val_split}, "
             "so validation would reward what is learned by heart. Give each place to one split."
         )
+    return train, val
+
+
+def _by_places(images: Images, val_share: float) -> tuple[Images, Images]:
+    """Whole places for either; which, follows from their names alone."""
+    places = sorted(set(images.places), key=lambda place: hashlib.sha256(place.encode()).digest())
+    if len(places) < 2:
+        raise TrainingError(
+            "All images are of one place, so none is left to validate on. Describe their places, or give a "
+            "split of its own."
+        )
+    chosen = set(places[: min(max(round(val_share * len(places)), 1), len(places) - 1)])
+    train, val = (
+        Images(tuple(s for s in images.samples if (s.place in chosen) == is_val), images.benchmark)
+        for is_val in (False, True)
+    )
     return train, val
 
 

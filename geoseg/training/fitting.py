@@ -1,6 +1,7 @@
 """The whole path of a training: a recipe becomes a model folder."""
 
 import json
+import logging
 import shutil
 import warnings
 from collections.abc import Callable
@@ -10,7 +11,13 @@ from pathlib import Path
 import lightning as L  # noqa: N812  (its own name for it)
 import pandas as pd
 import torch
-from lightning.pytorch.callbacks import Callback, EarlyStopping, EMAWeightAveraging, ModelCheckpoint
+from lightning.pytorch.callbacks import (
+    Callback,
+    EarlyStopping,
+    EMAWeightAveraging,
+    ModelCheckpoint,
+    WeightAveraging,
+)
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.data import DataLoader
 
@@ -22,10 +29,14 @@ from geoseg.models.zoo import FAMILIES, Model, load_model, prepare_model, save_m
 from geoseg.training.augment import Augmentation
 from geoseg.training.curves import write_curves
 from geoseg.training.data import Chips, EpochSampler, Statistics, image_weights, read_splits, statistics
-from geoseg.training.losses import build_loss
+from geoseg.training.distillation import teacher_of
+from geoseg.training.losses import DeepSupervision, build_loss
 from geoseg.training.module import Segmenter
 from geoseg.training.recipe import Fit, TrainRecipe
 from geoseg.training.report import write_card_text
+from geoseg.training.start import begin, settle
+
+logger = logging.getLogger(__name__)
 
 LAST, RECIPE, METRICS = "last.ckpt", "recipe.json", "metrics.csv"
 
@@ -137,13 +148,19 @@ def _card(recipe: TrainRecipe, benchmark: Benchmark) -> ModelCard:
 
 def _segmenter(recipe: TrainRecipe, card: ModelCard, found: Statistics, *, n_batches: int) -> Segmenter:
     torch.manual_seed(recipe.fit.seed)
+    network, fresh = begin(FAMILIES[card.family](card), card, recipe.start)
+    if recipe.start.model is not None and fresh:
+        logger.warning("New weights, as those of %s do not fit: %s.", recipe.start.model, ", ".join(fresh))
     return Segmenter(
         card,
-        FAMILIES[card.family](card).to(memory_format=torch.channels_last),
-        build_loss(recipe.loss, n_classes=len(card.legend.classes), class_shares=found.class_shares),
+        network.to(memory_format=torch.channels_last),
+        DeepSupervision(
+            build_loss(recipe.loss, n_classes=len(card.legend.classes), class_shares=found.class_shares)
+        ),
         Augmentation(recipe.augment, torch.tensor(found.mean)),
         fit=recipe.fit,
         n_steps=recipe.fit.epochs * -(-n_batches // recipe.fit.accumulate),
+        teacher=(teacher_of(recipe.distill, card), recipe.distill) if recipe.distill else None,
     )
 
 
@@ -158,6 +175,8 @@ def _trainer(
     callbacks: list[Callback] = [_Told(runs / METRICS, on_epoch), best]
     if fit.averaging == "ema":
         callbacks.insert(0, EMAWeightAveraging(decay=fit.ema_decay, update_starting_at_step=1))
+    elif fit.averaging == "swa":
+        callbacks.insert(0, _LastQuarter(fit.epochs))
     if fit.patience is not None:
         callbacks.append(EarlyStopping("val_miou", mode="max", patience=fit.patience))
     is_gpu = torch.cuda.is_available()
@@ -194,7 +213,7 @@ def _best_model(segmenter: Segmenter, card: ModelCard, checkpoint: Path) -> Mode
     prefix = "network."
     weights = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
     segmenter.network.load_state_dict(weights)
-    return prepare_model(segmenter.network.cpu(), card)
+    return prepare_model(settle(segmenter.network.cpu()), card)
 
 
 def _finish(
@@ -209,6 +228,17 @@ def _finish(
 
     make_folder(out, fill)
     shutil.rmtree(runs)
+
+
+class _LastQuarter(WeightAveraging):
+    """The mean of the weights after each epoch of the last quarter."""
+
+    def __init__(self, n_epochs: int) -> None:
+        super().__init__()
+        self._first = n_epochs - max(n_epochs // 4, 1)
+
+    def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
+        return epoch_idx is not None and epoch_idx >= self._first
 
 
 class _Told(Callback):

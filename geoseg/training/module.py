@@ -14,8 +14,10 @@ from geoseg.evaluation.metrics import OVERALL
 from geoseg.models.card import ModelCard
 from geoseg.models.zoo import normalise
 from geoseg.training.augment import Augmentation
-from geoseg.training.losses import LossSum
-from geoseg.training.recipe import Fit
+from geoseg.training.distillation import Teacher, soft_loss
+from geoseg.training.losses import DeepSupervision
+from geoseg.training.recipe import Distill, Fit
+from geoseg.training.start import keep_frozen_still
 
 VALIDATION_SIDE = 1024
 """Side of the largest piece of an image that is validated at once, pixels."""
@@ -26,39 +28,48 @@ class Segmenter(L.LightningModule):
 
     Args:
         card: bands, normalisation, classes.
-        network: (n, band, y, x) normalised reflectance to (n, class, y, x) logits.
+        network: (n, band, y, x) normalised reflectance to (n, class, y, x) logits; in training mode also a
+            list of them, from fine to coarse.
         loss: of logits and labels.
         augmentation: of batches.
         fit: how.
         n_steps: of the optimiser, in all.
+        teacher: whose answers are learned too, and how.
     """
 
     def __init__(
         self,
         card: ModelCard,
         network: nn.Module,
-        loss: LossSum,
+        loss: DeepSupervision,
         augmentation: Augmentation,
         *,
         fit: Fit,
         n_steps: int,
+        teacher: tuple[Teacher, Distill] | None = None,
     ) -> None:
         super().__init__()
         self.network = network
         self._card, self._loss, self._augmentation = card, loss, augmentation
-        self._fit, self._n_steps = fit, n_steps
+        self._fit, self._n_steps, self._teacher = fit, n_steps, teacher
         self._counts: Counts = np.zeros((0, 0), np.int64)
 
     def on_train_epoch_start(self) -> None:
-        """Tell the loss how far the training is."""
+        """Tell the loss how far the training is; frozen norms stay still."""
         self._loss.set_epoch(self.current_epoch)
+        keep_frozen_still(self.network)
 
     def training_step(self, batch: tuple[torch.Tensor, torch.Tensor], batch_idx: int) -> torch.Tensor:
         """The loss of a batch, varied; its random numbers follow from the seed and the batch's number."""
         torch.manual_seed((self._fit.seed * 1_000_003 + self.current_epoch) * 1_000_003 + batch_idx)
         pixels, labels = self._augmentation(*batch)
         logits = self.network(self._ready(pixels))
-        loss: torch.Tensor = self._loss(logits.float(), labels)
+        loss: torch.Tensor = self._loss(logits, labels)
+        if self._teacher is not None:
+            teacher, how = self._teacher
+            finest = logits if isinstance(logits, torch.Tensor) else logits[0]
+            soft = soft_loss(finest, teacher(pixels), temperature=how.temperature)
+            loss = (1 - how.weight) * loss + how.weight * soft
         self.log("loss", loss.detach(), on_step=False, on_epoch=True, batch_size=len(labels))
         return loss
 

@@ -13,6 +13,7 @@ from geoseg.training.losses import LossTerm
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Spread = Annotated[float, Field(ge=0)]
+Stem = Literal["mean", "cycle", "zero", "projection"]
 
 
 class _Part(BaseModel):
@@ -28,6 +29,8 @@ class Data(_Part):
     """Their folder."""
     train_split: str = "train"
     val_split: str = "val"
+    val_share: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Share of the places of ``train_split`` to validate on, where the data have no split for it."""
     bands: tuple[str, ...] | None = None
     """STAC common names of the model's bands; None for all that the images have."""
     place_power: Share = 0.5
@@ -51,6 +54,31 @@ class Network(_Part):
     gsd_range_m: tuple[float, float] | None = None
     """Pixel sizes at which its map can still be used; None for half and twice that size."""
     activation: Activation = "softmax"
+
+
+class Start(_Part):
+    """What the network knows before it learns, and what of it may change."""
+
+    model: str | None = None
+    """A model folder of the same family, whose weights are taken where they fit; None to begin with none."""
+    stem: Stem = "mean"
+    """How its first layer is fitted to other bands: see :func:`geoseg.training.start.fit_stem`, or
+    ``projection``, a mix of bands that is learned."""
+    freeze: tuple[str, ...] = ()
+    """Parts of the network that stay as they are, such as ``encoder``."""
+    lora_rank: Annotated[int, Field(ge=1)] | None = None
+    """Learn low-rank steps of this rank beside all layers, and what does not fit, instead of the layers."""
+
+
+class Distill(_Part):
+    """Learning from other models."""
+
+    teachers: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Model folders, names of built-in models, or ONNX files that take normalised bands and give logits."""
+    weight: Share = 0.5
+    """Of what they say against the labels."""
+    temperature: Annotated[float, Field(ge=1)] = 2.0
+    """Above 1 their doubts count more."""
 
 
 class Augment(_Part):
@@ -92,8 +120,9 @@ class Fit(_Part):
     """Share of all steps in which the learning rate rises."""
     clip: Annotated[float, Field(gt=0)] = 1.0
     """Largest norm of the gradient."""
-    averaging: Literal["none", "ema"] = "ema"
-    """Weights that are kept: those of the last step, or their exponential mean."""
+    averaging: Literal["none", "ema", "swa"] = "ema"
+    """Weights that are kept: those of the last step, their exponential mean over steps, or their mean over
+    the epochs of the last quarter (Izmailov et al. 2018, arXiv:1803.05407)."""
     ema_decay: Share = 0.99
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
     """``auto``: bfloat16 where the processor has it."""
@@ -117,6 +146,8 @@ class TrainRecipe(_Part):
     """The model folder; None for ``geoseg-out/`` and the name."""
     data: Data
     network: Network = Network()
+    start: Start = Start()
+    distill: Distill | None = None
     loss: tuple[LossTerm, ...] = (LossTerm(name="cross-entropy"),)
     augment: Augment = Augment()
     fit: Fit = Fit()
@@ -161,7 +192,10 @@ def _explain(error: ValidationError) -> str:
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        parts: dict[str, type[BaseModel]] = {"data": Data, "network": Network, "augment": Augment, "fit": Fit}
+        parts: dict[str, type[BaseModel]] = {
+            "data": Data, "network": Network, "start": Start, "distill": Distill, "augment": Augment,
+            "fit": Fit,
+        }  # fmt: skip
         table, _, key = where.rpartition(".")
         return f"unknown key {where}. {did_you_mean(key, list(parts.get(table, TrainRecipe).model_fields))}"
     return f"{one_line(error)}."

@@ -138,3 +138,12 @@ def test_gains_are_as_wide_as_said():
     logs = torch.log(found[:, :, 0, 0] / 0.3)
     assert logs.std(0) == pytest.approx(np.full(3, np.hypot(0.2, 0.1)), rel=0.05)
     assert (logs - logs.mean(1, keepdim=True)).std() == pytest.approx(0.1 * np.sqrt(2 / 3), rel=0.05)
+
+
+def test_places_are_parted_where_the_data_have_no_split(chips):
+    asked = Data(benchmark=str(chips / "chips.toml"), root=str(chips), val_share=0.25)
+    train, val = read_splits(asked)
+    assert (len(set(train.places)), len(set(val.places))) == (6, 2)
+    assert not set(train.places) & set(val.places)
+    assert len(train.samples) + len(val.samples) == 16
+    assert read_splits(asked)[1].places == val.places
