@@ -17,6 +17,10 @@ Each message is one line that says what was got, what was expected and what to d
 line prints it without a traceback and exits 2; any other exception is a bug and exits 1.
 """
 
+from collections.abc import Sequence
+
+_FEW = 8
+
 
 class GeosegError(Exception):
     """Something the user can mend; ``str(error)`` is the whole message, on one line."""
@@ -68,6 +72,13 @@ class OutputError(GeosegError):
 
 class GeosegWarning(UserWarning):
     """Something was repaired or adapted; the run goes on and the report repeats the text."""
+
+
+def some(values: Sequence[object], word: str) -> str:
+    """``value 7``, or ``values 7, 8, 9 and 20 more``: a message is a line."""
+    first = ", ".join(map(str, values[:_FEW]))
+    more = f" and {len(values) - _FEW} more" if len(values) > _FEW else ""
+    return f"{word}{'s' * (len(values) > 1)} {first}{more}"
 
 
 def one_line(error: Exception) -> str:

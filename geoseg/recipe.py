@@ -144,7 +144,8 @@ class Recipe(BaseModel):
 def _read(name: str) -> dict[str, Any]:
     path = find_resource("pipelines", name, ".toml")
     if path is None:
-        known = sorted(p.stem for p in resource_folder("pipelines").glob("*.toml"))
+        every = (p.stem for p in resource_folder("pipelines").glob("*.toml"))
+        known = sorted(stem for stem in every if not stem.startswith("train-"))
         raise RecipeError(f"No recipe {name!r}: {did_you_mean(name, known)} Or give a TOML file.")
     try:
         text = path.read_text("utf-8")

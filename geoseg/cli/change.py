@@ -23,7 +23,7 @@ def change(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what geoseg wrote there.")] = False,
     crosswalk: Annotated[
         Path | None,
-        typer.Option(help="TOML file with tables [before] and [after]: class name or value = common name."),
+        typer.Option(help="TOML file with tables \\[before] and \\[after]: name or value = common name."),
     ] = None,
     sample: Annotated[
         Path | None,
@@ -32,6 +32,9 @@ def change(
             "intervals."
         ),
     ] = None,
+    allow_missing: Annotated[
+        bool, typer.Option("--allow-missing", help="Leave points without a label out, instead of refusing.")
+    ] = False,
     json: Annotated[
         bool, typer.Option("--json", help="Print the report as JSON on standard output.")
     ] = False,
@@ -56,7 +59,16 @@ def change(
         messages.print(text, style="dim", markup=False)
 
     renames = ChangeCrosswalk.read(crosswalk) if crosswalk else None
-    report = compare(before, after, out=out, overwrite=overwrite, crosswalk=renames, sample=sample, say=say)
+    report = compare(
+        before,
+        after,
+        out=out,
+        overwrite=overwrite,
+        crosswalk=renames,
+        sample=sample,
+        allow_missing=allow_missing,
+        say=say,
+    )
     if json:
         typer.echo(report.to_json(), nl=False)
         return

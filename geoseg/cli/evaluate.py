@@ -223,6 +223,8 @@ def _on_benchmark(task: "Task", *, quiet: bool) -> "Evaluation":
 
     from geoseg.evaluation.benchmark_run import score_benchmark
 
-    with Progress(console=Console(stderr=True), transient=True, disable=quiet) as progress:
+    console = Console(stderr=True)
+    is_hidden = quiet or not console.is_terminal
+    with Progress(console=console, transient=True, disable=is_hidden) as progress:
         bar = progress.add_task("images", total=None)
         return score_benchmark(task, on_image=lambda done, of: progress.update(bar, completed=done, total=of))

@@ -32,7 +32,7 @@ def _table(figures: AreaFigures) -> Table:
     """Areas in hectares with half the 95 % interval, accuracies with standard errors."""
     overall = _with_error(figures.overall_accuracy, figures.overall_accuracy_se)
     size = f"{figures.n_points} points, {figures.total_ha:,.1f} ha"
-    title = f"{figures.name}: {size}, overall accuracy {overall}"
+    title = f"{figures.name}: {size}, overall accuracy {overall} (SE)"
     table = Table("class", title=escape(title), title_justify="left")
     for heading in (
         *("ha by pixel count (biased)", "ha estimated", "± 95 %"),

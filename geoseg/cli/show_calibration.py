@@ -47,6 +47,13 @@ def print_calibration(found: ModelCalibration, path: Path, *, classes: Sequence[
         table.add_row("calibration error", f"{found.ece_before:.1%} before, {found.ece_after:.1%} after")
     console.print(table)
     messages = Console(stderr=True, highlight=False, soft_wrap=True)
+    if (found.ece_after or 0) > (found.ece_before or 0):
+        messages.print(
+            "On other places its confidence is no better calibrated than before: more places may help.",
+            style="yellow",
+        )
+    if held is not None and (held.mean_set_size or 0) > 0.9 * len(conformal.thresholds):
+        messages.print("The sets hold nearly all classes: they tell little of this model.", style="yellow")
     if held is None:
         messages.print("Fewer than 4 places: nothing says how this holds elsewhere.", style="dim")
     elif conformal.unit == "pixel":

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 
 def train(
     recipe: Annotated[str, typer.Argument(help="TOML file that says data, network, loss and how.")],
+    root: Annotated[
+        Path | None, typer.Option(help="The folder of the images, instead of the recipe's.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="The new model folder.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted training.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
@@ -31,6 +34,8 @@ def train(
     for noisy in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     read = TrainRecipe.read(recipe)
+    if root is not None:
+        read = read.model_copy(update={"data": read.data.model_copy(update={"root": str(root)})})
     if out is not None:
         read = read.model_copy(update={"out": str(out)})
 
@@ -44,14 +49,14 @@ class _Table:
     """A row for each epoch, as it ends."""
 
     def __init__(self, *, is_quiet: bool) -> None:
-        self._is_quiet, self._has_heading = is_quiet, False
+        self._is_quiet, self._model = is_quiet, ""
 
     def add(self, epoch: "Epoch") -> None:
-        """Print a row, the first one below a heading."""
+        """Print a row, the first one of a model below a heading."""
         if self._is_quiet:
             return
-        if not self._has_heading:
-            typer.echo("epoch     loss  val mIoU  val accuracy", err=True)
-            self._has_heading = True
+        if self._model != epoch.model:
+            typer.echo(f"{epoch.model}\nepoch     loss  val mIoU  val accuracy", err=True)
+            self._model = epoch.model
         at = f"{epoch.number}/{epoch.n_epochs}"
         typer.echo(f"{at:<8}{epoch.loss:>6.3f}{epoch.val_miou:>10.1%}{epoch.val_accuracy:>14.1%}", err=True)

@@ -73,6 +73,11 @@ class Benchmark:
     max_predictions: int = MAX_PREDICTIONS
     """Predicted instances of each class and image that its tool looks at, the most confident."""
 
+    @property
+    def address(self) -> str:
+        """What ``--benchmark`` takes for it: its name, or the file that describes it."""
+        return self.name if self.name in BENCHMARKS else self.source
+
     def samples(self, root: Path, split: str | None = None) -> list[Sample]:
         """The samples of a split, in a fixed order.
 

@@ -100,7 +100,7 @@ class ClassFiles:
         if (found == _STRANGE).any():
             raise EvaluationError(
                 f"{path} holds {values[found == _STRANGE][0]}, which is no class of {self._benchmark.title}. "
-                f"Values are those of geoseg benchmarks show {self._benchmark.name}; else say them in a "
+                f"Values are those of geoseg benchmarks show {self._benchmark.address}; else say them in a "
                 "--crosswalk: [prediction]."
             )
         return labels, Answer(found, is_ignored=self._is_ignored[values])

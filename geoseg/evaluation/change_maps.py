@@ -18,7 +18,7 @@ from rasterio.io import DatasetReader
 from rasterio.vrt import WarpedVRT
 
 from geoseg.aoi import to_degrees
-from geoseg.errors import EvaluationError, one_line
+from geoseg.errors import EvaluationError, one_line, some
 from geoseg.evaluation.maps import IGNORE, legend_of, read_crosswalk
 from geoseg.grid.geobox import is_same_grid, offset_between
 from geoseg.legend import CLASS_NODATA, LegendClass
@@ -188,7 +188,7 @@ def refuse_unnamed(values: set[int], class_map: ClassMap, *, table: str) -> None
     known = {value for value, _, _ in class_map.classes} | class_map.nodata
     if unknown := sorted(values - known):
         raise EvaluationError(
-            f"{class_map.label} holds the values {', '.join(map(str, unknown))}, which its legend does not "
+            f"{class_map.label} holds the {some(unknown, 'value')}, which its legend does not "
             f'know. Name them: --crosswalk FILE.toml with [{table}] and lines such as {unknown[0]} = "tree".'
         )
 

@@ -123,7 +123,10 @@ class PlacesOf:
         Raises:
             EvaluationError: it cannot be read, or has no such field.
         """
-        self._frame = read_features(path).to_crs(crs).reset_index(drop=True)
+        frame = read_features(path)
+        if not frame.geom_type.isin(["Polygon", "MultiPolygon"]).any():
+            raise EvaluationError(f"{path.name} has no polygons. Places are areas: give polygons.")
+        self._frame = frame.to_crs(crs).reset_index(drop=True)
         if field is not None and field not in self._frame.columns:
             columns = ", ".join(str(c) for c in self._frame.columns if c != self._frame.geometry.name)
             raise EvaluationError(f"{path.name} has no field {field!r}. It has: {columns}.")

@@ -61,8 +61,20 @@ def read_crosswalk(path: Path, kind: type[Model], *, example: str) -> Model:
     Raises:
         EvaluationError: there is no such file, or it is no crosswalk.
     """
+    if not path.exists():
+        raise EvaluationError(f"There is no file {path}. Check the path.")
     try:
         return kind(**tomllib.loads(path.read_text("utf-8")))
+    except ValidationError as error:
+        first = error.errors()[0]
+        if first["type"] == "extra_forbidden":
+            table = str(first["loc"][0])
+            near = did_you_mean(table, list(kind.model_fields))
+            raise EvaluationError(f"{path} has a table [{table}]: {near}") from None
+        where = ".".join(map(str, first["loc"]))
+        raise EvaluationError(
+            f"{path}: {where} is {first['input']!r}, expected a line such as {example}."
+        ) from None
     except (OSError, ValueError) as error:
         tables = " and ".join(f"[{table}]" for table in kind.model_fields)
         raise EvaluationError(

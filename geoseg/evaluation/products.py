@@ -61,6 +61,8 @@ def product_reference(
     if product is None:
         raise EvaluationError(f"No product {key!r}. There are: {', '.join(PRODUCTS)}.")
     source = _source_of(product, catalog)
+    if year and not (year.isdigit() and len(year) == 4):
+        raise EvaluationError(f"{year!r} is no year. Give a product and a year as {key}:2021.")
     opened = load_catalog(source.api)
     found = search(
         grid.extent, catalog=opened, collection=source.collection or None, datetime=year or _ALL_YEARS

@@ -1,5 +1,6 @@
 """Score a class map against a reference, block by block: memory does not grow with the map."""
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -71,6 +72,8 @@ def score(request: Request) -> Evaluation:
     Raises:
         EvaluationError: the files cannot be read, lie apart, or their classes do not fit.
     """
+    if request.place_field is not None and request.places is None:
+        raise EvaluationError("--place-field names the polygons of --places. Give both, or leave it out.")
     with ExitStack() as stack:
         made = stack.enter_context(
             scored_map(
@@ -133,7 +136,7 @@ def _score(
             with reading(Path(confidence.name)):
                 sure = confidence.read(1, window=window)[is_scored]
             reliability.feed(sure, found[is_scored], expected[is_scored])
-    _refuse_nothing(tally, request)
+    _refuse_nothing(tally, request, reference.unused())
     return Evaluation(
         scores_of(
             tally.counts,
@@ -169,11 +172,12 @@ def _bare(n: int, has_skipped: bool) -> str:
     return f"{number} pixels have a reference but no class in the map: left out (see --nodata-is-wrong)."
 
 
-def _refuse_nothing(tally: MapTally, request: Request) -> None:
+def _refuse_nothing(tally: MapTally, request: Request, unused: Sequence[str]) -> None:
     if not tally.counts.sum():
+        where = "" if request.places is None else f" within {request.places.name}"
         raise EvaluationError(
-            f"Not one pixel of {request.prediction.name} has a reference in {request.reference.name}. "
-            "Check that they are of the same place, and what the crosswalk ignores."
+            f"Not one pixel of {request.prediction.name}{where} has a reference in {request.reference.name}. "
+            f"Check that they are of the same place, and what the crosswalk ignores. {' '.join(unused)}"
         )
 
 

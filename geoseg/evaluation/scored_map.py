@@ -12,7 +12,7 @@ from odc.geo.geobox import GeoBox
 from rasterio.io import DatasetReader
 from rasterio.windows import Window
 
-from geoseg.errors import EvaluationError
+from geoseg.errors import EvaluationError, some
 from geoseg.evaluation.confusion import IGNORED
 from geoseg.evaluation.maps import Compared, Crosswalk, compared, legend_of
 from geoseg.evaluation.reading import reading
@@ -35,11 +35,23 @@ class ScoredMap:
     """(256,) class index of each value."""
     is_left_out: NDArray[np.bool_]
     """(256,) values that are not compared."""
+    is_known: NDArray[np.bool_]
+    """(256,) values that mean something: classes, and 255."""
 
     def read(self, window: Window) -> NDArray[np.uint8]:
-        """Stored values of a window."""
+        """Stored values of a window.
+
+        Raises:
+            EvaluationError: they cannot be read, or one means no class.
+        """
         with reading(self.path):
             stored: NDArray[np.uint8] = self.source.read(1, window=window)
+        if not (known := self.is_known[stored]).all():
+            values = np.unique(stored[~known]).tolist()
+            raise EvaluationError(
+                f"{self.path.name} holds the {some(values, 'value')}, which no class of it has. Is it a "
+                "class map? Then name all of its values: --legend FILE.toml."
+            )
         return stored
 
     def compared(self, stored: NDArray[np.uint8], expected: NDArray[np.int32]) -> NDArray[np.int32]:
@@ -58,15 +70,17 @@ def scored_map(
     """
     if not path.exists():
         raise EvaluationError(f"There is no file {path}. Check the path.")
-    classes = compared(legend_of(path, legend), crosswalk)
-    is_left_out = classes.is_ignored()
-    is_left_out[CLASS_NODATA] = not nodata_is_wrong
     with ExitStack() as stack:
         stack.enter_context(rasterio.Env(GDAL_CACHEMAX=_CACHE_MB))
         with reading(path):
             source = stack.enter_context(rasterio.open(path))
         _refuse_no_map(source, path)
-        yield ScoredMap(path, source, GeoBox.from_rio(source), classes, classes.table(), is_left_out)
+        classes = compared(legend_of(path, legend), crosswalk)
+        is_left_out, is_known = classes.is_ignored(), np.zeros(256, bool)
+        is_left_out[CLASS_NODATA] = not nodata_is_wrong
+        is_known[[*classes.names, CLASS_NODATA]] = True
+        grid = GeoBox.from_rio(source)
+        yield ScoredMap(path, source, grid, classes, classes.table(), is_left_out, is_known)
 
 
 def confidence_of(made: ScoredMap, stack: ExitStack) -> DatasetReader | None:

@@ -49,14 +49,21 @@ class MapTally:
         self.counts: Counts = np.zeros((n_places, n_classes, n_classes + 1), np.int64)
         cells = (-(-grid.shape[0] // CELL), -(-grid.shape[1] // CELL))
         self.wrong, self.compared = np.zeros(cells, np.int64), np.zeros(cells, np.int64)
-        self.halo, self.notes = 0, list[str]()
+        self.halo, self.n_elsewhere, self._notes = 0, 0, list[str]()
         self.outlines: Outlines | None = None
         if boundary is not None:
             self.halo, note = _width_of(boundary, grid)
             self.outlines = Outlines(
                 np.zeros((*self.counts.shape[:2], 3), np.int64), np.zeros_like(self.counts)
             )
-            self.notes.append(note)
+            self._notes.append(note)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What people should know of the counts."""
+        if not self.n_elsewhere:
+            return tuple(self._notes)
+        return (*self._notes, f"{self.n_elsewhere:,} pixels lie in no place: left out of all scores.")
 
     def feed(self, tile: Tile, found: NDArray[np.int32], expected: NDArray[np.int32]) -> None:
         """Count the core of a tile; the arrays are its window."""
@@ -72,6 +79,9 @@ class MapTally:
                 expected, found, places, n_classes=self._n_classes, n_places=len(self.counts)
             )
         is_compared = expected != IGNORED
+        if places is not None:
+            self.n_elsewhere += int((is_compared & (places < 0)).sum())
+            is_compared &= places >= 0
         at = (slice(window.row_off // CELL, None), slice(window.col_off // CELL, None))
         _add_cells(self.wrong[at], is_compared & (found != expected))
         _add_cells(self.compared[at], is_compared)

@@ -13,6 +13,7 @@ from rasterio.io import DatasetReader
 from rasterio.vrt import WarpedVRT
 
 from geoseg.errors import EvaluationError, OutputError, one_line
+from geoseg.evaluation.areas.labels import read_labels
 from geoseg.evaluation.areas.report import AreaRequest, report_areas
 from geoseg.evaluation.change import (
     NO_CHANGE,
@@ -57,6 +58,7 @@ def compare(
     overwrite: bool = False,
     crosswalk: ChangeCrosswalk | None = None,
     sample: Path | None = None,
+    allow_missing: bool = False,
     say: Callable[[str], None] = lambda text: None,
 ) -> ChangeReport:
     """What changed between two class maps, in a folder that appears when all of it is written.
@@ -73,6 +75,7 @@ def compare(
         crosswalk: common names for classes that are called differently.
         sample: points of an earlier comparison of these maps, drawn from its ``change.tif`` and labelled:
             for areas of change with intervals.
+        allow_missing: leave points of it without a label out, instead of refusing them.
         say: told each stage, and what was done to make the maps comparable.
 
     Raises:
@@ -80,6 +83,8 @@ def compare(
         OutputError: the folder cannot be written, or is not to be replaced.
     """
     crosswalk = crosswalk or ChangeCrosswalk()
+    if sample is not None:
+        read_labels(sample)  # what it lacks is better said now than after an hour
     _refuse_own_inputs(out, before, after, *([sample] if sample else []))
     created = datetime.now(UTC).replace(microsecond=0)
     with (
@@ -104,7 +109,9 @@ def compare(
             areas = None
             if sample is not None:
                 say("estimating areas")
-                areas = report_areas(AreaRequest(sample, map=folder / "change.tif"))
+                areas = report_areas(
+                    AreaRequest(sample, map=folder / "change.tif", allow_missing=allow_missing)
+                )
             report = change_report(
                 transitions,
                 codes,

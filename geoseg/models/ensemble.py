@@ -1,5 +1,6 @@
 """Several networks as one: the mean of their probabilities, in one model folder."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -7,6 +8,7 @@ from torch import nn
 
 from geoseg.errors import ModelError
 from geoseg.models.card import ModelCard
+from geoseg.models.hyperparameters import Option
 from geoseg.models.zoo import FAMILIES, Model, prepare_model, register_family
 
 FAMILY = "ensemble"
@@ -37,44 +39,73 @@ class Ensemble(nn.Module):
 
 @register_family(FAMILY)
 def ensemble(card: ModelCard) -> nn.Module:
-    """``members`` networks of ``member_family``, which all other hyperparameters are for."""
-    options = {k: v for k, v in card.hyperparameters.items() if k not in _OWN}
+    """``members`` networks of ``member_family``, which all other hyperparameters are for.
+
+    Where that is a list with commas, there is one network of each, and options are called ``family.option``.
+    """
+    given = card.hyperparameters
     try:
-        n, family = int(card.hyperparameters["members"]), str(card.hyperparameters["member_family"])
+        n, named = int(given["members"]), str(given["member_family"])
     except (KeyError, ValueError):
         raise ModelError(
             f"{card.name}: an ensemble needs the hyperparameters members (a number) and member_family."
         ) from None
-    member = card.model_copy(update={"family": family, "hyperparameters": options})
-    return Ensemble([FAMILIES[family](member) for _ in range(n)])
+    families = named.split(",")
+    if len(families) == 1:
+        own = {k: v for k, v in given.items() if k not in _OWN}
+        return Ensemble([_member(card, named, own) for _ in range(n)])
+    return Ensemble([_member(card, family, _of_family(given, family)) for family in families])
+
+
+def _of_family(given: dict[str, Option], family: str) -> dict[str, Option]:
+    return {k.removeprefix(f"{family}."): v for k, v in given.items() if k.startswith(f"{family}.")}
+
+
+def _member(card: ModelCard, family: str, options: dict[str, Option]) -> nn.Module:
+    return FAMILIES[family](card.model_copy(update={"family": family, "hyperparameters": options}))
 
 
 def ensemble_of(models: Sequence[Model], *, name: str) -> Model:
-    """One model of several that were trained alike; they are shared, not copied.
+    """One model of several that were trained on the same data; they are shared, not copied.
 
     Raises:
-        ModelError: fewer than two, or they differ in family, bands, normalisation or classes.
+        ModelError: fewer than two, or they differ in bands, normalisation or classes, or, being of one
+            family, in hyperparameters.
     """
     if len(models) < 2:
         raise ModelError(f"An ensemble needs at least 2 models, got {len(models)}.")
-    first = models[0].card
-    for model in models[1:]:
-        for key in ("family", "hyperparameters", "bands", "mean", "std", "activation", "legend"):
-            if getattr(model.card, key) != getattr(first, key):
-                raise ModelError(
-                    f"{model.card.name} and {first.name} differ in {key}. Members of an ensemble must be the "
-                    "same network with other weights."
-                )
-    if first.activation != "softmax" or first.family == FAMILY:
-        raise ModelError(f"{first.name} cannot be a member: only plain networks with softmax can.")
-    members = {"members": len(models), "member_family": first.family}
-    card = first.model_copy(
+    cards = [model.card for model in models]
+    by_family: dict[str, ModelCard] = {}
+    for card in cards:
+        if card.activation != "softmax" or card.family == FAMILY:
+            raise ModelError(f"{card.name} cannot be a member: only plain networks with softmax can.")
+        alike = by_family.setdefault(card.family, card)
+        _refuse_other(card, alike, ("hyperparameters",))
+        _refuse_other(card, cards[0], ("bands", "mean", "std", "legend"))
+    families = [card.family for card in cards]
+    if len(by_family) == 1:
+        options, member_family = cards[0].hyperparameters, families[0]
+    else:
+        options = {f"{f}.{k}": v for f, card in by_family.items() for k, v in card.hyperparameters.items()}
+        member_family = ",".join(families)
+    made = cards[0].model_copy(
         update={
             "name": name,
-            "title": f"Ensemble of {len(models)}: {first.title}",
+            "title": f"Ensemble of {len(models)}: {cards[0].title}",
             "family": FAMILY,
-            "hyperparameters": {**first.hyperparameters, **members},
+            "hyperparameters": {**options, "members": len(models), "member_family": member_family},
+            "halo": max(card.halo for card in cards),
+            "tile_multiple": math.lcm(*(card.tile_multiple for card in cards)),
             "sha256": None,
         }
     )
-    return prepare_model(Ensemble([model.module for model in models]), card)
+    return prepare_model(Ensemble([model.module for model in models]), made)
+
+
+def _refuse_other(card: ModelCard, first: ModelCard, keys: Sequence[str]) -> None:
+    for key in keys:
+        if getattr(card, key) != getattr(first, key):
+            raise ModelError(
+                f"{card.name} and {first.name} differ in {key}. Members of an ensemble must be trained on "
+                "the same data, and those of one family be the same network with other weights."
+            )

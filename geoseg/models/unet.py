@@ -6,8 +6,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812  (torch's own name for it)
 
-from geoseg.errors import ModelError
 from geoseg.models.card import ModelCard
+from geoseg.models.hyperparameters import options_of
 from geoseg.models.zoo import register_family
 
 _PAIRS = (
@@ -132,11 +132,7 @@ def small_unet(card: ModelCard) -> nn.Module:
     Hyperparameters: width, depth, dropout, indices; ``deep_supervision`` also asks the coarser levels for
     classes while it learns. Sides of tiles must be multiples of 2 to the depth - 1.
     """
-    options = {**_DEFAULTS, **card.hyperparameters}
-    if unknown := sorted(set(options) - set(_DEFAULTS)):
-        raise ModelError(
-            f"{card.name}: small-unet has no {', '.join(unknown)}; it has {', '.join(_DEFAULTS)}."
-        )
+    options = options_of(card, _DEFAULTS)
     pairs = index_pairs(card.bands) if options["indices"] else []
     network = SmallUNet(
         len(card.bands) + len(pairs),

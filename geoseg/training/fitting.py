@@ -5,7 +5,7 @@ import logging
 import shutil
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import lightning as L  # noqa: N812  (its own name for it)
@@ -24,6 +24,7 @@ from torch.utils.data import DataLoader
 from geoseg.errors import TrainingError
 from geoseg.evaluation.benchmark import Benchmark
 from geoseg.models.card import ModelCard
+from geoseg.models.ensemble import ensemble_of
 from geoseg.models.folders import make_folder, refuse_existing
 from geoseg.models.zoo import FAMILIES, Model, load_model, prepare_model, save_model
 from geoseg.training.augment import Augmentation
@@ -51,6 +52,8 @@ class Epoch:
     loss: float
     val_miou: float
     val_accuracy: float
+    model: str
+    """Of which model: members of an ensemble are trained one after the other."""
 
 
 def train(
@@ -69,6 +72,8 @@ def train(
     out = Path(recipe.out or Path("geoseg-out") / recipe.name)
     refuse_existing(out)
     runs = _run_folder(out, recipe, resume=resume)
+    if recipe.members:
+        return _train_members(recipe, runs, out, on_epoch)
     train_images, val_images = read_splits(recipe.data)
     card = _card(recipe, train_images.benchmark)
     chips = Chips(train_images, card, crop=recipe.augment.crop)
@@ -100,6 +105,25 @@ def train(
         raise KeyboardInterrupt
     model = _best_model(segmenter, card, Path(best.best_model_path))
     _finish(model, recipe, runs, out, n_places=len(set(train_images.places)), n_images=len(chips))
+    return out
+
+
+def _train_members(recipe: TrainRecipe, runs: Path, out: Path, on_epoch: Callable[[Epoch], None]) -> Path:
+    """Each in a folder of its own, where an interrupted training finds it; then all in one."""
+    folders = []
+    for member in recipe.members:
+        folder = runs / member.name
+        if not folder.exists():
+            placed = member.model_copy(update={"out": str(folder)})
+            train(placed, resume=folder.with_name(f"{folder.name}.run").exists(), on_epoch=on_epoch)
+        folders.append(folder)
+    joined = ensemble_of([load_model(str(folder)) for folder in folders], name=recipe.name)
+    card = joined.card.model_copy(update={"title": recipe.title, "description": recipe.description})
+    metrics = pd.concat([pd.read_csv(f / METRICS).assign(member=f.name) for f in folders])
+    metrics.to_csv(runs / METRICS, index=False)
+    train_images, _ = read_splits(recipe.data)
+    places, n_images = len(set(train_images.places)), len(train_images.samples)
+    _finish(replace(joined, card=card), recipe, runs, out, n_places=places, n_images=n_images)
     return out
 
 
@@ -172,7 +196,7 @@ def _trainer(
         runs, filename="best", monitor="val_miou", mode="max", save_last=True, enable_version_counter=False
     )
     # Told comes before best, whose checkpoint is to hold its rows.
-    callbacks: list[Callback] = [_Told(runs / METRICS, on_epoch), best]
+    callbacks: list[Callback] = [_Told(runs / METRICS, on_epoch, recipe.name), best]
     if fit.averaging == "ema":
         callbacks.insert(0, EMAWeightAveraging(decay=fit.ema_decay, update_starting_at_step=1))
     elif fit.averaging == "swa":
@@ -244,8 +268,8 @@ class _LastQuarter(WeightAveraging):
 class _Told(Callback):
     """Says what each epoch came to, and keeps it in the checkpoint: a resumed training has one curve."""
 
-    def __init__(self, path: Path, on_epoch: Callable[[Epoch], None]) -> None:
-        self._path, self._on_epoch = path, on_epoch
+    def __init__(self, path: Path, on_epoch: Callable[[Epoch], None], model: str) -> None:
+        self._path, self._on_epoch, self._model = path, on_epoch, model
         self._rows: list[dict[str, float]] = []
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -264,6 +288,7 @@ class _Told(Callback):
                 last["loss"],
                 last["val_miou"],
                 last["val_accuracy"],
+                self._model,
             )
         )
 

@@ -1,7 +1,7 @@
 """What a training depends on, in one value: a TOML file."""
 
 import tomllib
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -11,6 +11,7 @@ from geoseg.registry import did_you_mean
 from geoseg.resources import find_resource, resource_folder
 from geoseg.training.losses import LossTerm
 
+_SHIPPED = "pipelines"
 Share = Annotated[float, Field(ge=0, le=1)]
 Spread = Annotated[float, Field(ge=0)]
 Stem = Literal["mean", "cycle", "zero", "projection"]
@@ -151,6 +152,22 @@ class TrainRecipe(_Part):
     loss: tuple[LossTerm, ...] = (LossTerm(name="cross-entropy"),)
     augment: Augment = Augment()
     fit: Fit = Fit()
+    member: tuple[dict[str, Any], ...] = ()
+    """For an ensemble in one folder, a table for each network: what it has of its own instead of the keys of
+    the tables above."""
+
+    @property
+    def members(self) -> tuple[Self, ...]:
+        """The recipe of each network of an ensemble; none where it is to be one network."""
+        shared = self.model_dump(exclude={"member", "out"}, exclude_unset=True)
+        return tuple(
+            type(self)(
+                **shared
+                | {k: shared.get(k, {}) | v if isinstance(v, dict) else v for k, v in own.items()}
+                | {"name": f"{self.name}-{number}"}
+            )
+            for number, own in enumerate(self.member, 1)
+        )
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
@@ -159,6 +176,10 @@ class TrainRecipe(_Part):
             raise ValueError(f"augment.crop {crop} is not a multiple of {self.network.tile_multiple}")
         if (self.network.activation == "evidential") != any(t.name == "evidential" for t in self.loss):
             raise ValueError('activation "evidential" and the loss "evidential" go together')
+        if len(self.member) == 1:
+            raise ValueError("one [[member]] is no ensemble: give two or more, or none")
+        if len({member.data for member in self.members} | {self.data}) > 1:
+            raise ValueError("members of an ensemble learn from the same [data]")
         return self
 
     @classmethod
@@ -170,9 +191,9 @@ class TrainRecipe(_Part):
         Raises:
             TrainingError: no such file, not TOML, an unknown key or a value out of range.
         """
-        path = find_resource("pipelines/training", name, ".toml")
+        path = find_resource(_SHIPPED, name, ".toml")
         if path is None:
-            known = sorted(p.stem for p in resource_folder("pipelines/training").glob("*.toml"))
+            known = sorted(p.stem for p in resource_folder(_SHIPPED).glob("train-*.toml"))
             raise TrainingError(f"No recipe {name!r}: {did_you_mean(name, known)} Or give a TOML file.")
         try:
             recipe = cls(**tomllib.loads(path.read_text("utf-8")))

@@ -105,7 +105,7 @@ def test_what_the_user_can_mend_is_one_line_and_exit_2(geoseg, pair, tmp_path):
         ((pair[0], "nowhere.tif"), "There is no file nowhere.tif"),
         ((pair[0], road), "--crosswalk"),
         ((pair[0], away), "do not overlap"),
-        ((*pair, "--crosswalk", "none.toml"), "none.toml is no crosswalk"),
+        ((*pair, "--crosswalk", "none.toml"), "There is no file none.toml"),
         ((*pair, "--out", "full"), "not a geoseg map"),
         ((pair[0],), "'after'"),
     ):

@@ -84,7 +84,7 @@ def test_outlines_are_scored_when_asked_for(pair, tmp_path):
     ("extra", "text"),
     [
         (["--reference", "none.tif"], "There is no file none.tif"),
-        (["--crosswalk", "none.toml"], "none.toml is no crosswalk"),
+        (["--crosswalk", "none.toml"], "There is no file none.toml"),
         (["--places", "none.gpkg"], "none.gpkg cannot be read"),
         (["--legend", "none.toml"], "none.toml is no legend"),
     ],

@@ -153,7 +153,7 @@ def test_missing_predictions_are_refused_unless_the_sets_tool_counts_them(tiny, 
     (tmp_path / "r.json").write_text("[]")
     with pytest.raises(EvaluationError, match="Split val of Tiny has no instances to score"):
         scored(tmp_path, "tiny-set", tmp_path / "r.json")
-    with pytest.raises(EvaluationError, match="Give one of them"):
+    with pytest.raises(EvaluationError, match="--model means nothing with --prediction"):
         scored(tmp_path, "tiny-set", folder, "--model", "spectral-rules")
 
 

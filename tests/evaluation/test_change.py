@@ -296,7 +296,7 @@ def test_a_map_without_names_is_named_by_value(tmp_path, map_of):
     found = united(named, plain, walk)
     assert meaning(found.after, found.names) == {10: "tree", 80: "water"}
     with two_maps(named, plain, ChangeCrosswalk(after={"10": "tree"})) as (_, second):
-        with pytest.raises(EvaluationError, match=r"holds the values 80.*\[after\]"):
+        with pytest.raises(EvaluationError, match=r"holds the value 80.*\[after\]"):
             refuse_unnamed({0, 10, 80, 255}, second, table="after")
         refuse_unnamed({0, 10, 255}, second, table="after")
     hues = united(plain, plain, ChangeCrosswalk(before=walk.after, after=walk.after)).colors
@@ -338,13 +338,21 @@ def test_legends_that_do_not_meet_are_refused(map_of, walk, message):
         united(map_of("a", legend_with(water=0)), map_of("b", legend_with(road=0)), ChangeCrosswalk(**walk))
 
 
-@pytest.mark.parametrize("text", ["[before\n", "[befor]\na = 'b'\n", "before = 3\n", "[before]\na = 3\n"])
-def test_a_broken_crosswalk_is_refused(tmp_path, text):
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[before\n", r"walk\.toml is no crosswalk"),
+        ("[befor]\na = 'b'\n", r"has a table \[befor\]: did you mean before"),
+        ("before = 3\n", "before is 3, expected a line such as"),
+        ("[before]\na = 3\n", r"before\.a is 3, expected a line such as"),
+    ],
+)
+def test_a_broken_crosswalk_is_refused(tmp_path, text, message):
     path = tmp_path / "walk.toml"
-    with pytest.raises(EvaluationError, match=r"walk\.toml is no crosswalk"):
+    with pytest.raises(EvaluationError, match=r"There is no file .*walk\.toml"):
         ChangeCrosswalk.read(path)
     path.write_text(text)
-    with pytest.raises(EvaluationError, match=r"walk\.toml is no crosswalk"):
+    with pytest.raises(EvaluationError, match=message):
         ChangeCrosswalk.read(path)
 
 

@@ -256,6 +256,31 @@ def test_places_are_scored_one_by_one_and_resampled(tmp_path):
         assert low < scores.overall[name] < high
 
 
+def test_scores_with_places_are_those_of_the_places(tmp_path):
+    found, true = labels(1, hole=0), labels(2, hole=0)
+    made, against = write_map(tmp_path / "a.tif", found), write_map(tmp_path / "b.tif", true)
+    square = [shapely.box(290_000, 9_109_100, 290_110, 9_110_000)]
+    gpd.GeoDataFrame(geometry=square, crs="EPSG:32725").to_file(tmp_path / "places.gpkg")
+    scores = score(Request(made, against, places=tmp_path / "places.gpkg")).scores
+    here = np.s_[:90, :11]
+    assert scores.compared == found[here].size
+    assert any(f"{found.size - found[here].size:,} pixels lie in no place" in note for note in scores.notes)
+    centre = gpd.GeoDataFrame(geometry=[square[0].centroid], crs="EPSG:32725")
+    centre.to_file(tmp_path / "points.gpkg")
+    with pytest.raises(EvaluationError, match=r"points\.gpkg has no polygons"):
+        score(Request(made, against, places=tmp_path / "points.gpkg"))
+    with pytest.raises(EvaluationError, match="--place-field names the polygons of --places"):
+        score(Request(made, against, place_field="name"))
+
+
+def test_a_value_that_means_nothing_stops_the_scoring(tmp_path):
+    found = labels(1)
+    found[3, 4] = 77
+    made, against = write_map(tmp_path / "a.tif", found), write_map(tmp_path / "b.tif", labels(2))
+    with pytest.raises(EvaluationError, match=r"a\.tif holds the value 77, which no class of it has"):
+        score(Request(made, against))
+
+
 @pytest.mark.parametrize("block", [32, 64, 2048])
 def test_outlines_are_those_of_the_whole_map_whatever_the_blocks(tmp_path, monkeypatch, block):
     monkeypatch.setattr(rasters, "windows_of", lambda h, w: _WINDOWS(h, w, size=block))

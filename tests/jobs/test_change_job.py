@@ -229,8 +229,8 @@ def test_maps_that_cannot_be_compared_leave_nothing(pair, tmp_path):
     unknown = write_map(tmp_path / "unknown.tif", np.full(SHAPE, 9))
     for paths, message in (
         ((pair[0], empty), "Not one pixel has a class in both"),
-        ((pair[0], unknown), r"unknown\.tif holds the values 9,"),
-        ((unknown, pair[0]), r"unknown\.tif holds the values 9,"),
+        ((pair[0], unknown), r"unknown\.tif holds the value 9,"),
+        ((unknown, pair[0]), r"unknown\.tif holds the value 9,"),
         ((turned, turned), "lies rotated on a grid in degrees"),
     ):
         with pytest.raises(EvaluationError, match=message):

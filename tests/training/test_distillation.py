@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from builders import network
+from builders import model_folder, network
 from conftest import recipe_text
 from scipy.special import log_softmax, softmax
 
@@ -56,9 +56,10 @@ def test_an_onnx_file_teaches_as_the_network_it_was_made_from(tmp_path):
 
 
 def test_other_bands_or_classes_are_refused(tmp_path):
+    folder = model_folder(tmp_path / "six", bands=("coastal", *CARD.bands))
     for teacher, message in (
-        ("dynamic-world", "differ in bands"),
-        ("spectral-rules-vnir", "differ in classes"),
+        (str(folder), "differ in bands: coastal"),
+        ("spectral-rules", "differ in classes"),
     ):
         with pytest.raises(TrainingError, match=message):
             teacher_of(Distill(teachers=(teacher,)), CARD)

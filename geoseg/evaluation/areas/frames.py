@@ -14,7 +14,7 @@ from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
 from rasterio.windows import Window
 
-from geoseg.errors import EvaluationError, one_line
+from geoseg.errors import EvaluationError, one_line, some
 from geoseg.evaluation.maps import legend_of, names_in
 from geoseg.evaluation.reading import windows_of
 from geoseg.grid.geobox import is_same_grid
@@ -159,8 +159,8 @@ def check_known(found: Iterable[int], legend: Legend, path: Path) -> None:
     """
     if unknown := sorted(set(found) - set(legend.values)):
         raise EvaluationError(
-            f"{path.name} holds {', '.join(map(str, unknown))}, expected only the values of its legend "
-            f"({', '.join(map(str, legend.values))}). Give --legend FILE.toml that names all of them."
+            f"{path.name} holds the {some(unknown, 'value')}, expected only {some(legend.values, 'value')} "
+            "of its legend. Give --legend FILE.toml that names all of them."
         )
 
 

@@ -41,6 +41,14 @@ class LabelTable:
     classes: pd.DataFrame | None
     """The file's own table of the map: class_id, class_name, color, pixels, area_ha."""
 
+    @property
+    def class_names(self) -> dict[str, str]:
+        """What the values of its classes mean, as text; empty where the file does not say it."""
+        if self.classes is None:
+            return {}
+        ids = [str(int(value)) for value in self.classes.class_id]
+        return dict(zip(ids, self.classes.class_name, strict=True))
+
 
 def read_labels(path: Path) -> LabelTable:
     """The points of a GeoPackage or CSV.
@@ -171,7 +179,14 @@ def _read_layer(path: Path) -> gpd.GeoDataFrame:
     layers = [str(name) for name, kind in pyogrio.list_layers(path) if kind is not None]
     if _LAYER not in layers and len(layers) != 1:
         raise ValueError(f"it has no layer {_LAYER!r} but {', '.join(layers) or 'none with points'}")
-    frame = pyogrio.read_dataframe(path, layer=_LAYER if _LAYER in layers else layers[0])
+    layer = _LAYER if _LAYER in layers else layers[0]
+    frame = pyogrio.read_dataframe(path, layer=layer)
+    if "reference_class" in frame and path.suffix.lower() == ".gpkg":
+        # SQLite keeps text in a column of numbers, where GDAL reads it as 0.
+        quoted = layer.replace('"', '""')
+        as_text = f'SELECT CAST(reference_class AS TEXT) AS said FROM "{quoted}"'  # noqa: S608  (quoted)
+        said = pyogrio.read_dataframe(path, sql=as_text, read_geometry=False)
+        frame["reference_class"] = said["said"].to_numpy()
     return single_points(frame) if isinstance(frame, gpd.GeoDataFrame) else frame
 
 

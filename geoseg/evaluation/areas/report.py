@@ -137,8 +137,7 @@ def _population(request: AreaRequest, table: LabelTable, survey: MapSurvey | Non
         class_names = legend_names(survey.legend)
         mapped = {c.name: float(survey.area_ha[c.value]) for c in survey.legend.classes}
     elif table.classes is not None:
-        ids = [str(int(v)) for v in table.classes.class_id]
-        class_names = dict(zip(ids, table.classes.class_name, strict=True))
+        class_names = table.class_names
         mapped = dict(zip(table.classes.class_name, table.classes.area_ha.astype(float), strict=True))
     own = read_areas(request.areas) if request.areas else table.strata
     if own is not None:
@@ -203,8 +202,23 @@ def _points_frame(
             raise EvaluationError(
                 f"{table.name} has {int(map_class.isna().sum())} points without a map_class."
             )
-    reference = named(table.reference, population.class_names, column="reference_class", source=table.name)
+    # Values are those of the map that the sample was drawn from; another one may number its classes anew.
+    own = {name: name for name in population.class_names.values()} | table.class_names
+    known = own if table.class_names else population.class_names
+    reference = named(table.reference, known, column="reference_class", source=table.name)
+    _refuse_strangers(set(reference.dropna()), population, table, request)
     return pd.DataFrame({"stratum": stratum, "map_class": map_class, "reference": reference})
+
+
+def _refuse_strangers(
+    labelled: set[str], population: _Population, table: LabelTable, request: AreaRequest
+) -> None:
+    there = set(population.class_names.values())
+    if request.map is not None and labelled and there and not labelled & there:
+        raise EvaluationError(
+            f"Labels of {table.name} ({', '.join(sorted(labelled)[:5])}) and classes of {request.map.name} "
+            f"({', '.join(sorted(there)[:5])}) share no name. Give the map that the sample is of."
+        )
 
 
 def _classes(population: _Population, labelled: pd.DataFrame) -> list[str]:

@@ -1,6 +1,8 @@
 """Areas and accuracy from labelled points: published examples, independent formulas, laws, and repeated samples."""
 
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import geopandas as gpd
@@ -478,6 +480,22 @@ def test_map_csv_and_tables_lead_to_the_same(folder):
         assert report_areas(request).whole.classes == expected
 
 
+def test_names_written_into_the_sample_are_names(folder):
+    """SQLite keeps text in a column of numbers; GDAL reads it as 0."""
+    expected = report_areas(AreaRequest(labels=folder / "sample.gpkg")).whole.classes
+    names = {c.value: c.name for c in LEGEND.classes}
+    with closing(sqlite3.connect(folder / "sample.gpkg")) as connection, connection:
+        for (trigger,) in connection.execute(
+            "SELECT name FROM sqlite_master WHERE type = 'trigger'"
+        ).fetchall():
+            connection.execute(f'DROP TRIGGER "{trigger}"')
+        for value, name in names.items():
+            connection.execute(
+                "UPDATE sample SET reference_class = ? WHERE reference_class = ?", (name, value)
+            )
+    assert report_areas(AreaRequest(labels=folder / "sample.gpkg")).whole.classes == expected
+
+
 def test_another_map_is_assessed_with_the_same_points(folder):
     """Strata are the first map's classes, map classes the second's: Stehman's case."""
     geobox = GeoBox((100, 100), Affine(10, 0, 500_000, 0, -10, 6_000_000), "EPSG:32633")
@@ -495,6 +513,16 @@ def test_another_map_is_assessed_with_the_same_points(folder):
     assert built.users_accuracy == 0
     assert built.producers_accuracy is None
     assert report.whole.overall_accuracy < 1
+    turned = Legend.of(built="E31A1C", bare="C8AD7F", tree="33A02C", water="1F78B4")
+    renumbered = np.where(other == 255, 255, 3 - other).astype("uint8")
+    write_cog(wrap_xr(renumbered, geobox), folder / "turned.tif", legend=turned)
+    again = report_areas(AreaRequest(labels=folder / "sample.gpkg", map=folder / "turned.tif")).whole
+    by_name = {c.class_name: c.model_copy(update={"class_id": 0}) for c in again.classes}
+    assert by_name == {c.class_name: c.model_copy(update={"class_id": 0}) for c in report.whole.classes}
+    road = Legend.of(a="000000", b="111111", c="222222", road="333333")
+    write_cog(wrap_xr(other.astype("uint8"), geobox), folder / "road.tif", legend=road)
+    with pytest.raises(EvaluationError, match="share no name"):
+        report_areas(AreaRequest(labels=folder / "sample.gpkg", map=folder / "road.tif"))
     other[:, :50] = 255
     write_cog(wrap_xr(other.astype("uint8"), geobox), folder / "half.tif", legend=LEGEND)
     with pytest.raises(EvaluationError, match=r"points lie where half\.tif has no class"):

@@ -275,7 +275,7 @@ def test_the_files_own_nodata_is_no_class(tmp_path):
     sample = draw_sample(path, Design(size=150), legend=legend)
     assert sample.strata.stratum.tolist() == [1, 2, 3]
     legend.write_text("".join(f'[[classes]]\nvalue = {v}\nname = "c{v}"\n' for v in (1, 2)))
-    with pytest.raises(EvaluationError, match=r"holds 3, expected only the values of its legend \(1, 2\)"):
+    with pytest.raises(EvaluationError, match=r"holds the value 3, expected only values 1, 2 of its legend"):
         draw_sample(path, Design(), legend=legend)
 
 
