@@ -10,11 +10,19 @@ if TYPE_CHECKING:
 
 
 def train(
-    recipe: Annotated[str, typer.Argument(help="TOML file that says data, network, loss and how.")],
+    recipe: Annotated[
+        str | None, typer.Argument(help="TOML file that says data, network, loss and how.")
+    ] = None,
+    auto: Annotated[
+        Path | None,
+        typer.Option(
+            help="Look at the labelled images of this folder and write a recipe, with reasons; train nothing."
+        ),
+    ] = None,
     root: Annotated[
         Path | None, typer.Option(help="The folder of the images, instead of the recipe's.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="The new model folder.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The new model folder; with --auto the recipe.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted training.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
 ) -> None:
@@ -31,9 +39,14 @@ def train(
         ) from None
     from geoseg.training.recipe import TrainRecipe
 
+    if (recipe is None) == (auto is None):
+        raise TrainingError("Give a recipe, or --auto FOLDER to have one written.")
+    if auto is not None:
+        _write_recipe(auto, out, is_quiet=quiet)
+        return
     for noisy in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
-    read = TrainRecipe.read(recipe)
+    read = TrainRecipe.read(str(recipe))
     if root is not None:
         read = read.model_copy(update={"data": read.data.model_copy(update={"root": str(root)})})
     if out is not None:
@@ -43,6 +56,21 @@ def train(
     folder = fit(read, resume=resume, on_epoch=table.add)
     if not quiet:
         typer.echo(f"{folder} holds the model; card.md says how good it is, curves.png how it went.")
+
+
+def _write_recipe(folder: Path, out: Path | None, *, is_quiet: bool) -> None:
+    from geoseg.training.auto import choose, fingerprint_of, memory_for_training, write_recipe
+    from geoseg.training.recipe import TrainRecipe
+
+    found, benchmark, source = fingerprint_of(folder)
+    memory_mb, has_gpu = memory_for_training()
+    choices = choose(found, memory_mb=memory_mb, has_gpu=has_gpu)
+    path = write_recipe(found, benchmark, source, choices, out or Path(f"train-{benchmark.name}.toml"))
+    TrainRecipe.read(str(path))
+    if not is_quiet:
+        for c in choices:
+            typer.echo(f"{c.table}.{c.key} = {c.value}: {c.why}", err=True)
+        typer.echo(f"{path} is the recipe. Change what you know better, then: geoseg train {path}")
 
 
 class _Table:

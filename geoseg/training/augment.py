@@ -5,14 +5,14 @@ import torch
 from kornia.constants import DataKey, Resample
 from torch import nn
 
-from geoseg.evaluation.benchmark import IGNORE
 from geoseg.training.recipe import Augment
 
 
 class Augmentation(nn.Module):
     """Batches of reflectance and labels, varied by torch's own random numbers.
 
-    Geometry is kornia's, and is the same for image and labels; what comes in from outside has no label.
+    Geometry is kornia's, and is the same for image and labels; beyond the edges both are mirrored, as zeros
+    would be a colour that no place has.
     """
 
     _mean: torch.Tensor
@@ -25,7 +25,7 @@ class Augmentation(nn.Module):
         if how.flip:
             steps += [K.RandomHorizontalFlip(p=0.5), K.RandomRotation90((0, 3), p=1.0)]
         if how.scale != (1.0, 1.0):
-            steps.append(K.RandomAffine(0.0, scale=how.scale, padding_mode="zeros", p=0.7))
+            steps.append(K.RandomAffine(0.0, scale=how.scale, padding_mode="reflection", p=0.7))
         nearest = {DataKey.MASK: {"resample": Resample.NEAREST, "align_corners": False}}
         self._geometry = K.AugmentationSequential(*steps, data_keys=["input", "mask"], extra_args=nearest)
         self._has_geometry = bool(steps)
@@ -35,10 +35,8 @@ class Augmentation(nn.Module):
         """(n, band, y, x) reflectance, NaN = nodata, and (n, y, x) labels; the same, varied, without NaN."""
         pixels = torch.where(pixels.isnan(), self._mean, pixels)
         if self._has_geometry:
-            shifted = torch.where(labels == IGNORE, 0, labels + 1)[:, None].to(pixels)  # outside becomes 0
-            pixels, moved = self._geometry(pixels, shifted)
-            moved = moved[:, 0].round().long()
-            labels = torch.where(moved == 0, IGNORE, moved - 1)
+            pixels, moved = self._geometry(pixels, labels[:, None].to(pixels))
+            labels = moved[:, 0].round().long()
         if self._how.cutmix and torch.rand(()) < self._how.cutmix:
             pixels, labels = _cutmix(pixels, labels)
         return self._radiometry(pixels), labels

@@ -1,0 +1,299 @@
+"""A recipe from the data themselves, with the reason for each value.
+
+In the spirit of nnU-Net (Isensee et al. 2021, Nature Methods 18:203): a fingerprint of the data decides what
+can be decided from it, by rules that stand here and with the values, so that a person can change them.
+"""
+
+import json
+import math
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from geoseg.errors import TrainingError
+from geoseg.evaluation.benchmark import IGNORE, Benchmark, Sample
+from geoseg.evaluation.benchmark_images import Part, labelled_samples
+from geoseg.evaluation.labelled import benchmark_of
+
+_LOOKED_AT = 200
+"""Images that are read, evenly over all."""
+_FEW_IMAGES = 2000
+"""Below this a network of a million weights learns all there is."""
+_MULTIPLE = 8
+_COARSEST = 8
+"""Side of the coarsest level of a network, pixels: less holds no shape."""
+_BYTES_PER_PIXEL = {"small-unet": 4800, "unet": 6400}
+"""Of memory for a pixel of a batch while it trains, measured at width 24 and with a ResNet-34."""
+_MEMORY_SHARE = 0.4
+_MOST_BATCH, _LEAST_BATCH = 16, 2
+_DATA_SHARE = 0.05
+"""A batch holds no more than this part of all pixels, as in nnU-Net, but for the least batch."""
+_DOMINANT = 0.2
+"""A place with a larger part of the images is drawn too often if images are drawn."""
+_RARE = 0.05
+"""A class with a smaller part of the labelled pixels is rare."""
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """What labelled images are like."""
+
+    n_images: int
+    n_places: int
+    largest_place: float
+    """Part of all images that lie in one place."""
+    side: int
+    """Of the images: the median of the shorter sides, pixels."""
+    n_pixels: int
+    gsd_m: float | None
+    bands: tuple[str, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    """Per band the percentiles 1 and 99, reflectance."""
+    nodata: float
+    """Part of the pixels without a value."""
+    unlabelled: float
+    """Part of the pixels without a label."""
+    class_shares: dict[str, float]
+    """Of the labelled pixels."""
+    has_val: bool
+    """Whether the data have a split to validate on."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A value of a recipe, and why."""
+
+    table: str
+    """Of the recipe; empty for its top."""
+    key: str
+    value: Any
+    why: str
+
+
+def fingerprint_of(folder: Path) -> tuple[Fingerprint, Benchmark, Path]:
+    """What the labelled images of a folder are like, and the file that describes them.
+
+    Args:
+        folder: holds one TOML file as in docs/labelled.md, beside or above the images.
+
+    Raises:
+        TrainingError: it holds none, or several.
+        EvaluationError: the file or the data cannot be used.
+    """
+    if not folder.is_dir():
+        raise TrainingError(f"There is no folder {folder}. Give the folder of labelled images.")
+    found = [path for path in sorted(folder.glob("*.toml")) if _describes_images(path)]
+    if len(found) != 1:
+        names = ", ".join(path.name for path in found) or "none"
+        raise TrainingError(
+            f"{folder} must hold one TOML file that describes its images (docs/labelled.md); found: {names}."
+        )
+    benchmark = benchmark_of(str(found[0]))
+    train, has_val = _train_split(benchmark)
+    samples = labelled_samples(benchmark, Part(str(found[0]), folder, train))
+    places = Counter(sample.place for sample in samples)
+    some = labelled_samples(benchmark, Part(str(found[0]), folder, train, _LOOKED_AT))
+    shapes, values, counts, nodata, unlabelled = [], [], np.zeros(256, np.int64), 0, 0
+    for sample in some:
+        pixels, labels = _read(sample)
+        shapes.append(labels.shape)
+        counts += np.bincount(labels.ravel(), minlength=256)
+        is_known = np.isfinite(pixels)
+        nodata += int((~is_known.all(0)).sum())
+        unlabelled += int((labels == IGNORE).sum())
+        values.append(np.nanpercentile(np.where(is_known, pixels, np.nan), (1, 99), axis=(1, 2)))
+    n_pixels = sum(height * width for height, width in shapes)
+    labelled = max(int(counts[list(benchmark.legend.values)].sum()), 1)
+    with np.errstate(invalid="ignore"):
+        low, high = np.nanmedian(values, axis=0)
+    return (
+        Fingerprint(
+            n_images=len(samples),
+            n_places=len(places),
+            largest_place=max(places.values()) / len(samples),
+            side=int(np.median([min(shape) for shape in shapes])),
+            n_pixels=round(n_pixels * len(samples) / len(some)),
+            gsd_m=benchmark.gsd_m,
+            bands=benchmark.bands,
+            low=tuple(np.round(low, 4).tolist()),
+            high=tuple(np.round(high, 4).tolist()),
+            nodata=nodata / n_pixels,
+            unlabelled=unlabelled / n_pixels,
+            class_shares={c.name: float(counts[c.value]) / labelled for c in benchmark.legend.classes},
+            has_val=has_val,
+        ),
+        benchmark,
+        found[0],
+    )
+
+
+def choose(found: Fingerprint, *, memory_mb: float, has_gpu: bool) -> tuple[Choice, ...]:
+    """What a training on such images should be like.
+
+    Args:
+        found: what they are like.
+        memory_mb: there is for a training.
+        has_gpu: whether it runs on one.
+    """
+    choices = _splits(found)
+    is_small = found.n_images < _FEW_IMAGES or not has_gpu
+    family = "small-unet" if is_small else "unet"
+    largest = 512 if has_gpu else 256
+    crop = max(min(found.side, largest) // _MULTIPLE * _MULTIPLE, _MULTIPLE)
+    multiple = _MULTIPLE if is_small else 32
+    crop = max(crop // multiple * multiple, multiple)
+    depth = max(2, min(4, int(math.log2(max(crop // _COARSEST, 2))) + 1))
+    of_what = f"{found.n_images} images" + ("" if has_gpu else " and no GPU")
+    choices.append(
+        Choice("network", "family", family, f"{of_what}: {'few weights' if is_small else 'many weights'}")
+    )
+    if is_small:
+        why = f"the coarsest of {depth} levels of a {crop} px square is {crop // 2 ** (depth - 1)} px wide"
+        choices.append(
+            Choice("network", "hyperparameters", {"width": 24, "depth": depth, "dropout": 0.1}, why)
+        )
+    choices.append(Choice("network", "tile_multiple", multiple, "sides that the network can halve so often"))
+    tile = 512 // multiple * multiple
+    choices.append(Choice("network", "tile_size", tile, "of maps: large tiles waste little on margins"))
+    halo = min(8 * 2**depth, tile // 4)
+    choices.append(Choice("network", "halo", halo, f"how far {depth} levels look"))
+    choices += _loss(found) + _augment(found, crop)
+    by_memory = int(memory_mb * 1e6 * _MEMORY_SHARE / (_BYTES_PER_PIXEL[family] * crop**2))
+    by_data = int(_DATA_SHARE * found.n_pixels / crop**2)
+    batch = max(min(by_memory, max(by_data, _LEAST_BATCH), _MOST_BATCH), 1)
+    why = f"{by_memory} squares of {crop} px fit into {_MEMORY_SHARE:.0%} of {memory_mb:,.0f} MB"
+    if batch < by_memory:
+        why += f"; not more than {_MOST_BATCH}, nor than {_DATA_SHARE:.0%} of all pixels ({by_data} squares)"
+    choices.append(Choice("fit", "batch_size", batch, why))
+    squares = max(found.n_pixels // crop**2, 1)
+    steps = max(min(squares // batch, 100), 20)
+    epochs = max(min(3000 // steps, 100), 20)
+    choices.append(
+        Choice("fit", "steps_per_epoch", steps, f"{squares:,} squares, {batch} at a time, at most 100")
+    )
+    choices.append(
+        Choice("fit", "epochs", epochs, f"some {epochs * steps:,} steps; patience ends it earlier")
+    )
+    choices.append(Choice("fit", "patience", max(epochs // 4, 5), "a quarter of them"))
+    rate = round(2e-3 * math.sqrt(batch / _MOST_BATCH), 5)
+    choices.append(Choice("fit", "learning_rate", rate, "2e-3 for 16 images, by the root of the batch"))
+    return tuple(choices)
+
+
+def write_recipe(
+    found: Fingerprint, benchmark: Benchmark, source: Path, choices: tuple[Choice, ...], path: Path
+) -> Path:
+    """The recipe as TOML, each value with its reason.
+
+    Raises:
+        TrainingError: something lies there, or it cannot be written.
+    """
+    if path.exists():
+        raise TrainingError(f"{path} exists already. Give another --out, or remove it.")
+    rarest = min(found.class_shares, key=lambda name: found.class_shares[name])
+    ranges = zip(found.bands, found.low, found.high, strict=True)
+    lines = [
+        f"# {found.n_images} images of {found.n_places} places, {found.side} px, {found.n_pixels:,} pixels; "
+        f"{found.unlabelled:.1%} have no label, {found.nodata:.1%} no value.",
+        f"# Rarest class: {rarest}, {found.class_shares[rarest]:.2%} of the labelled pixels.",
+        f"# Percentiles 1 and 99: {', '.join(f'{b} {lo:g}..{hi:g}' for b, lo, hi in ranges)}.",
+        "# Mean and deviation of each band are taken from the images when it is run.",
+        "",
+        f"name = {_toml(f'{benchmark.name}-model')}",
+        f"title = {_toml(f'A model of {benchmark.title}')}",
+        f"license = {_toml(benchmark.license)}  # of the weights: think of what the data allow",
+    ]
+    fixed = {
+        "data": [
+            f"benchmark = {_toml(str(source.resolve()))}",
+            f"root = {_toml(str(source.parent.resolve()))}",
+        ]
+    }
+    for table in ("data", "network", "loss", "augment", "fit"):
+        own = [c for c in choices if c.table == table]
+        if table == "loss":
+            for c in own:
+                terms = "\n".join(f"{k} = {_toml(v)}" for k, v in c.value.items())
+                lines += ["", "[[loss]]", f"# {c.why}", terms]
+            continue
+        rows = [*fixed.get(table, []), *(f"{c.key} = {_toml(c.value)}  # {c.why}" for c in own)]
+        if rows:
+            lines += ["", f"[{table}]", *rows]
+    try:
+        path.write_text("\n".join(lines) + "\n", "utf-8")
+    except OSError as error:
+        raise TrainingError(f"{path} cannot be written: {error.strerror}. Give another --out.") from None
+    return path
+
+
+def memory_for_training() -> tuple[float, bool]:
+    """Megabytes that are free where a training would run, and whether that is a GPU."""
+    if torch.cuda.is_available():
+        free, _ = torch.cuda.mem_get_info()
+        return free / 1e6, True
+    try:
+        lines = Path("/proc/meminfo").read_text("utf-8").splitlines()
+        return next(float(line.split()[1]) / 1e3 for line in lines if line.startswith("MemAvailable")), False
+    except (OSError, StopIteration):
+        return 8000.0, False
+
+
+def _describes_images(path: Path) -> bool:
+    text = path.read_text("utf-8", errors="replace")
+    return "[[classes]]" in text and "images" in text
+
+
+def _train_split(benchmark: Benchmark) -> tuple[str, bool]:
+    if "train" in benchmark.splits:
+        return "train", "val" in benchmark.splits
+    return benchmark.splits[0], False
+
+
+def _read(sample: Sample) -> tuple[np.ndarray[Any, np.dtype[Any]], np.ndarray[Any, np.dtype[Any]]]:
+    return sample.read_image(), sample.read_labels()  # type: ignore[misc]
+
+
+def _splits(found: Fingerprint) -> list[Choice]:
+    choices = []
+    if not found.has_val:
+        choices.append(
+            Choice("data", "val_share", 0.25, "the data have no split val: whole places are held back")
+        )
+    if found.largest_place > _DOMINANT and found.n_places > 1:
+        why = f"one place has {found.largest_place:.0%} of the images: places are drawn, not images"
+        choices.append(Choice("data", "place_power", 0.0, why))
+    else:
+        choices.append(Choice("data", "place_power", 0.5, "places are of like size"))
+    rare = [name for name, share in found.class_shares.items() if 0 < share < _RARE]
+    if rare:
+        choices.append(Choice("data", "class_power", 0.3, f"rare: {', '.join(rare)}"))
+    return choices
+
+
+def _loss(found: Fingerprint) -> list[Choice]:
+    smooth = {"name": "cross-entropy", "label_smoothing": 0.05}
+    choices = [Choice("loss", "loss", smooth, "smoothed: labels have errors")]
+    if any(0 < share < _RARE for share in found.class_shares.values()):
+        why = "a rare class counts as much as others"
+        choices.append(Choice("loss", "loss", {"name": "dice", "weight": 0.5}, why))
+    return choices
+
+
+def _augment(found: Fingerprint, crop: int) -> list[Choice]:
+    choices = []
+    if crop < found.side:
+        choices.append(Choice("augment", "crop", crop, f"squares of images of {found.side} px"))
+    if found.n_places < 50:
+        choices.append(Choice("augment", "cutmix", 0.5, f"{found.n_places} places: mixed, they are more"))
+    return choices
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {_toml(v)}" for key, v in value.items()) + " }"
+    return json.dumps(value)
