@@ -36,6 +36,9 @@ CARDS: Registry[ModelCard] = Registry("model", ModelError, fill=_import_families
 _WEIGHTS: dict[str, Callable[[ModelCard], Path]] = {}
 """For those of them that have weights, what gives the folder that holds them."""
 
+_FOLDERS: dict[str, Path] = {}
+"""For those that geoseg ships, the model folder in the package."""
+
 register_family = FAMILIES.register
 
 
@@ -49,6 +52,13 @@ def register_model(card: ModelCard, *, weights: Callable[[ModelCard], Path] | No
     """
     if weights is not None:
         _WEIGHTS[card.name] = weights
+    return CARDS.register(card.name)(card)
+
+
+def register_folder(folder: Path) -> ModelCard:
+    """File the model of a folder that geoseg ships under its card's name."""
+    card = read_card(folder)
+    _FOLDERS[card.name] = folder
     return CARDS.register(card.name)(card)
 
 
@@ -94,9 +104,9 @@ def load_model(name: str) -> Model:
         ModelError: see :func:`create_model`.
     """
     card = card_of(name)
-    module = FAMILIES[card.family](card)
-    if Path(name).is_dir():
-        _load_weights(module, Path(name), card)
+    module, folder = FAMILIES[card.family](card), _folder_of(name)
+    if folder is not None:
+        _load_weights(module, folder, card)
     elif card.name in _WEIGHTS:
         _load_weights(module, _WEIGHTS[card.name](card), card)
     return prepare_model(module, card)
@@ -133,10 +143,15 @@ def calibration_of(name: str) -> ModelCalibration | None:
     Raises:
         ModelError: its ``calibration.json`` cannot be used.
     """
-    if not Path(name).is_dir():
+    card, folder = card_of(name), _folder_of(name)
+    if folder is None:
         return None
-    card = card_of(name)
-    return read_calibration(Path(name), weights_sha256=card.sha256, n_classes=len(card.legend.classes))
+    return read_calibration(folder, weights_sha256=card.sha256, n_classes=len(card.legend.classes))
+
+
+def _folder_of(name: str) -> Path | None:
+    """Where the weights lie; None for a model without any, or whose weights are fetched."""
+    return Path(name) if Path(name).is_dir() else _FOLDERS.get(name)
 
 
 def fingerprint_of(card: ModelCard, calibration: ModelCalibration | None) -> str:

@@ -14,7 +14,6 @@ import torch
 from lightning.pytorch.callbacks import (
     Callback,
     EarlyStopping,
-    EMAWeightAveraging,
     ModelCheckpoint,
     WeightAveraging,
 )
@@ -198,7 +197,7 @@ def _trainer(
     # Told comes before best, whose checkpoint is to hold its rows.
     callbacks: list[Callback] = [_Told(runs / METRICS, on_epoch, recipe.name), best]
     if fit.averaging == "ema":
-        callbacks.insert(0, EMAWeightAveraging(decay=fit.ema_decay, update_starting_at_step=1))
+        callbacks.insert(0, _Exponential(fit.ema_decay))
     elif fit.averaging == "swa":
         callbacks.insert(0, _LastQuarter(fit.epochs))
     if fit.patience is not None:
@@ -252,6 +251,17 @@ def _finish(
 
     make_folder(out, fill)
     shutil.rmtree(runs)
+
+
+class _Exponential(WeightAveraging):
+    """The exponential mean of the weights over steps; over fewer at first, when they are far from good."""
+
+    def __init__(self, decay: float) -> None:
+        def mean(average: torch.Tensor, now: torch.Tensor, n: torch.Tensor) -> torch.Tensor:
+            kept = torch.clamp((1 + n) / (10 + n), max=decay)
+            return average + (1 - kept) * (now - average)
+
+        super().__init__(avg_fn=mean)
 
 
 class _LastQuarter(WeightAveraging):
