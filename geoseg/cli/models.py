@@ -8,6 +8,9 @@ from typing import Annotated
 
 import typer
 
+from geoseg.cli.options import takes_recipe
+from geoseg.recipe import Recipe
+
 app = typer.Typer(help="Models: which there are, what they need and give.", no_args_is_help=True)
 
 
@@ -51,6 +54,23 @@ def make_ensemble(
     ensemble = ensemble_of([load_model(model) for model in models], name=name)
     make_folder(out, lambda folder: save_model(ensemble, folder))
     typer.echo(f"{out} holds {len(models)} models as one. Measure it: geoseg calibrate --model {out}")
+
+
+@app.command("adapt")
+@takes_recipe
+def adapt_model(recipe: Recipe) -> None:
+    """Use a model to other imagery, without labels: its norms take their statistics from the area's pixels.
+
+    [bold]geoseg models adapt --model MODEL --image scene.tif --out FOLDER[/bold] writes a new model folder.
+    Compare both on labels before you trust either.
+    """
+    from geoseg.errors import RecipeError
+    from geoseg.jobs.adapt import adapt
+
+    if recipe.out is None:
+        raise RecipeError("Give --out, the new model folder.")
+    adapt(recipe, Path(recipe.out), say=lambda text: typer.echo(text, err=True))
+    typer.echo(f"{recipe.out} holds {recipe.model} with the norms of this imagery.")
 
 
 @app.command("show")

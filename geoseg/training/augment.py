@@ -39,6 +39,10 @@ class Augmentation(nn.Module):
             labels = moved[:, 0].round().long()
         if self._how.cutmix and torch.rand(()) < self._how.cutmix:
             pixels, labels = _cutmix(pixels, labels)
+        if self._how.match:
+            matched = match_histograms(pixels, pixels[torch.randperm(len(pixels))])
+            is_matched = (torch.rand(len(pixels), 1, 1, 1) < self._how.match).to(pixels.device)
+            pixels = torch.where(is_matched, matched, pixels)
         return self._radiometry(pixels), labels
 
     def _radiometry(self, pixels: torch.Tensor) -> torch.Tensor:
@@ -51,6 +55,17 @@ class Augmentation(nn.Module):
             is_lost = (torch.rand(n, bands, 1, 1) < how.band_dropout).to(pixels.device)
             varied = torch.where(is_lost, self._mean, varied)
         return varied
+
+
+def match_histograms(pixels: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
+    """Images whose bands have the values of other images' bands, in their own order: the same ranks.
+
+    Args:
+        pixels: (n, band, y, x).
+        others: of the same shape.
+    """
+    ranks = pixels.flatten(2).argsort(-1).argsort(-1)
+    return others.flatten(2).sort(-1).values.gather(-1, ranks).reshape(pixels.shape)
 
 
 def _cutmix(pixels: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -101,6 +101,8 @@ class Augment(_Part):
     """Standard deviation of a pixel's error, as a share of its value."""
     band_dropout: Share = 0.0
     """How often a band is replaced by its mean."""
+    match: Share = 0.0
+    """How often an image takes the histogram of another one, band by band: other sensors and seasons."""
     cutmix: Share = 0.0
     """How often a rectangle of another image is pasted in (Yun et al. 2019, arXiv:1905.04899)."""
 

@@ -7,7 +7,7 @@ from builders import network
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from geoseg.training.augment import Augmentation
+from geoseg.training.augment import Augmentation, match_histograms
 from geoseg.training.data import Chips, EpochSampler, image_weights, read_splits, statistics
 from geoseg.training.recipe import Augment, Data
 
@@ -128,6 +128,17 @@ def test_nodata_becomes_the_mean_and_bands_drop_to_it():
     assert torch.equal(same, labels)
     lost, _ = Augmentation(plain.model_copy(update={"band_dropout": 1.0}), mean)(pixels, labels)
     assert lost.mean((0, 2, 3)) == pytest.approx(mean.numpy())
+
+
+@given(st.integers(0, 1000))
+@settings(max_examples=20, deadline=None)
+def test_a_matched_image_has_the_others_values_in_its_own_order(seed):
+    torch.manual_seed(seed)
+    mine, theirs = torch.randn(2, 3, 2, 8, 9)
+    found = match_histograms(mine, theirs)
+    assert torch.equal(found.flatten(2).sort(-1).values, theirs.flatten(2).sort(-1).values)
+    assert torch.equal(found.flatten(2).argsort(-1), mine.flatten(2).argsort(-1))
+    assert torch.equal(match_histograms(mine, mine), mine)
 
 
 def test_gains_are_as_wide_as_said():

@@ -1,0 +1,62 @@
+"""The imagery of an area to a model that is used to it."""
+
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pystac
+from rasterio.windows import Window
+
+from geoseg.grid.geobox import snap_out, window_geobox
+from geoseg.imagery.loader import CELL
+from geoseg.imagery.reading import gdal_env
+from geoseg.inference.runner import Pixels
+from geoseg.jobs.blocks import BlockTask, read_composite
+from geoseg.jobs.plan import plan_run
+from geoseg.jobs.run import tasks_of
+from geoseg.models.folders import make_folder, refuse_existing
+from geoseg.models.zoo import load_model, save_model
+from geoseg.recipe import Recipe
+from geoseg.stac.signing import read_environment
+from geoseg.training.norms import adapted
+
+_MOST_TILES = 200
+"""So many are enough for means and deviations."""
+_KNOWN_SHARE = 0.5
+"""Of a tile's pixels must have values."""
+
+
+def adapt(recipe: Recipe, out: Path, *, say: Callable[[str], None] = lambda text: None) -> None:
+    """A copy of the recipe's model whose norms know the imagery of its area: see :func:`adapted`.
+
+    Raises:
+        ModelError: the model has no batch norms; no tile has enough pixels; the folder exists.
+        GeosegError: see :func:`geoseg.jobs.plan.plan_run`.
+    """
+    refuse_existing(out)
+    plan = plan_run(recipe, say=say)
+    tiles = islice(_tiles(tasks_of(plan, Path()), plan.tiles.size), _MOST_TILES)
+    model = adapted(load_model(recipe.model), tiles)
+    make_folder(out, lambda folder: save_model(model, folder))
+
+
+def _tiles(tasks: list[BlockTask], size: int) -> Iterator[Pixels]:
+    """(band, size, size) pieces of the imagery with values in half of their pixels, NaN elsewhere."""
+    for task in tasks:
+        items = pystac.ItemCollection([pystac.Item.from_dict(i) for i in task.items])
+        block = task.block.window
+        for row in range(block.row_off, block.row_off + block.height, size):
+            for col in range(block.col_off, block.col_off + block.width, size):
+                pixels = _read(task, items, Window(col, row, size, size))
+                if np.isfinite(pixels).all(0).mean() >= _KNOWN_SHARE:
+                    yield pixels
+
+
+def _read(task: BlockTask, items: pystac.ItemCollection, window: Window) -> Pixels:
+    needed = snap_out(task.plan.geobox, window, CELL)
+    with gdal_env(read_environment(task.catalog)):
+        image = read_composite(task, items, window_geobox(task.plan.geobox, needed)).compute()
+    top, left = window.row_off - needed.row_off, window.col_off - needed.col_off
+    pixels: Pixels = image.to_numpy()[:, top : top + window.height, left : left + window.width]
+    return pixels
