@@ -48,6 +48,7 @@ def change(
     from rich.console import Console
 
     from geoseg.cli.show_areas import print_areas
+    from geoseg.errors import EvaluationError
     from geoseg.evaluation.change_maps import ChangeCrosswalk
     from geoseg.jobs.change import compare
 
@@ -58,6 +59,8 @@ def change(
         said.add(text)
         messages.print(text, style="dim", markup=False)
 
+    if allow_missing and sample is None:
+        raise EvaluationError("--allow-missing is about the points of --sample. Give both, or leave it out.")
     renames = ChangeCrosswalk.read(crosswalk) if crosswalk else None
     report = compare(
         before,

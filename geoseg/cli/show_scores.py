@@ -55,9 +55,14 @@ def _overall(scores: Scores) -> Table:
     overall = Table("overall", "score", show_header=False)
     for name, value in scores.overall.items():
         if value is not None or name not in BOUNDARY_ORDER:
-            overall.add_row(WORDS[name], _percent(value), _range(scores.intervals.get(name)))
+            overall.add_row(
+                WORDS.get(name, name.replace("_", " ")), _percent(value), _range(scores.intervals.get(name))
+            )
     if scores.reliability is not None:
         overall.add_row("expected calibration error", _percent(scores.reliability.ece), "")
+        if scores.reliability.brier is not None and scores.reliability.nll is not None:
+            overall.add_row("Brier score (0 to 2)", f"{scores.reliability.brier:.3f}", "")
+            overall.add_row("negative log likelihood", f"{scores.reliability.nll:.3f}", "")
     if scores.efficiency is not None:
         _add_cost(overall, scores.efficiency)
     return overall

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from geoseg.training.fitting import Epoch
+    from geoseg.training.callbacks import Epoch
 
 
 def train(
@@ -41,6 +41,8 @@ def train(
 
     if (recipe is None) == (auto is None):
         raise TrainingError("Give a recipe, or --auto FOLDER to have one written.")
+    if auto is not None and (root is not None or resume):
+        raise TrainingError("--auto writes a recipe: --root and --resume are for running one.")
     if auto is not None:
         _write_recipe(auto, out, is_quiet=quiet)
         return
@@ -59,9 +61,13 @@ def train(
 
 
 def _write_recipe(folder: Path, out: Path | None, *, is_quiet: bool) -> None:
-    from geoseg.training.auto import choose, fingerprint_of, memory_for_training, write_recipe
+    from geoseg.errors import TrainingError
+    from geoseg.training.auto import choose, memory_for_training, write_recipe
+    from geoseg.training.fingerprint import fingerprint_of
     from geoseg.training.recipe import TrainRecipe
 
+    if out is not None and out.exists():
+        raise TrainingError(f"{out} exists already. Give another --out, or remove it.")
     found, benchmark, source = fingerprint_of(folder)
     memory_mb, has_gpu = memory_for_training()
     choices = choose(found, memory_mb=memory_mb, has_gpu=has_gpu)

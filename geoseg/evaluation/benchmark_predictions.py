@@ -32,10 +32,8 @@ class Answer(NamedTuple):
 
     found: NDArray[np.int32]
     """(y, x) class indices; other numbers mean no class."""
-    confidence: NDArray[Any] | None = None
-    """(y, x) as the engine stores it; None where nothing says it."""
-    is_known: NDArray[np.bool_] | None = None
-    """(y, x) where there is a confidence."""
+    probs: NDArray[np.float32] | None = None
+    """(class, y, x) probabilities, NaN where there are none; None where nothing says them."""
     is_ignored: NDArray[np.bool_] | None = None
     """(y, x) where a class was predicted that is not compared; None for nowhere."""
 

@@ -24,7 +24,7 @@ from geoseg.evaluation.benchmark_images import (
 from geoseg.evaluation.benchmark_predictions import Answer, ClassFiles, read_results
 from geoseg.evaluation.boundary import BoundaryCounts, count_boundary, count_trimap
 from geoseg.evaluation.boundary_width import BoundaryWidth
-from geoseg.evaluation.confidence.reliability import MapReliability
+from geoseg.evaluation.confidence.reliability import ProbsReliability
 from geoseg.evaluation.confusion import IGNORED, Counts, count, table_of
 from geoseg.evaluation.labelled import benchmark_of
 from geoseg.evaluation.maps import IGNORE, Crosswalk, renamed
@@ -34,7 +34,7 @@ from geoseg.evaluation.objects.matching import average_precision
 from geoseg.evaluation.objects.results import Category, instances_of
 from geoseg.evaluation.scores import Case, Efficiency, Evaluation, Outlines, Scores, scores_of
 from geoseg.inference.efficiency import flops_per_pixel, n_parameters
-from geoseg.inference.predictor import predict
+from geoseg.inference.predictor import predict_probs
 from geoseg.inference.runner import AUTO, Inference
 from geoseg.legend import CLASS_NODATA
 from geoseg.models.card import ModelCard
@@ -59,7 +59,10 @@ class Task:
 
 
 def score_benchmark(
-    task: Task, *, on_image: Callable[[int, int], None] = lambda done, of: None
+    task: Task,
+    *,
+    samples: Sequence[Sample] | None = None,
+    on_image: Callable[[int, int], None] = lambda done, of: None,
 ) -> Evaluation:
     """Scores of a model, or of predictions, and the images with the largest share of errors.
 
@@ -68,6 +71,7 @@ def score_benchmark(
 
     Args:
         task: what is asked for.
+        samples: those of its part that are scored; None for all.
         on_image: told how many images are done, of how many.
 
     Raises:
@@ -77,7 +81,7 @@ def score_benchmark(
     benchmark = benchmark_of(task.part.benchmark)
     if task.prediction is not None and task.prediction.is_file():
         return _score_instances(task, benchmark, on_image)
-    samples = labelled_samples(benchmark, task.part)
+    samples = labelled_samples(benchmark, task.part) if samples is None else samples
     source: ClassFiles | _Mapper
     if task.prediction is not None:
         source = ClassFiles(task.prediction, benchmark, samples, task.crosswalk)
@@ -151,6 +155,11 @@ class _Mapper:
         self._model = create_model(task.model)
         bands = zip(self._model.card.bands, bands_for(self._model.card, benchmark), strict=True)
         self._table, self._is_ignored = _classes(benchmark, self._model.card, task.crosswalk)
+        self._values = np.array(self._model.card.legend.values, np.uint8)
+        self._shares = np.zeros((len(self._values), len(benchmark.legend.values)), np.float32)
+        for row, value in enumerate(self._values):
+            if self._table[value] != IGNORED:
+                self._shares[row, self._table[value]] = 1
         self._seconds, self._n_pixels = list[float](), 0
         self.notes = [f"{taken} is used as {band}." for band, taken in bands if band != taken]
         if task.how.tta != "none":
@@ -160,16 +169,21 @@ class _Mapper:
         """The labels of an image, and what the model says of it."""
         image, labels = image_and_labels(sample, self._benchmark, self._model.card)
         started = time.perf_counter()
-        mapped = predict(image, model=self._model, plan=plan_for(image, self._model.card), how=self._how)
+        probs = predict_probs(image, model=self._model, plan=plan_for(image, self._model.card), how=self._how)
+        is_known = np.isfinite(probs).all(0)
+        if self._model.calibration is not None:
+            probs[:, is_known] = self._model.calibration.probs(probs[:, is_known].T).T
         self._seconds.append(time.perf_counter() - started)
         self._n_pixels += labels.size
-        stored = mapped.class_id.to_numpy()
-        return labels, Answer(
-            self._table[stored],
-            mapped.confidence.to_numpy(),
-            stored != CLASS_NODATA,
-            self._is_ignored[stored],
-        )
+        stored = np.where(is_known, self._values[np.nan_to_num(probs).argmax(0)], np.uint8(CLASS_NODATA))
+        return labels, Answer(self._table[stored], self._in_the_sets_classes(probs), self._is_ignored[stored])
+
+    def _in_the_sets_classes(self, probs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(class, y, x) of the benchmark: those of the model's that mean one class are added up."""
+        found = np.tensordot(self._shares, probs, axes=(0, 0))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            shares: NDArray[np.float32] = found / found.sum(0)  # NaN where all is ignored
+        return shares
 
     def efficiency(self) -> Efficiency:
         """Of the images so far."""
@@ -194,7 +208,7 @@ class _Tally:
         self._worst: list[tuple[float, int, Case]] = []
         self._n = 0
         self.counts: dict[str, Counts] = {}
-        self.reliability = MapReliability()
+        self.reliability = ProbsReliability(self._n_classes)
         self.left_out = 0
 
     def feed(self, sample: Sample, labels: Labels, answer: Answer) -> None:
@@ -207,9 +221,9 @@ class _Tally:
         self.counts[sample.place] = self.counts.get(sample.place, 0) + counts
         if self._boundary is not None:
             self._feed_boundary(sample.place, expected, found, self._boundary)
-        if answer.confidence is not None and answer.is_known is not None:
-            known = (expected != IGNORED) & answer.is_known
-            self.reliability.feed(answer.confidence[known], found[known], expected[known])
+        if answer.probs is not None:
+            known = expected != IGNORED
+            self.reliability.feed(answer.probs[:, known].T, expected[known])
         share = 1 - np.trace(counts[:, : self._n_classes]) / max(counts.sum(), 1)
         heapq.heappush(self._worst, (float(share), -self._n, Case(sample.id, float(share), found, expected)))
         self._n += 1

@@ -127,12 +127,12 @@ def _score(
         truth = reference.read(tile.window)
         found, expected = made.table[around], made.compared(around, truth)
         n_bare += int(((stored == CLASS_NODATA) & (truth[core] != IGNORED)).sum())
-        tally.feed(tile, found, expected)
+        is_compared = tally.feed(tile, found, expected)
         found, expected = found[core], expected[core]
         is_known = stored != CLASS_NODATA
         left_out += int((is_known & (expected == IGNORED)).sum())
         if confidence is not None:
-            is_scored = is_known & (expected != IGNORED)
+            is_scored = is_known & is_compared
             with reading(Path(confidence.name)):
                 sure = confidence.read(1, window=window)[is_scored]
             reliability.feed(sure, found[is_scored], expected[is_scored])

@@ -79,6 +79,8 @@ def scored_map(
         is_left_out, is_known = classes.is_ignored(), np.zeros(256, bool)
         is_left_out[CLASS_NODATA] = not nodata_is_wrong
         is_known[[*classes.names, CLASS_NODATA]] = True
+        if source.nodata is not None and not is_known[int(source.nodata)]:
+            is_known[int(source.nodata)], is_left_out[int(source.nodata)] = True, not nodata_is_wrong
         grid = GeoBox.from_rio(source)
         yield ScoredMap(path, source, grid, classes, classes.table(), is_left_out, is_known)
 

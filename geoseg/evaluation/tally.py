@@ -65,8 +65,8 @@ class MapTally:
             return tuple(self._notes)
         return (*self._notes, f"{self.n_elsewhere:,} pixels lie in no place: left out of all scores.")
 
-    def feed(self, tile: Tile, found: NDArray[np.int32], expected: NDArray[np.int32]) -> None:
-        """Count the core of a tile; the arrays are its window."""
+    def feed(self, tile: Tile, found: NDArray[np.int32], expected: NDArray[np.int32]) -> NDArray[np.bool_]:
+        """Count the core of a tile; the arrays are its window. Returns what of it was compared."""
         window, core = tile.core, core_of(tile)
         places = self._places(window) if self._places else None
         if self.outlines is not None:
@@ -78,13 +78,14 @@ class MapTally:
             self.counts += count_by_place(
                 expected, found, places, n_classes=self._n_classes, n_places=len(self.counts)
             )
-        is_compared = expected != IGNORED
+        is_compared: NDArray[np.bool_] = expected != IGNORED
         if places is not None:
             self.n_elsewhere += int((is_compared & (places < 0)).sum())
             is_compared &= places >= 0
         at = (slice(window.row_off // CELL, None), slice(window.col_off // CELL, None))
         _add_cells(self.wrong[at], is_compared & (found != expected))
         _add_cells(self.compared[at], is_compared)
+        return is_compared
 
     def _feed_outlines(
         self,

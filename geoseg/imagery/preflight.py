@@ -1,7 +1,7 @@
 """Does the imagery fit the model? Asked before anything long runs; adapted where safe, refused where not."""
 
 import warnings
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
@@ -46,11 +46,19 @@ class Preflight:
     """One line for each thing that was not as the model's card says and was made to fit."""
 
 
-def with_bands(items: pystac.ItemCollection, card: ModelCard, *, catalog: Catalog) -> pystac.ItemCollection:
+def with_bands(
+    items: pystac.ItemCollection, card: ModelCard, *, catalog: Catalog, others: Sequence[ModelCard] = ()
+) -> pystac.ItemCollection:
     """The items that have all bands the model needs.
 
+    Args:
+        items: as they were found.
+        card: the model's card.
+        catalog: says how the collections' assets are named.
+        others: models to name where none fits.
+
     Raises:
-        PreflightError: none has.
+        PreflightError: none has; it names those of the ``others`` that could be run instead.
 
     Warns:
         GeosegWarning: when some had to be left out.
@@ -67,12 +75,17 @@ def with_bands(items: pystac.ItemCollection, card: ModelCard, *, catalog: Catalo
         raise PreflightError(
             f"Model {card.name} needs {', '.join(card.bands)}; the imagery has "
             f"{', '.join(sorted(seen)) or 'no band with a known name'}. Missing: "
-            f"{', '.join(sorted(missing))}. Take other imagery, or another --model (geoseg models list)."
+            f"{', '.join(sorted(missing))}. Take other imagery, or {_another(others, seen)}."
         )
     if len(kept) < len(items):
         text = f"{len(items) - len(kept)} of {len(items)} items lack {', '.join(sorted(missing))}, left out."
         warnings.warn(text, GeosegWarning, stacklevel=2)
     return pystac.ItemCollection(kept, extra_fields=dict(items.extra_fields))
+
+
+def _another(others: Sequence[ModelCard], seen: set[str]) -> str:
+    fitting = [other.name for other in others if not choose_bands(other.bands, seen)[1]]
+    return f"--model {' or '.join(fitting)}" if fitting else "another --model (geoseg models list)"
 
 
 def check_inputs(

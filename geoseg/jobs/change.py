@@ -13,7 +13,7 @@ from rasterio.io import DatasetReader
 from rasterio.vrt import WarpedVRT
 
 from geoseg.errors import EvaluationError, OutputError, one_line
-from geoseg.evaluation.areas.labels import read_labels
+from geoseg.evaluation.areas.labels import read_labels, refuse_unlabelled
 from geoseg.evaluation.areas.report import AreaRequest, report_areas
 from geoseg.evaluation.change import (
     NO_CHANGE,
@@ -84,7 +84,7 @@ def compare(
     """
     crosswalk = crosswalk or ChangeCrosswalk()
     if sample is not None:
-        read_labels(sample)  # what it lacks is better said now than after an hour
+        refuse_unlabelled(read_labels(sample), allow=allow_missing)  # rather than after an hour
     _refuse_own_inputs(out, before, after, *([sample] if sample else []))
     created = datetime.now(UTC).replace(microsecond=0)
     with (
@@ -125,7 +125,7 @@ def compare(
             )
             (folder / "change.json").write_text(report.to_json(), "utf-8")
             _write_csv(folder / "transition.csv", report.matrix)
-            _write_manifest(folder, report)
+            _write_manifest(folder, report, sample)
     return report
 
 
@@ -206,13 +206,14 @@ def _write_csv(path: Path, matrix: ChangeMatrix) -> None:
                 writer.writerow([name, unit, *map(text.format, (*row, sum(row)))])
 
 
-def _write_manifest(folder: Path, report: ChangeReport) -> None:
+def _write_manifest(folder: Path, report: ChangeReport, sample: Path | None) -> None:
     """What made the folder; it is also what lets ``--overwrite`` know the files as geoseg's."""
+    inputs = [Path(report.before), Path(report.after), *([sample] if sample else [])]
     manifest = {
         "geoseg": report.geoseg_version,
         "command": "change",
         "created": report.created.isoformat(),
-        "inputs": [{"path": p, "sha256": sha256_of(Path(p))} for p in (report.before, report.after)],
+        "inputs": [{"path": str(path), "sha256": sha256_of(path)} for path in inputs],
         "crosswalk": report.crosswalk.model_dump(),
         "files": {
             p.name: {"sha256": sha256_of(p), "bytes": p.stat().st_size} for p in sorted(folder.iterdir())

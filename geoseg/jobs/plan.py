@@ -28,7 +28,7 @@ from geoseg.inference.uncertainty import check_uncertainty
 from geoseg.jobs.find import EVERYTHING, find_items, in_order
 from geoseg.models.calibration import ModelCalibration
 from geoseg.models.card import ModelCard
-from geoseg.models.zoo import calibration_of, card_of, create_model
+from geoseg.models.zoo import calibration_of, card_of, create_model, model_names
 from geoseg.recipe import Recipe
 from geoseg.redaction import redact
 from geoseg.resources import path_exists
@@ -138,7 +138,8 @@ def plan_run(recipe: Recipe, *, say: Say) -> Plan:
         say(line)
     watch = _Watch()
     items, aoi = find_items(recipe, catalog)
-    items = with_bands(items, card, catalog=catalog)
+    built_in = [card_of(name) for name in model_names()]
+    items = with_bands(items, card, catalog=catalog, others=built_in)
     selection = select_items(items, aoi, per_place=recipe.max_items, min_coverage=recipe.min_coverage)
     for item in selection.items:
         if caution := item.properties.get("geoseg:caution"):

@@ -69,12 +69,21 @@ def ensemble_of(models: Sequence[Model], *, name: str) -> Model:
     """One model of several that were trained on the same data; they are shared, not copied.
 
     Raises:
-        ModelError: fewer than two, or they differ in bands, normalisation or classes, or, being of one
-            family, in hyperparameters.
+        ModelError: see :func:`joined_card`.
     """
-    if len(models) < 2:
-        raise ModelError(f"An ensemble needs at least 2 models, got {len(models)}.")
-    cards = [model.card for model in models]
+    card = joined_card([model.card for model in models], name=name)
+    return prepare_model(Ensemble([model.module for model in models]), card)
+
+
+def joined_card(cards: Sequence[ModelCard], *, name: str) -> ModelCard:
+    """The card of an ensemble of models with these cards.
+
+    Raises:
+        ModelError: fewer than two, or they differ in bands, normalisation or classes, or, being of one
+            family, in hyperparameters; or no tile fits all.
+    """
+    if len(cards) < 2:
+        raise ModelError(f"An ensemble needs at least 2 models, got {len(cards)}.")
     by_family: dict[str, ModelCard] = {}
     for card in cards:
         if card.activation != "softmax" or card.family == FAMILY:
@@ -82,24 +91,26 @@ def ensemble_of(models: Sequence[Model], *, name: str) -> Model:
         alike = by_family.setdefault(card.family, card)
         _refuse_other(card, alike, ("hyperparameters",))
         _refuse_other(card, cards[0], ("bands", "mean", "std", "legend"))
-    families = [card.family for card in cards]
-    if len(by_family) == 1:
-        options, member_family = cards[0].hyperparameters, families[0]
-    else:
+    multiple = math.lcm(*(card.tile_multiple for card in cards))
+    if cards[0].tile_size % multiple:
+        raise ModelError(
+            f"{cards[0].name} has tiles of {cards[0].tile_size}, expected a multiple of {multiple}."
+        )
+    options, member_family = cards[0].hyperparameters, cards[0].family
+    if len(by_family) > 1:
         options = {f"{f}.{k}": v for f, card in by_family.items() for k, v in card.hyperparameters.items()}
-        member_family = ",".join(families)
-    made = cards[0].model_copy(
+        member_family = ",".join(card.family for card in cards)
+    return cards[0].model_copy(
         update={
             "name": name,
-            "title": f"Ensemble of {len(models)}: {cards[0].title}",
+            "title": f"Ensemble of {len(cards)}: {cards[0].title}",
             "family": FAMILY,
-            "hyperparameters": {**options, "members": len(models), "member_family": member_family},
+            "hyperparameters": {**options, "members": len(cards), "member_family": member_family},
             "halo": max(card.halo for card in cards),
-            "tile_multiple": math.lcm(*(card.tile_multiple for card in cards)),
+            "tile_multiple": multiple,
             "sha256": None,
         }
     )
-    return prepare_model(Ensemble([model.module for model in models]), made)
 
 
 def _refuse_other(card: ModelCard, first: ModelCard, keys: Sequence[str]) -> None:

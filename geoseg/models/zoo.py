@@ -17,9 +17,10 @@ from geoseg.errors import ModelError
 from geoseg.files import sha256_of
 from geoseg.models.calibration import ModelCalibration, read_calibration
 from geoseg.models.card import CARD_NAME, WEIGHTS_NAME, ModelCard, read_card, write_card
+from geoseg.recipe import Recipe
 from geoseg.registry import Registry, did_you_mean
 
-DEFAULT_MODEL = "spectral-rules"
+DEFAULT_MODEL: str = Recipe.model_fields["model"].default
 
 Builder = Callable[[ModelCard], nn.Module]
 
@@ -183,12 +184,13 @@ def save_model(model: Model, folder: Path) -> ModelCard:
     return card
 
 
-def _load_weights(module: nn.Module, folder: Path, card: ModelCard) -> None:
+def read_weights(folder: Path, card: ModelCard) -> dict[str, torch.Tensor]:
+    """The weights of a model folder by their names, after their sha256 has been compared with the card's.
+
+    Raises:
+        ModelError: they are others, or no safetensors.
+    """
     path = folder / WEIGHTS_NAME
-    if not path.is_file():
-        if module.state_dict():
-            raise ModelError(f"{folder} has no {WEIGHTS_NAME}. Put the weights beside {CARD_NAME}.")
-        return
     found = sha256_of(path)
     if card.sha256 and found != card.sha256:
         raise ModelError(
@@ -196,9 +198,19 @@ def _load_weights(module: nn.Module, folder: Path, card: ModelCard) -> None:
             "the file is not the one that was published. Fetch the folder again."
         )
     try:
-        module.load_state_dict(load_file(path))
+        return dict(load_file(path))
     except SafetensorError as error:
         raise ModelError(f"{path} is not a safetensors file: {error}.") from None
+
+
+def _load_weights(module: nn.Module, folder: Path, card: ModelCard) -> None:
+    path = folder / WEIGHTS_NAME
+    if not path.is_file():
+        if module.state_dict():
+            raise ModelError(f"{folder} has no {WEIGHTS_NAME}. Put the weights beside {CARD_NAME}.")
+        return
+    try:
+        module.load_state_dict(read_weights(folder, card))
     except RuntimeError as error:
         detail = " ".join(str(error).split())[:300]
         raise ModelError(f"{path} does not fit the {card.family} of its card: {detail}") from None

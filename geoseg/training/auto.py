@@ -6,21 +6,16 @@ can be decided from it, by rules that stand here and with the values, so that a 
 
 import json
 import math
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from geoseg.errors import TrainingError
-from geoseg.evaluation.benchmark import IGNORE, Benchmark, Sample
-from geoseg.evaluation.benchmark_images import Part, labelled_samples
-from geoseg.evaluation.labelled import benchmark_of
+from geoseg.evaluation.benchmark import Benchmark
+from geoseg.training.fingerprint import Fingerprint
 
-_LOOKED_AT = 200
-"""Images that are read, evenly over all."""
 _FEW_IMAGES = 2000
 """Below this a network of a million weights learns all there is."""
 _MULTIPLE = 8
@@ -39,32 +34,6 @@ _RARE = 0.05
 
 
 @dataclass(frozen=True)
-class Fingerprint:
-    """What labelled images are like."""
-
-    n_images: int
-    n_places: int
-    largest_place: float
-    """Part of all images that lie in one place."""
-    side: int
-    """Of the images: the median of the shorter sides, pixels."""
-    n_pixels: int
-    gsd_m: float | None
-    bands: tuple[str, ...]
-    low: tuple[float, ...]
-    high: tuple[float, ...]
-    """Per band the percentiles 1 and 99, reflectance."""
-    nodata: float
-    """Part of the pixels without a value."""
-    unlabelled: float
-    """Part of the pixels without a label."""
-    class_shares: dict[str, float]
-    """Of the labelled pixels."""
-    has_val: bool
-    """Whether the data have a split to validate on."""
-
-
-@dataclass(frozen=True)
 class Choice:
     """A value of a recipe, and why."""
 
@@ -73,63 +42,6 @@ class Choice:
     key: str
     value: Any
     why: str
-
-
-def fingerprint_of(folder: Path) -> tuple[Fingerprint, Benchmark, Path]:
-    """What the labelled images of a folder are like, and the file that describes them.
-
-    Args:
-        folder: holds one TOML file as in docs/labelled.md, beside or above the images.
-
-    Raises:
-        TrainingError: it holds none, or several.
-        EvaluationError: the file or the data cannot be used.
-    """
-    if not folder.is_dir():
-        raise TrainingError(f"There is no folder {folder}. Give the folder of labelled images.")
-    found = [path for path in sorted(folder.glob("*.toml")) if _describes_images(path)]
-    if len(found) != 1:
-        names = ", ".join(path.name for path in found) or "none"
-        raise TrainingError(
-            f"{folder} must hold one TOML file that describes its images (docs/labelled.md); found: {names}."
-        )
-    benchmark = benchmark_of(str(found[0]))
-    train, has_val = _train_split(benchmark)
-    samples = labelled_samples(benchmark, Part(str(found[0]), folder, train))
-    places = Counter(sample.place for sample in samples)
-    some = labelled_samples(benchmark, Part(str(found[0]), folder, train, _LOOKED_AT))
-    shapes, values, counts, nodata, unlabelled = [], [], np.zeros(256, np.int64), 0, 0
-    for sample in some:
-        pixels, labels = _read(sample)
-        shapes.append(labels.shape)
-        counts += np.bincount(labels.ravel(), minlength=256)
-        is_known = np.isfinite(pixels)
-        nodata += int((~is_known.all(0)).sum())
-        unlabelled += int((labels == IGNORE).sum())
-        values.append(np.nanpercentile(np.where(is_known, pixels, np.nan), (1, 99), axis=(1, 2)))
-    n_pixels = sum(height * width for height, width in shapes)
-    labelled = max(int(counts[list(benchmark.legend.values)].sum()), 1)
-    with np.errstate(invalid="ignore"):
-        low, high = np.nanmedian(values, axis=0)
-    return (
-        Fingerprint(
-            n_images=len(samples),
-            n_places=len(places),
-            largest_place=max(places.values()) / len(samples),
-            side=int(np.median([min(shape) for shape in shapes])),
-            n_pixels=round(n_pixels * len(samples) / len(some)),
-            gsd_m=benchmark.gsd_m,
-            bands=benchmark.bands,
-            low=tuple(np.round(low, 4).tolist()),
-            high=tuple(np.round(high, 4).tolist()),
-            nodata=nodata / n_pixels,
-            unlabelled=unlabelled / n_pixels,
-            class_shares={c.name: float(counts[c.value]) / labelled for c in benchmark.legend.classes},
-            has_val=has_val,
-        ),
-        benchmark,
-        found[0],
-    )
 
 
 def choose(found: Fingerprint, *, memory_mb: float, has_gpu: bool) -> tuple[Choice, ...]:
@@ -243,23 +155,10 @@ def memory_for_training() -> tuple[float, bool]:
         return 8000.0, False
 
 
-def _describes_images(path: Path) -> bool:
-    text = path.read_text("utf-8", errors="replace")
-    return "[[classes]]" in text and "images" in text
-
-
-def _train_split(benchmark: Benchmark) -> tuple[str, bool]:
-    if "train" in benchmark.splits:
-        return "train", "val" in benchmark.splits
-    return benchmark.splits[0], False
-
-
-def _read(sample: Sample) -> tuple[np.ndarray[Any, np.dtype[Any]], np.ndarray[Any, np.dtype[Any]]]:
-    return sample.read_image(), sample.read_labels()  # type: ignore[misc]
-
-
 def _splits(found: Fingerprint) -> list[Choice]:
     choices = []
+    if found.train_split != "train":
+        choices.append(Choice("data", "train_split", found.train_split, "the only one that the data have"))
     if not found.has_val:
         choices.append(
             Choice("data", "val_share", 0.25, "the data have no split val: whole places are held back")
@@ -286,7 +185,7 @@ def _loss(found: Fingerprint) -> list[Choice]:
 
 def _augment(found: Fingerprint, crop: int) -> list[Choice]:
     choices = []
-    if crop < found.side:
+    if crop != found.side or not found.is_even:
         choices.append(Choice("augment", "crop", crop, f"squares of images of {found.side} px"))
     if found.n_places < 50:
         choices.append(Choice("augment", "cutmix", 0.5, f"{found.n_places} places: mixed, they are more"))
@@ -296,4 +195,4 @@ def _augment(found: Fingerprint, crop: int) -> list[Choice]:
 def _toml(value: Any) -> str:
     if isinstance(value, dict):
         return "{ " + ", ".join(f"{key} = {_toml(v)}" for key, v in value.items()) + " }"
-    return json.dumps(value)
+    return json.dumps(value, ensure_ascii=False)

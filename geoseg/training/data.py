@@ -62,13 +62,18 @@ def read_splits(data: Data) -> tuple[Images, Images]:
         Images(tuple(labelled_samples(benchmark, Part(data.benchmark, Path(data.root), split))), benchmark)
         for split in (data.train_split, data.val_split)
     )
+    refuse_leaks(train, val)
+    return train, val
+
+
+def refuse_leaks(train: Images, val: Images) -> None:
+    """Raises TrainingError where a place is learned from and validated on."""
     both = sorted(set(train.places) & set(val.places))
     if both:
         raise TrainingError(
-            f"{len(both)} places (first: {both[0]}) are in split {data.train_split} and in {data.val_split}, "
-            "so validation would reward what is learned by heart. Give each place to one split."
+            f"{len(both)} places (first: {both[0]}) are learned from and validated on, so validation would "
+            "reward what is learned by heart. Give each place to one split."
         )
-    return train, val
 
 
 def _by_places(images: Images, val_share: float) -> tuple[Images, Images]:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from geoseg.errors import TrainingError
 from geoseg.models.card import ModelCard
@@ -60,8 +61,13 @@ def _model(name: str, card: ModelCard) -> Teacher:
     order = [theirs.index(c) for c in names]
 
     def say(pixels: torch.Tensor) -> torch.Tensor:
-        logits = model.module(normalise(pixels[:, take], model.card))
-        return probs_of(logits, model.card)[:, order]
+        module = model.module.to(pixels.device)
+        height, width = pixels.shape[-2:]
+        multiple = model.card.tile_multiple
+        filled = nn.functional.pad(
+            normalise(pixels[:, take], model.card), (0, -width % multiple, 0, -height % multiple)
+        )
+        return probs_of(module(filled)[..., :height, :width], model.card)[:, order]
 
     return say
 

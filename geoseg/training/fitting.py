@@ -5,7 +5,7 @@ import logging
 import shutil
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import lightning as L  # noqa: N812  (its own name for it)
@@ -15,23 +15,34 @@ from lightning.pytorch.callbacks import (
     Callback,
     EarlyStopping,
     ModelCheckpoint,
-    WeightAveraging,
 )
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.data import DataLoader
 
 from geoseg.errors import TrainingError
 from geoseg.evaluation.benchmark import Benchmark
+from geoseg.evaluation.labelled import benchmark_of
 from geoseg.models.card import ModelCard
-from geoseg.models.ensemble import ensemble_of
+from geoseg.models.ensemble import ensemble_of, joined_card
 from geoseg.models.folders import make_folder, refuse_existing
 from geoseg.models.zoo import FAMILIES, Model, load_model, prepare_model, save_model
 from geoseg.training.augment import Augmentation
+from geoseg.training.callbacks import Epoch, ExponentialMean, LastQuarterMean, Told
 from geoseg.training.curves import write_curves
-from geoseg.training.data import Chips, EpochSampler, Statistics, image_weights, read_splits, statistics
+from geoseg.training.data import (
+    Chips,
+    EpochSampler,
+    Images,
+    Statistics,
+    image_weights,
+    read_splits,
+    refuse_leaks,
+    statistics,
+)
 from geoseg.training.distillation import teacher_of
 from geoseg.training.losses import DeepSupervision, build_loss
 from geoseg.training.module import Segmenter
+from geoseg.training.pseudo import pseudo_labelled
 from geoseg.training.recipe import Fit, TrainRecipe
 from geoseg.training.report import write_card_text
 from geoseg.training.start import begin, settle
@@ -39,20 +50,6 @@ from geoseg.training.start import begin, settle
 logger = logging.getLogger(__name__)
 
 LAST, RECIPE, METRICS = "last.ckpt", "recipe.json", "metrics.csv"
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """What an epoch came to."""
-
-    number: int
-    """From 1."""
-    n_epochs: int
-    loss: float
-    val_miou: float
-    val_accuracy: float
-    model: str
-    """Of which model: members of an ensemble are trained one after the other."""
 
 
 def train(
@@ -70,10 +67,12 @@ def train(
     """
     out = Path(recipe.out or Path("geoseg-out") / recipe.name)
     refuse_existing(out)
+    if recipe.members:
+        _refuse_unjoinable(recipe)
     runs = _run_folder(out, recipe, resume=resume)
     if recipe.members:
         return _train_members(recipe, runs, out, on_epoch)
-    train_images, val_images = read_splits(recipe.data)
+    train_images, val_images = _images(recipe)
     card = _card(recipe, train_images.benchmark)
     chips = Chips(train_images, card, crop=recipe.augment.crop)
     weights = image_weights(train_images.places, chips.class_counts(), recipe.data)
@@ -89,7 +88,7 @@ def train(
             f"{n_per_epoch} images make no batch of {recipe.fit.batch_size}. Give a smaller fit.batch_size."
         )
     segmenter = _segmenter(recipe, card, found, n_batches=len(loader))
-    trainer, best = _trainer(recipe, runs, on_epoch)
+    trainer, best = _trainer(recipe, runs, on_epoch, n_steps=-(-len(loader) // recipe.fit.accumulate))
     last = runs / LAST
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="lightning")
@@ -103,8 +102,29 @@ def train(
     if trainer.interrupted:
         raise KeyboardInterrupt
     model = _best_model(segmenter, card, Path(best.best_model_path))
-    _finish(model, recipe, runs, out, n_places=len(set(train_images.places)), n_images=len(chips))
+    _finish(model, recipe, runs, out, learned=train_images, held=val_images)
     return out
+
+
+def _images(recipe: TrainRecipe) -> tuple[Images, Images]:
+    train_images, val_images = read_splits(recipe.data)
+    if recipe.pseudo is None:
+        return train_images, val_images
+    more = pseudo_labelled(recipe.pseudo, train_images.benchmark)
+    joined = replace(train_images, samples=(*train_images.samples, *more))
+    refuse_leaks(joined, val_images)
+    return joined, val_images
+
+
+def _refuse_unjoinable(recipe: TrainRecipe) -> None:
+    """Members that could not be one model are refused before the first is trained."""
+    benchmark = benchmark_of(recipe.data.benchmark)
+    cards = [_card(member, benchmark) for member in recipe.members]
+    for card in cards:
+        FAMILIES[card.family](card)
+    joined_card(cards, name=recipe.name)
+    if len({member.model_dump_json(exclude={"name"}) for member in recipe.members}) < len(cards):
+        raise TrainingError("Two members are the same, to the seed. Give one of them fit = { seed = 1 }.")
 
 
 def _train_members(recipe: TrainRecipe, runs: Path, out: Path, on_epoch: Callable[[Epoch], None]) -> Path:
@@ -120,9 +140,8 @@ def _train_members(recipe: TrainRecipe, runs: Path, out: Path, on_epoch: Callabl
     card = joined.card.model_copy(update={"title": recipe.title, "description": recipe.description})
     metrics = pd.concat([pd.read_csv(f / METRICS).assign(member=f.name) for f in folders])
     metrics.to_csv(runs / METRICS, index=False)
-    train_images, _ = read_splits(recipe.data)
-    places, n_images = len(set(train_images.places)), len(train_images.samples)
-    _finish(replace(joined, card=card), recipe, runs, out, n_places=places, n_images=n_images)
+    learned, held = _images(recipe)
+    _finish(replace(joined, card=card), recipe, runs, out, learned=learned, held=held)
     return out
 
 
@@ -188,18 +207,19 @@ def _segmenter(recipe: TrainRecipe, card: ModelCard, found: Statistics, *, n_bat
 
 
 def _trainer(
-    recipe: TrainRecipe, runs: Path, on_epoch: Callable[[Epoch], None]
+    recipe: TrainRecipe, runs: Path, on_epoch: Callable[[Epoch], None], *, n_steps: int
 ) -> tuple[L.Trainer, ModelCheckpoint]:
     fit = recipe.fit
     best = ModelCheckpoint(
-        runs, filename="best", monitor="val_miou", mode="max", save_last=True, enable_version_counter=False
+        runs, filename="best", monitor="val_miou", mode="max", enable_version_counter=False
     )
-    # Told comes before best, whose checkpoint is to hold its rows.
-    callbacks: list[Callback] = [_Told(runs / METRICS, on_epoch, recipe.name), best]
+    last = ModelCheckpoint(runs, filename=LAST.removesuffix(".ckpt"), enable_version_counter=False)
+    # Told comes before the checkpoints, which are to hold its rows.
+    callbacks: list[Callback] = [Told(runs / METRICS, on_epoch, recipe.name), best, last]
     if fit.averaging == "ema":
-        callbacks.insert(0, _Exponential(fit.ema_decay))
+        callbacks.insert(0, ExponentialMean(fit.ema_decay))
     elif fit.averaging == "swa":
-        callbacks.insert(0, _LastQuarter(fit.epochs))
+        callbacks.insert(0, LastQuarterMean(fit.epochs, n_steps=n_steps))
     if fit.patience is not None:
         callbacks.append(EarlyStopping("val_miou", mode="max", patience=fit.patience))
     is_gpu = torch.cuda.is_available()
@@ -240,70 +260,14 @@ def _best_model(segmenter: Segmenter, card: ModelCard, checkpoint: Path) -> Mode
 
 
 def _finish(
-    model: Model, recipe: TrainRecipe, runs: Path, out: Path, *, n_places: int, n_images: int
+    model: Model, recipe: TrainRecipe, runs: Path, out: Path, *, learned: Images, held: Images
 ) -> None:
     def fill(folder: Path) -> None:
         save_model(model, folder)
         shutil.copy(runs / RECIPE, folder / RECIPE)
         shutil.copy(runs / METRICS, folder / METRICS)
         write_curves(folder / METRICS, folder / "curves.png")
-        write_card_text(load_model(str(folder)), recipe, folder, n_places=n_places, n_images=n_images)
+        write_card_text(load_model(str(folder)), recipe, folder, learned=learned, held=held)
 
     make_folder(out, fill)
     shutil.rmtree(runs)
-
-
-class _Exponential(WeightAveraging):
-    """The exponential mean of the weights over steps; over fewer at first, when they are far from good."""
-
-    def __init__(self, decay: float) -> None:
-        def mean(average: torch.Tensor, now: torch.Tensor, n: torch.Tensor) -> torch.Tensor:
-            kept = torch.clamp((1 + n) / (10 + n), max=decay)
-            return average + (1 - kept) * (now - average)
-
-        super().__init__(avg_fn=mean)
-
-
-class _LastQuarter(WeightAveraging):
-    """The mean of the weights after each epoch of the last quarter."""
-
-    def __init__(self, n_epochs: int) -> None:
-        super().__init__()
-        self._first = n_epochs - max(n_epochs // 4, 1)
-
-    def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
-        return epoch_idx is not None and epoch_idx >= self._first
-
-
-class _Told(Callback):
-    """Says what each epoch came to, and keeps it in the checkpoint: a resumed training has one curve."""
-
-    def __init__(self, path: Path, on_epoch: Callable[[Epoch], None], model: str) -> None:
-        self._path, self._on_epoch, self._model = path, on_epoch, model
-        self._rows: list[dict[str, float]] = []
-
-    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        at = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        rate = trainer.optimizers[0].param_groups[0]["lr"]
-        self._rows.append({"epoch": trainer.current_epoch + 1, "learning_rate": rate, **at})
-
-    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._rows[-1]["loss"] = float(trainer.callback_metrics["loss"])
-        pd.DataFrame(self._rows).to_csv(self._path, index=False)
-        last = self._rows[-1]
-        self._on_epoch(
-            Epoch(
-                int(last["epoch"]),
-                trainer.max_epochs or 0,
-                last["loss"],
-                last["val_miou"],
-                last["val_accuracy"],
-                self._model,
-            )
-        )
-
-    def state_dict(self) -> dict[str, list[dict[str, float]]]:
-        return {"rows": self._rows}
-
-    def load_state_dict(self, state_dict: dict[str, list[dict[str, float]]]) -> None:
-        self._rows = list(state_dict["rows"])

@@ -12,6 +12,7 @@ from geoseg.resources import find_resource, resource_folder
 from geoseg.training.losses import LossTerm
 
 _SHIPPED = "pipelines"
+_OF_A_MEMBER = ("network", "loss", "augment", "fit")
 Share = Annotated[float, Field(ge=0, le=1)]
 Spread = Annotated[float, Field(ge=0)]
 Stem = Literal["mean", "cycle", "zero", "projection"]
@@ -80,6 +81,19 @@ class Distill(_Part):
     """Of what they say against the labels."""
     temperature: Annotated[float, Field(ge=1)] = 2.0
     """Above 1 their doubts count more."""
+
+
+class Pseudo(_Part):
+    """Images without labels that are learned from too, by what a model is sure of."""
+
+    model: str
+    """A model folder, or the name of a built-in one, with the same classes."""
+    benchmark: str
+    """See :class:`Data`; labels that are there are not looked at."""
+    root: str
+    split: str
+    threshold: Share = 0.9
+    """Pixels with a smaller largest probability have no label."""
 
 
 class Augment(_Part):
@@ -151,6 +165,7 @@ class TrainRecipe(_Part):
     network: Network = Network()
     start: Start = Start()
     distill: Distill | None = None
+    pseudo: Pseudo | None = None
     loss: tuple[LossTerm, ...] = (LossTerm(name="cross-entropy"),)
     augment: Augment = Augment()
     fit: Fit = Fit()
@@ -178,10 +193,19 @@ class TrainRecipe(_Part):
             raise ValueError(f"augment.crop {crop} is not a multiple of {self.network.tile_multiple}")
         if (self.network.activation == "evidential") != any(t.name == "evidential" for t in self.loss):
             raise ValueError('activation "evidential" and the loss "evidential" go together')
+        if self.distill is not None and self.network.activation == "evidential":
+            raise ValueError("[distill] compares softmax answers: it does not go with activation evidential")
         if len(self.member) == 1:
             raise ValueError("one [[member]] is no ensemble: give two or more, or none")
-        if len({member.data for member in self.members} | {self.data}) > 1:
-            raise ValueError("members of an ensemble learn from the same [data]")
+        for own in self.member:
+            if unknown := sorted(set(own) - set(_OF_A_MEMBER)):
+                raise ValueError(f"member.{unknown[0]}: {did_you_mean(unknown[0], list(_OF_A_MEMBER))}")
+            if not isinstance(own.get("loss", []), list):
+                raise ValueError("member.loss must be a list of tables: loss = [{ name = ... }]")
+        try:
+            _ = self.members
+        except ValidationError as error:
+            raise ValueError(f"member: {one_line(error)}") from None
         return self
 
     @classmethod
@@ -216,8 +240,8 @@ def _explain(error: ValidationError) -> str:
     where = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         parts: dict[str, type[BaseModel]] = {
-            "data": Data, "network": Network, "start": Start, "distill": Distill, "augment": Augment,
-            "fit": Fit,
+            "data": Data, "network": Network, "start": Start, "distill": Distill, "pseudo": Pseudo,
+            "augment": Augment, "fit": Fit,
         }  # fmt: skip
         table, _, key = where.rpartition(".")
         return f"unknown key {where}. {did_you_mean(key, list(parts.get(table, TrainRecipe).model_fields))}"

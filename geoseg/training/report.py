@@ -4,20 +4,26 @@ from pathlib import Path
 
 from geoseg.evaluation.benchmark_images import Part
 from geoseg.evaluation.benchmark_run import Task, score_benchmark
-from geoseg.evaluation.scores import Scores
 from geoseg.models.zoo import Model
+from geoseg.training.data import Images
 from geoseg.training.recipe import TrainRecipe
 
 NAME = "card.md"
 
 
 def write_card_text(
-    model: Model, recipe: TrainRecipe, folder: Path, *, n_places: int, n_images: int
-) -> Scores:
-    """Score the model of a folder on its validation images and write what it is; returns the scores."""
+    model: Model, recipe: TrainRecipe, folder: Path, *, learned: Images, held: Images
+) -> None:
+    """Score the model of a folder on the images that were held back, and write what it is."""
     data, card = recipe.data, model.card
-    task = Task(Part(data.benchmark, Path(data.root), data.val_split), str(folder))
-    scores = score_benchmark(task).scores
+    where = (
+        data.val_split
+        if data.val_share is None
+        else f"{data.val_share:.0%} of the places of {data.train_split}"
+    )
+    part = Part(data.benchmark, Path(data.root), data.train_split if data.val_share else data.val_split)
+    scores = score_benchmark(Task(part, str(folder)), samples=held.samples).scores
+    n_images, n_places = len(learned.samples), len(set(learned.places))
     n_weights = sum(p.numel() for p in model.module.parameters())
     lines = [
         f"# {card.title}",
@@ -29,7 +35,7 @@ def write_card_text(
         f"- **Network** {card.family}, {n_weights:,} weights; licence {card.license}.",
         f"- **Learned from** {n_images:,} images of {n_places:,} places (split {data.train_split}).",
         "",
-        f"## Scores on {len(scores.places):,} places that it has not learned from ({data.val_split})",
+        f"## Scores on {len(scores.places):,} places that it has not learned from ({where})",
         "",
         "| score | value | 95 % interval, by places |",
         "|---|---|---|",
@@ -49,4 +55,3 @@ def write_card_text(
         "They hold for places like those; nothing is known of other sensors, seasons and pixel sizes.",
     ]
     (folder / NAME).write_text("\n".join(lines) + "\n", "utf-8")
-    return scores

@@ -4,18 +4,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 from torch import nn
 from torch.nn.utils import parametrize
 
 from geoseg.errors import TrainingError
 from geoseg.imagery.bands import SUBSTITUTES
 from geoseg.models.card import WEIGHTS_NAME, ModelCard
-from geoseg.models.zoo import card_of
+from geoseg.models.zoo import card_of, read_weights
 from geoseg.registry import did_you_mean
 from geoseg.training.recipe import Start, Stem
-
-_FROM = "from"
 
 
 def begin(network: nn.Module, card: ModelCard, start: Start) -> tuple[nn.Module, tuple[str, ...]]:
@@ -31,6 +28,11 @@ def begin(network: nn.Module, card: ModelCard, start: Start) -> tuple[nn.Module,
     if start.model is not None:
         fresh = _load(network, card, Path(start.model), start.stem)
     _freeze(network, start.freeze)
+    if start.lora_rank is not None and (start.model is None or start.freeze or start.stem == "projection"):
+        raise TrainingError(
+            "start.lora_rank needs start.model, whose layers it goes beside, and goes neither with freeze "
+            'nor with stem = "projection".'
+        )
     if start.lora_rank is not None:
         network = _with_lora(network, start.lora_rank, fresh)
     return network, fresh
@@ -98,14 +100,26 @@ def _load(network: nn.Module, card: ModelCard, folder: Path, stem: Stem) -> tupl
     path = folder / WEIGHTS_NAME
     if not path.is_file():
         raise TrainingError(f"start.model: {folder} has no {WEIGHTS_NAME}. Give a model folder.")
-    there, old = load_file(path), card_of(str(folder))
-    own = network.state_dict()
+    old = card_of(str(folder))
+    if old.family != card.family:
+        raise TrainingError(
+            f"start.model: {folder} is a {old.family}, this network a {card.family}. Give one of its family."
+        )
+    there, own = read_weights(folder, old), network.state_dict()
     first = next((n for n, m in network.named_modules() if isinstance(m, nn.Conv2d)), None)
-    fits = {k: v for k, v in there.items() if k in own and own[k].shape == v.shape}
     key = f"{first}.weight"
+    of_classes = _head(network, len(card.legend.classes)) if _names(old) != _names(card) else ()
+    fits = {
+        k: v
+        for k, v in there.items()
+        if k in own and own[k].shape == v.shape and not k.startswith(of_classes)
+        and not (k == key and old.bands != card.bands)
+    }  # fmt: skip
     has_other_stem = key in own and key in there and key not in fits
+    is_mixed = False
     if has_other_stem and own[key].shape[1] == len(card.bands) and there[key].shape[1] == len(old.bands):
-        if stem == "projection":
+        is_mixed = stem == "projection"
+        if is_mixed:
             convolution = network.get_submodule(str(first))
             convolution.register_parameter("weight", nn.Parameter(there[key]))
             parametrize.register_parametrization(
@@ -119,8 +133,20 @@ def _load(network: nn.Module, card: ModelCard, folder: Path, stem: Stem) -> tupl
             "family and hyperparameters."
         )
     network.load_state_dict(fits, strict=False)
-    loaded = {*fits, *([key] if has_other_stem and stem == "projection" else [])}
+    loaded = {*fits, *([key] if is_mixed else [])}
     return tuple(sorted({k.rpartition(".")[0] for k in own if k not in loaded}))
+
+
+def _names(card: ModelCard) -> list[str]:
+    return [c.name for c in card.legend.classes]
+
+
+def _head(network: nn.Module, n_classes: int) -> tuple[str, ...]:
+    """The layers that give the classes: the convolutions with as many outputs, the last one at least."""
+    found = [
+        n for n, m in network.named_modules() if isinstance(m, nn.Conv2d) and m.out_channels == n_classes
+    ]
+    return tuple(f"{name}." for name in found[-1:])
 
 
 def _freeze(network: nn.Module, parts: Sequence[str]) -> None:
@@ -134,7 +160,7 @@ def _freeze(network: nn.Module, parts: Sequence[str]) -> None:
 
 
 def keep_frozen_still(network: nn.Module) -> None:
-    """Norms whose weights stay keep their statistics too; others learn."""
+    """Norms whose weights stay keep their statistics too; others learn, and so do norms without weights."""
     for module in network.modules():
         own = list(module.parameters(recurse=False))
         if own and not any(p.requires_grad for p in own) and hasattr(module, "running_mean"):

@@ -53,15 +53,29 @@ def test_every_recipe_key_is_a_flag():
 
 
 def test_predict_ends_with_a_table_and_json_is_json(image, tmp_path):
-    shown = geoseg("predict", "--image", str(image), "--out", str(tmp_path / "a"))
+    shown = geoseg(
+        "predict", "--image", str(image), "--model", "spectral-rules", "--out", str(tmp_path / "a")
+    )
     assert shown.returncode == 0, shown.stderr
     assert "hectares" in shown.stdout
     assert "vegetation" in shown.stdout
-    assert "model: spectral-rules (--model)" in shown.stderr
-    spoken = geoseg("predict", "--image", str(image), "--out", str(tmp_path / "b"), "--json", "--quiet")
+    assert "composite: median (--composite)" in shown.stderr
+    spoken = geoseg(
+        "predict",
+        "--image",
+        str(image),
+        "--model",
+        "spectral-rules",
+        "--out",
+        str(tmp_path / "b"),
+        "--json",
+        "--quiet",
+    )
     assert spoken.stderr == ""
     assert json.loads(spoken.stdout) == json.loads((tmp_path / "b" / "report.json").read_text())
-    silent = geoseg("predict", "--image", str(image), "--out", str(tmp_path / "c"), "--quiet")
+    silent = geoseg(
+        "predict", "--image", str(image), "--model", "spectral-rules", "--out", str(tmp_path / "c"), "--quiet"
+    )
     assert (silent.stdout, silent.stderr) == ("", "")
 
 
@@ -101,7 +115,7 @@ def test_dry_run_says_what_it_will_cost_and_makes_nothing(tmp_path):
 def test_check_says_what_was_adapted(tmp_path):
     done = geoseg("check", "--aoi", str(SAMPLE / "area.geojson"), "--catalog", "sample")
     assert done.returncode == 0, done.stderr
-    assert "nir08 is used as nir" in done.stdout
+    assert "model: landcover-30m" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -160,7 +174,7 @@ def test_an_unreachable_catalog_names_the_sample(tmp_path):
 
 def test_models_catalogs_and_doctor():
     cards = json.loads(geoseg("models", "list", "--json").stdout)
-    assert cards[0]["name"] == "spectral-rules"
+    assert cards[0]["name"] == "landcover-30m"
     assert (
         json.loads(geoseg("models", "show", "spectral-rules").stdout)["properties"]["mlm:name"]
         == "spectral-rules"

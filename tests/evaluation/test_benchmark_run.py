@@ -11,16 +11,17 @@ import torch
 from affine import Affine
 from builders import BANDS, as_image, model_folder, network, smooth
 from odc.geo.geobox import GeoBox
+from sklearn.metrics import log_loss
 
 from geoseg.errors import EvaluationError
 from geoseg.evaluation import benchmark_run
 from geoseg.evaluation.benchmark import BENCHMARKS, IGNORE, Benchmark, Sample
-from geoseg.evaluation.benchmark_images import Part, plan_for
+from geoseg.evaluation.benchmark_images import Part, image_and_labels, plan_for
 from geoseg.evaluation.benchmark_run import Task, score_benchmark
 from geoseg.evaluation.maps import Crosswalk
 from geoseg.evaluation.scores import ORDER
 from geoseg.inference.efficiency import flops_per_pixel, n_parameters
-from geoseg.inference.predictor import predict
+from geoseg.inference.predictor import predict, predict_probs
 from geoseg.legend import Legend
 from geoseg.models.zoo import create_model
 from geoseg.report.scores import render_scores
@@ -151,6 +152,26 @@ def test_operations_of_a_convolution_are_counted_exactly():
         ({"root": Path("/nowhere")}, "There is no folder /nowhere. Get Tiny from nowhere"),
     ],
 )
+def test_probabilities_are_scored_in_the_sets_classes(task):
+    """Brier and likelihood by scikit-learn, of probabilities added up by hand."""
+    benchmark, model = BENCHMARKS[task.part.benchmark], create_model(task.model)
+    probs, labels = [], []
+    for sample in benchmark.samples(task.part.root):
+        image, true = image_and_labels(sample, benchmark, model.card)
+        found = predict_probs(image, model=model, plan=plan_for(image, model.card))
+        known = (true != 255) & np.isfinite(found[0])
+        probs.append(found[:, known].T)
+        labels.append(true[known])
+    probs, labels = np.concatenate(probs).astype(float), np.concatenate(labels)
+    order = [[c.name for c in model.card.legend.classes].index(c.name) for c in benchmark.legend.classes]
+    probs = probs[:, order] / probs.sum(1, keepdims=True)
+    reliability = score_benchmark(task).scores.reliability
+    truth = np.eye(len(order))[labels]
+    assert reliability.n == len(labels)
+    assert reliability.brier == pytest.approx(((probs - truth) ** 2).sum(1).mean(), rel=1e-5)
+    assert reliability.nll == pytest.approx(log_loss(labels, probs, labels=range(len(order))), rel=1e-5)
+
+
 def test_what_does_not_fit_is_said(task, change, text):
     of_part = {name: value for name, value in change.items() if name != "model"}
     asked = replace(task, part=replace(task.part, **of_part), model=change.get("model", task.model))

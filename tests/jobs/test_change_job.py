@@ -334,6 +334,7 @@ def test_thirty_five_years_at_the_ucayali(tmp_path):
             image=(str(PERU / f"{year}.tif"),),
             bands=("swir16", "nir", "red", "green"),
             scale=(0.004,),
+            model="spectral-rules",
             out=str(tmp_path / f"{year}"),
         )
         maps.append(run(recipe).out / "class.tif")

@@ -69,6 +69,13 @@ class _UntilRasters(Silence):
 
 if __name__ == "__main__":
     run(
-        Recipe(image=(sys.argv[1],), out=sys.argv[2], block_size=BLOCK, tile_size=TILE, halo=HALO),
+        Recipe(
+            image=(sys.argv[1],),
+            model="spectral-rules",
+            out=sys.argv[2],
+            block_size=BLOCK,
+            tile_size=TILE,
+            halo=HALO,
+        ),
         listener=_UntilRasters(),
     )

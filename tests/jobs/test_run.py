@@ -59,7 +59,9 @@ def read(path: Path) -> np.ndarray:
 @pytest.fixture(scope="module")
 def olinda(tmp_path_factory):
     out = tmp_path_factory.mktemp("maps") / "olinda"
-    return run(Recipe(aoi=str(SAMPLE / "area.geojson"), catalog="sample", out=str(out)))
+    return run(
+        Recipe(aoi=str(SAMPLE / "area.geojson"), catalog="sample", model="spectral-rules", out=str(out))
+    )
 
 
 @pytest.fixture(scope="module")
@@ -176,9 +178,9 @@ def test_two_items_meet_without_a_gap(tmp_path):
     """Two images side by side: every pixel of both is mapped, and each from its own image."""
     left, right = geobox_at(0, 0, height=80, width=100), geobox_at(100, 0, height=80, width=90)
     pair = (_strip(tmp_path, left, 1), _strip(tmp_path, right, 2))
-    both = read(run(Recipe(image=pair, out=str(tmp_path / "both"))).out / "class.tif")
+    both = read(run(Recipe(image=pair, model="spectral-rules", out=str(tmp_path / "both"))).out / "class.tif")
     alone = [
-        read(run(Recipe(image=(p,), out=str(tmp_path / f"m{i}"))).out / "class.tif")
+        read(run(Recipe(image=(p,), model="spectral-rules", out=str(tmp_path / f"m{i}"))).out / "class.tif")
         for i, p in enumerate(pair)
     ]
     assert (both == np.concatenate(alone, axis=1)).all()
@@ -195,7 +197,12 @@ def test_across_the_antimeridian_and_two_utm_zones(tmp_path):
         )
         pixels = np.broadcast_to(np.array([0.09, 0.06, 0.45, 0.2])[:, None, None], (4, 120, 250))
         sources.append(str(write_image(tmp_path / f"zone{zone}.tif", pixels, grid)))
-    recipe = Recipe(image=tuple(sources), aoi="179.95,-17.09,-179.95,-17.03", out=str(tmp_path / "map"))
+    recipe = Recipe(
+        image=tuple(sources),
+        model="spectral-rules",
+        aoi="179.95,-17.09,-179.95,-17.03",
+        out=str(tmp_path / "map"),
+    )
     result = run(recipe)
     class_id = read(result.out / "class.tif")
     assert result.report.aoi.area_km2 == pytest.approx(10.65 * 6.64, rel=0.02)
@@ -260,7 +267,9 @@ def test_composites_and_items_are_chosen_as_asked(tmp_path, options, expected):
         tmp_path, [("a", "2024-05-01", 0, 0.02), ("b", "2024-07-01", 9, 0.6), ("c", "2024-09-01", 5, 0.7)]
     )
     aoi = "-34.9045,-8.0515,-34.9015,-8.0485"
-    result = run(Recipe(aoi=aoi, catalog=str(catalog), out=str(tmp_path / "map"), **options))
+    result = run(
+        Recipe(aoi=aoi, catalog=str(catalog), model="spectral-rules", out=str(tmp_path / "map"), **options)
+    )
     assert [c.class_name for c in result.report.classes if c.pixels] == [expected]
 
 
@@ -318,7 +327,7 @@ def test_a_file_that_breaks_off_in_the_middle_fails_the_run(scene, tmp_path):
     broken = tmp_path / "broken.tif"
     broken.write_bytes(source.read_bytes()[: source.stat().st_size // 2])
     with pytest.raises(ImageryError) as caught:
-        run(Recipe(image=(str(broken),), out=str(tmp_path / "map")))
+        run(Recipe(image=(str(broken),), model="spectral-rules", out=str(tmp_path / "map")))
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "map").exists()
 
@@ -344,15 +353,26 @@ def test_partial_coverage_is_refused_with_figures(scene, tmp_path):
 def test_a_missing_band_is_refused(tmp_path):
     grid = geobox_at(height=40, width=40)
     path = write_image(tmp_path / "rgb.tif", smooth(1, (40, 40), n=3), grid, bands=("red", "green", "blue"))
-    with pytest.raises(PreflightError, match=r"needs green, red, nir, swir16; the imagery has"):
-        run(Recipe(image=(str(path),), out=str(tmp_path / "map")))
+    with pytest.raises(
+        PreflightError, match=r"needs green, red, nir, swir16; the imagery has .* another --model"
+    ):
+        run(Recipe(image=(str(path),), model="spectral-rules", out=str(tmp_path / "map")))
+
+
+def test_a_model_that_fits_is_named(tmp_path):
+    grid = geobox_at(height=40, width=40)
+    path = write_image(tmp_path / "rgbn.tif", smooth(1, (40, 40), n=3), grid, bands=("green", "red", "nir"))
+    with pytest.raises(
+        PreflightError, match=r"Missing: swir16. Take other imagery, or --model spectral-rules-vnir\."
+    ):
+        run(Recipe(image=(str(path),), model="spectral-rules", out=str(tmp_path / "map")))
 
 
 def test_nodata_everywhere_is_said(tmp_path):
     grid = geobox_at(height=40, width=40)
     path = write_image(tmp_path / "empty.tif", np.full((4, 40, 40), np.nan), grid)
     with pytest.raises(PreflightError, match="nodata"):
-        run(Recipe(image=(str(path),), out=str(tmp_path / "map")))
+        run(Recipe(image=(str(path),), model="spectral-rules", out=str(tmp_path / "map")))
 
 
 def test_warnings_reach_the_report(tmp_path, scene):
@@ -391,7 +411,12 @@ class QuietHandler(SimpleHTTPRequestHandler):
 
 def _map_of(catalog: Path, tmp_path: Path) -> Path:
     return run(
-        Recipe(aoi="-34.9045,-8.0515,-34.9015,-8.0485", catalog=str(catalog), out=str(tmp_path / "map"))
+        Recipe(
+            aoi="-34.9045,-8.0515,-34.9015,-8.0485",
+            catalog=str(catalog),
+            model="spectral-rules",
+            out=str(tmp_path / "map"),
+        )
     ).out
 
 
@@ -485,7 +510,10 @@ def test_new_weights_under_an_old_name_make_a_new_map(scene, tmp_path, monkeypat
 
 def test_an_area_between_pixel_centres_is_said(scene, tmp_path):
     recipe = Recipe(
-        image=scene["image"], aoi="-34.903001,-8.050001,-34.903000,-8.050000", out=str(tmp_path / "m")
+        image=scene["image"],
+        model="spectral-rules",
+        aoi="-34.903001,-8.050001,-34.903000,-8.050000",
+        out=str(tmp_path / "m"),
     )
     with pytest.raises(RecipeError, match="holds no centre of a pixel of 10 m"):
         run(recipe)

@@ -89,7 +89,7 @@ def test_workers_make_the_bytes_that_one_process_makes(scheduler, scene, here, t
         for size in (100, 128):
             out = str(tmp_path / f"map{size}")
             assert rasters(run(Recipe(**scene, scheduler=scheduler, block_size=size, out=out)).out) == here
-        sample = {"aoi": str(SAMPLE / "area.geojson"), "catalog": "sample"}
+        sample = {"aoi": str(SAMPLE / "area.geojson"), "catalog": "sample", "model": "spectral-rules"}
         made = run(Recipe(**sample, scheduler=scheduler, block_size=100, out=str(tmp_path / "sample"))).out
         alone = run(Recipe(**sample, out=str(tmp_path / "alone"))).out
         assert rasters(made) == rasters(alone)
@@ -122,7 +122,13 @@ def test_an_error_in_a_worker_is_told_as_it_is(scheduler, scene, tmp_path):
     image = tmp_path / "scene.tif"
     image.write_bytes(Path(scene["image"][0]).read_bytes())
     with workers(scheduler, tmp_path, n=1):
-        recipe = Recipe(image=(str(image),), scheduler=scheduler, block_size=64, out=str(tmp_path / "map"))
+        recipe = Recipe(
+            image=(str(image),),
+            model="spectral-rules",
+            scheduler=scheduler,
+            block_size=64,
+            out=str(tmp_path / "map"),
+        )
         breaker = threading.Thread(target=_empty_when_planned, args=(tmp_path, image))
         breaker.start()
         with pytest.raises(ImageryError, match=r"scene\.tif cannot be read"):
@@ -154,7 +160,16 @@ def test_no_scheduler_is_said(scene, tmp_path, monkeypatch):
 def test_no_scheduler_is_one_line(scene, tmp_path):
     """Waits as long as a user would."""
     address = f"tcp://127.0.0.1:{free_ports(1)[0]}"
-    args = ["--image", scene["image"][0], "--scheduler", address, "--out", tmp_path / "map"]
+    args = [
+        "--image",
+        scene["image"][0],
+        "--model",
+        "spectral-rules",
+        "--scheduler",
+        address,
+        "--out",
+        tmp_path / "map",
+    ]
     ran = geoseg("predict", "-q", *args)
     assert ran.code == 2
     assert f"No Dask scheduler answers at {address}" in one_line(ran.stderr)

@@ -56,14 +56,17 @@ def make_big(path: Path) -> None:
         cog.write(pixels)
 
 
+RULES = ("--model", "spectral-rules")
+
+
 def asked(base: str, what: str, folder: Path) -> list[str]:
     """Arguments that read the sample's item, or the made COG, from ``base``."""
     if what == "image":
-        return ["--image", base + BIG, "--bands", BIG_BANDS]
+        return ["--image", base + BIG, "--bands", BIG_BANDS, *RULES]
     item = json.loads((SAMPLE / ITEM).read_text())
     item["links"] = []
     for asset in item["assets"].values():
         asset["href"] = f"{base}sample/{Path(ITEM).parent}/{asset['href'].removeprefix('./')}"
     path = folder / "items.json"
     path.write_text(json.dumps({"type": "FeatureCollection", "features": [item]}))
-    return ["--aoi", str(SAMPLE / "area.geojson"), "--catalog", str(path)]
+    return ["--aoi", str(SAMPLE / "area.geojson"), "--catalog", str(path), *RULES]

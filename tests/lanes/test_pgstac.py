@@ -94,7 +94,7 @@ def test_nothing_is_said_with_what_would_be_there(server: Pgstac) -> None:
 
 
 def test_the_main_job_runs_from_the_api(server: Pgstac, tmp_path: Path) -> None:
-    common = ["predict", "-q", "--aoi", SAMPLE / "area.geojson"]
+    common = ["predict", "-q", "--model", "spectral-rules", "--aoi", SAMPLE / "area.geojson"]
     from_api = [
         "--catalog",
         server.url,
@@ -118,7 +118,16 @@ def test_the_main_job_runs_from_the_api(server: Pgstac, tmp_path: Path) -> None:
 def test_an_api_that_is_gone_is_one_line(tmp_path: Path) -> None:
     url = f"http://127.0.0.1:{free_ports(1)[0]}"
     ran = geoseg(
-        "predict", "-q", "--aoi", SAMPLE / "area.geojson", "--catalog", url, "--out", tmp_path / "map"
+        "predict",
+        "-q",
+        "--model",
+        "spectral-rules",
+        "--aoi",
+        SAMPLE / "area.geojson",
+        "--catalog",
+        url,
+        "--out",
+        tmp_path / "map",
     )
     assert ran.code == 2
     assert f"{url} did not answer" in one_line(ran.stderr)

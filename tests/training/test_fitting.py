@@ -95,7 +95,7 @@ def test_another_recipe_is_not_resumed(chips, tmp_path):
 def test_places_in_both_splits_are_refused(chips, tmp_path):
     recipe = read(chips, tmp_path, fit=FEW)
     leaky = recipe.model_copy(update={"data": recipe.data.model_copy(update={"val_split": "train"})})
-    with pytest.raises(TrainingError, match=r"8 places .* are in split train and in train"):
+    with pytest.raises(TrainingError, match=r"8 places .* are learned from and validated on"):
         train(leaky)
 
 

@@ -90,6 +90,17 @@ def read_labels(path: Path) -> LabelTable:
     )
 
 
+def refuse_unlabelled(table: LabelTable, *, allow: bool) -> None:
+    """Raises EvaluationError where points have no label and that is not allowed."""
+    missing = int(table.reference.isna().sum())
+    if missing and not allow:
+        raise EvaluationError(
+            f"{missing} of {len(table.reference)} points have no reference_class in {table.name}. Label "
+            "them, or give --allow-missing to leave them out: right only if they are like the labelled "
+            "points of their stratum."
+        )
+
+
 def read_areas(path: Path) -> pd.DataFrame:
     """A CSV of the strata of the population: stratum, area_ha and, if known, stratum_name and pixels.
 

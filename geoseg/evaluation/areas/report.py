@@ -213,11 +213,13 @@ def _points_frame(
 def _refuse_strangers(
     labelled: set[str], population: _Population, table: LabelTable, request: AreaRequest
 ) -> None:
+    """Labels whose names the map does not know are of another legend, unless the map could have them."""
     there = set(population.class_names.values())
-    if request.map is not None and labelled and there and not labelled & there:
+    gone = sorted(labelled - there)
+    if request.map is not None and there and gone and set(gone) <= set(table.class_names.values()):
         raise EvaluationError(
-            f"Labels of {table.name} ({', '.join(sorted(labelled)[:5])}) and classes of {request.map.name} "
-            f"({', '.join(sorted(there)[:5])}) share no name. Give the map that the sample is of."
+            f"Labels of {table.name} name {', '.join(gone[:5])}, which {request.map.name} does not: it has "
+            f"{', '.join(sorted(there)[:8])}. Give the map that the sample is of, or one of the same classes."
         )
 
 

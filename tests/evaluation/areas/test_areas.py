@@ -521,7 +521,7 @@ def test_another_map_is_assessed_with_the_same_points(folder):
     assert by_name == {c.class_name: c.model_copy(update={"class_id": 0}) for c in report.whole.classes}
     road = Legend.of(a="000000", b="111111", c="222222", road="333333")
     write_cog(wrap_xr(other.astype("uint8"), geobox), folder / "road.tif", legend=road)
-    with pytest.raises(EvaluationError, match="share no name"):
+    with pytest.raises(EvaluationError, match=r"which road\.tif does not"):
         report_areas(AreaRequest(labels=folder / "sample.gpkg", map=folder / "road.tif"))
     other[:, :50] = 255
     write_cog(wrap_xr(other.astype("uint8"), geobox), folder / "half.tif", legend=LEGEND)

@@ -1,0 +1,128 @@
+"""What the default model is worth: the tables of docs/models.md, beside a random forest and the rules.
+
+    python pipelines/compare_landcover_30m.py FOLDER [--model landcover-30m]
+
+FOLDER is the set of chips that pipelines/data/landcover-30m.toml describes. Needs scikit-learn.
+"""
+
+import argparse
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from sklearn.ensemble import RandomForestClassifier
+
+from geoseg.evaluation import metrics
+from geoseg.evaluation.benchmark_images import Part, image_and_labels, labelled_samples, plan_for
+from geoseg.evaluation.bootstrap import bootstrap
+from geoseg.evaluation.confusion import count
+from geoseg.evaluation.labelled import benchmark_of
+from geoseg.inference.predictor import predict
+from geoseg.models.zoo import create_model
+
+BENCHMARK = "landcover-30m"
+N_CLASSES = 8
+PIXELS_PER_PLACE = 3000
+GROUPS = {"tree": 1, "shrub": 1, "grass": 1, "crop": 1, "wetland": 1, "built": 3, "bare": 2, "water": 0}
+"""As spectral-rules has them: water, vegetation, bare, built."""
+
+Maker = Callable[[np.ndarray], np.ndarray]
+
+
+def chips(root: Path, split: str, model: str) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """Place, the model's bands (band, y, x) and labels (y, x) of each chip."""
+    benchmark, card = benchmark_of(BENCHMARK), create_model(model).card
+    for sample in labelled_samples(benchmark, Part(BENCHMARK, root, split)):
+        image, labels = image_and_labels(sample, benchmark, card)
+        yield sample.place, image, labels
+
+
+def features(pixels: np.ndarray) -> np.ndarray:
+    """(pixel, feature): six bands, NDVI and NDWI."""
+    blue, green, red, nir, swir16, swir22 = pixels
+    ndvi, ndwi = (nir - red) / (nir + red + 1e-6), (green - nir) / (green + nir + 1e-6)
+    stack = np.stack([blue, green, red, nir, swir16, swir22, ndvi.clip(-1, 1), ndwi.clip(-1, 1)])
+    return np.nan_to_num(stack.reshape(len(stack), -1).T)
+
+
+def forest(root: Path, model: str, *, is_balanced: bool) -> Maker:
+    """A random forest; balanced: as many pixels of each place, else of each chip."""
+    rng, by_key = np.random.default_rng(0), {}
+    for number, (place, image, labels) in enumerate(chips(root, "train", model)):
+        known = (labels < N_CLASSES).ravel()
+        part = by_key.setdefault(place if is_balanced else str(number), ([], []))
+        part[0].append(features(image.to_numpy())[known])
+        part[1].append(labels.ravel()[known])
+    x, y = [], []
+    for parts in by_key.values():
+        inputs, labels = np.concatenate(parts[0]), np.concatenate(parts[1])
+        size = min(PIXELS_PER_PLACE if is_balanced else 500, len(labels))
+        at = rng.choice(len(labels), size, replace=False)
+        x.append(inputs[at])
+        y.append(labels[at])
+    made = RandomForestClassifier(150, min_samples_leaf=5, n_jobs=-1, random_state=0)
+    made.fit(np.concatenate(x), np.concatenate(y))
+    return lambda image: made.predict(features(image.to_numpy())).reshape(image.shape[1:])
+
+
+def network(model: str) -> Maker:
+    """A geoseg model."""
+    made = create_model(model)
+    return lambda image: predict(image, model=made, plan=plan_for(image, made.card)).class_id.to_numpy()
+
+
+def scored(root: Path, model: str, make: Maker, groups: np.ndarray | None = None) -> dict[str, np.ndarray]:
+    """(class, class + 1) matrix of each place of val; with ``groups`` in the four classes of the rules."""
+    n, counts = (N_CLASSES if groups is None else max(GROUPS.values()) + 1), {}
+    for place, image, labels in chips(root, "val", model):
+        expected = labels if groups is None else groups[labels]
+        own = counts.setdefault(place, np.zeros((n, n + 1), np.int64))
+        own += count(expected.astype(np.int32), make(image).astype(np.int32), n_classes=n)
+    return counts
+
+
+def line(name: str, counts: dict[str, np.ndarray]) -> str:
+    """A row of a table: accuracy and mean IoU with 95 % intervals by places."""
+    stack = np.stack(list(counts.values()))
+    cells = []
+    for score in (metrics.pixel_accuracy, metrics.miou):
+        found = bootstrap(stack, score)
+        cells.append(f"{float(found.value):.3f} ({float(found.low):.3f} to {float(found.high):.3f})")
+    return f"| {name} | {' | '.join(cells)} |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("root", type=Path)
+    parser.add_argument("--model", default="landcover-30m")
+    given = parser.parse_args()
+    names = [c.name for c in benchmark_of(BENCHMARK).legend.classes]
+    groups = np.full(256, 255, np.uint8)
+    groups[: len(names)] = [GROUPS[name] for name in names]
+    makers = {
+        given.model: network(given.model),
+        "random forest, as many pixels of each place": forest(given.root, given.model, is_balanced=True),
+        "random forest, as many pixels of each chip": forest(given.root, given.model, is_balanced=False),
+    }
+    counts = {name: scored(given.root, given.model, make) for name, make in makers.items()}
+    print("| model | accuracy | mean IoU |\n|---|---|---|")
+    for name, found in counts.items():
+        print(line(name, found))
+    print("\n| class | " + " | ".join(counts) + " | pixels |\n|---|" + "---|" * (len(counts) + 1))
+    totals = [np.sum(list(found.values()), axis=0) for found in counts.values()]
+    for n, name in enumerate(names):
+        cells = " | ".join(f"{metrics.iou(total)[n]:.3f}" for total in totals)
+        print(f"| {name} | {cells} | {totals[0][n].sum():,} |")
+    print("\n| place | accuracy | mean IoU | pixels |\n|---|---|---|---|")
+    for place, own in sorted(counts[given.model].items(), key=lambda item: int(item[0])):
+        scores = f"{metrics.pixel_accuracy(own):.3f} | {metrics.miou(own):.3f}"
+        print(f"| {place} | {scores} | {own.sum():,} |")
+    print("\nIn the four classes of the rules:\n\n| model | accuracy | mean IoU |\n|---|---|---|")
+    for name, make in makers.items():
+        grouped = lambda image, make=make: groups[make(image)]  # noqa: E731
+        print(line(name, scored(given.root, given.model, grouped, groups)))
+    print(line("spectral-rules", scored(given.root, "spectral-rules", network("spectral-rules"), groups)))
+
+
+if __name__ == "__main__":
+    main()
