@@ -12,7 +12,7 @@ from geoseg.grid.geobox import snap_out, window_geobox
 from geoseg.imagery.loader import CELL
 from geoseg.imagery.reading import gdal_env
 from geoseg.inference.runner import Pixels
-from geoseg.jobs.blocks import BlockTask, read_composite
+from geoseg.jobs.blocks import BlockTask, aoi_mask, read_composite
 from geoseg.jobs.plan import plan_run
 from geoseg.jobs.run import tasks_of
 from geoseg.models.folders import make_folder, refuse_existing
@@ -23,7 +23,9 @@ from geoseg.training.norms import adapted
 
 _MOST_TILES = 200
 """So many are enough for means and deviations."""
-_KNOWN_SHARE = 0.5
+_SIDE = 256
+"""Of a tile at most, pixels."""
+_KNOWN_SHARE = 0.8
 """Of a tile's pixels must have values."""
 
 
@@ -36,21 +38,30 @@ def adapt(recipe: Recipe, out: Path, *, say: Callable[[str], None] = lambda text
     """
     refuse_existing(out)
     plan = plan_run(recipe, say=say)
-    tiles = islice(_tiles(tasks_of(plan, Path()), plan.tiles.size), _MOST_TILES)
+    tiles = islice(_tiles(tasks_of(plan, Path()), min(plan.tiles.size, _SIDE)), _MOST_TILES)
     model = adapted(load_model(recipe.model), tiles)
     make_folder(out, lambda folder: save_model(model, folder))
 
 
 def _tiles(tasks: list[BlockTask], size: int) -> Iterator[Pixels]:
-    """(band, size, size) pieces of the imagery with values in half of their pixels, NaN elsewhere."""
-    for task in tasks:
+    """(band, size, size) pieces of the imagery of the area, drawn from all of it; NaN = nodata."""
+    windows = [
+        (task, Window(col, row, size, size))
+        for task in tasks
+        for row in range(task.block.window.row_off, _end(task.block.window)[0], size)
+        for col in range(task.block.window.col_off, _end(task.block.window)[1], size)
+        if aoi_mask(task.aoi_px, Window(col, row, size, size)).any()
+    ]
+    for n in np.random.default_rng(0).permutation(len(windows)):
+        task, window = windows[n]
         items = pystac.ItemCollection([pystac.Item.from_dict(i) for i in task.items])
-        block = task.block.window
-        for row in range(block.row_off, block.row_off + block.height, size):
-            for col in range(block.col_off, block.col_off + block.width, size):
-                pixels = _read(task, items, Window(col, row, size, size))
-                if np.isfinite(pixels).all(0).mean() >= _KNOWN_SHARE:
-                    yield pixels
+        pixels = _read(task, items, window)
+        if np.isfinite(pixels).all(0).mean() >= _KNOWN_SHARE:
+            yield pixels
+
+
+def _end(window: Window) -> tuple[int, int]:
+    return window.row_off + window.height, window.col_off + window.width
 
 
 def _read(task: BlockTask, items: pystac.ItemCollection, window: Window) -> Pixels:

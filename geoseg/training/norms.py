@@ -1,9 +1,11 @@
 """A model used to other imagery, without labels: the statistics of its norms are taken there anew."""
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from itertools import islice
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -11,6 +13,7 @@ from geoseg.errors import ModelError
 from geoseg.inference.runner import Pixels
 from geoseg.models.zoo import Model, normalise
 
+_BATCH = 16
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 
 
@@ -24,7 +27,8 @@ def adapted(model: Model, tiles: Iterable[Pixels]) -> Model:
 
     Args:
         model: any with batch norms.
-        tiles: (band, size, size) float32 reflectance, NaN = nodata; each counts alike.
+        tiles: (band, size, size) float32 reflectance, NaN = nodata; sixteen at a time make a batch, whose
+            means and deviations are averaged, so neighbours should not follow each other.
 
     Raises:
         ModelError: the model has no batch norms, or there are no tiles.
@@ -38,10 +42,16 @@ def adapted(model: Model, tiles: Iterable[Pixels]) -> Model:
         norm.momentum = None  # the plain mean over all tiles
         norm.train()
     is_empty = True
-    for pixels in tiles:
-        batch = normalise(torch.from_numpy(pixels)[None], model.card).nan_to_num(0.0)
+    for some in _in_batches(tiles):
+        batch = normalise(torch.from_numpy(np.stack(some)), model.card).nan_to_num(0.0)
         module(batch.contiguous(memory_format=torch.channels_last))
         is_empty = False
     if is_empty:
-        raise ModelError("No tile of the area is filled by half with pixels. Give a larger area.")
+        raise ModelError("No tile of the area is filled with pixels. Give a larger area.")
     return replace(model, module=module.eval(), calibration=None)
+
+
+def _in_batches(tiles: Iterable[Pixels]) -> Iterator[list[Pixels]]:
+    rest = iter(tiles)
+    while some := list(islice(rest, _BATCH)):
+        yield some

@@ -27,7 +27,7 @@ def test_an_image_gives_its_statistics_to_the_norms_and_weights_stay(tmp_path):
 
 def test_the_tiles_that_the_norms_came_from_are_standard_after_them(tmp_path):
     model = create_model(str(model_folder(tmp_path / "model")))
-    tiles = [smooth(seed, (64, 64)) * 2 + 0.3 for seed in range(6)]
+    tiles = [smooth(seed, (64, 64)) * 2 + 0.3 * seed for seed in range(6)]
     found = adapted(model, tiles)
     seen = []
     norm = next(m for m in found.module.modules() if isinstance(m, torch.nn.BatchNorm2d))
@@ -37,6 +37,7 @@ def test_the_tiles_that_the_norms_came_from_are_standard_after_them(tmp_path):
             found.module(normalise(torch.from_numpy(tile)[None], found.card))
     inputs = torch.cat([x for x, _ in seen])
     assert norm.running_mean.numpy() == pytest.approx(inputs.mean((0, 2, 3)).numpy(), abs=1e-4)
+    assert norm.running_var.numpy() == pytest.approx(inputs.var((0, 2, 3)).numpy(), rel=1e-3)
     with pytest.raises(ModelError, match="No tile"):
         adapted(model, [])
     with pytest.raises(ModelError, match="no batch norms"):
