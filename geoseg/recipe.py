@@ -61,7 +61,7 @@ class Recipe(BaseModel):
     offset: tuple[float, ...] | None = None
     """See ``scale``."""
 
-    model: str = "spectral-rules"
+    model: str = "landcover-30m"
     """Name of a built-in model, or a model folder."""
     gsd: Annotated[float, Field(gt=0)] | None = None
     """Pixel size of the map, metres; None for the finest of the bands used."""

@@ -15,6 +15,7 @@ _SIGMA = 2.0
 """Of the near mean in pixels, of the wide one in larger pixels: 8 pixels."""
 _REACH = 3
 """Standard deviations after which a Gaussian ends."""
+_LITTLE = 1e-6
 _FEW = 5.0
 """Features further out than so many standard deviations say no more than those there."""
 _DEFAULTS = {"width": 128, "dropout": 0.2, "noise": 0.1, "indices": True}
@@ -23,15 +24,18 @@ _DEFAULTS = {"width": 128, "dropout": 0.2, "noise": 0.1, "indices": True}
 class ContextMLP(nn.Module):
     """Two hidden layers over a pixel's inputs, their Gaussian means and deviations at two scales.
 
+    Pixels that are 0 in all bands are nodata and in no mean: the edge of the data is as that of an image.
     Inputs are standardised by running statistics; while it trains, ``noise`` times a normal number is added
     to each feature (Bishop 1995, Neural Computation 7:108: the same as a penalty on steep answers).
     """
 
     _kernel: torch.Tensor
 
-    def __init__(self, n_inputs: int, n_classes: int, *, width: int, dropout: float, noise: float) -> None:
+    def __init__(
+        self, n_inputs: int, n_classes: int, *, n_bands: int, width: int, dropout: float, noise: float
+    ) -> None:
         super().__init__()
-        self._noise = noise
+        self._n_bands, self._noise = n_bands, noise
         n_features = 5 * n_inputs
         self.standard = nn.BatchNorm2d(n_features, affine=False)
         self.layers = nn.Sequential(
@@ -43,10 +47,12 @@ class ContextMLP(nn.Module):
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """(n, input, y, x) to logits (n, class, y, x)."""
-        small = F.avg_pool2d(inputs, _SHRINK, ceil_mode=True)
-        far = torch.cat(_moments(small, self._kernel), 1)
+        known = (inputs[:, : self._n_bands] != 0).any(1, keepdim=True).to(inputs.dtype)
+        small, share = (F.avg_pool2d(x, _SHRINK, ceil_mode=True) for x in (inputs * known, known))
+        small = small / share.clamp_min(_LITTLE)
+        far = torch.cat(_moments(small, (share > 0).to(inputs.dtype), self._kernel), 1)
         far = F.interpolate(far, size=inputs.shape[-2:], mode="bilinear", align_corners=False)
-        features = self.standard(torch.cat([inputs, *_moments(inputs, self._kernel), far], 1)).clamp(
+        features = self.standard(torch.cat([inputs, *_moments(inputs, known, self._kernel), far], 1)).clamp(
             -_FEW, _FEW
         )
         if self.training and self._noise:
@@ -66,10 +72,10 @@ def _gaussian(sigma: float) -> torch.Tensor:
     return weights / weights.sum()
 
 
-def _moments(x: torch.Tensor, kernel: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and standard deviation of each layer around each pixel."""
-    both = _blur(torch.cat([x, x**2], 1), kernel)
-    mean, square = both.chunk(2, 1)
+def _moments(x: torch.Tensor, known: torch.Tensor, kernel: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and standard deviation of each layer around each pixel, of pixels that are ``known``."""
+    weight = _blur(known, kernel).clamp_min(_LITTLE)
+    mean, square = (_blur(torch.cat([x * known, x**2 * known], 1), kernel) / weight).chunk(2, 1)
     return mean, (square - mean**2).clamp_min(0).sqrt()
 
 
@@ -92,6 +98,7 @@ def context_mlp(card: ModelCard) -> nn.Module:
     network = ContextMLP(
         len(card.bands) + len(pairs),
         len(card.legend.classes),
+        n_bands=len(card.bands),
         width=int(options["width"]),
         dropout=float(options["dropout"]),
         noise=float(options["noise"]),

@@ -53,7 +53,9 @@ def image(tmp_path_factory) -> str:
 @pytest.fixture
 def make(image):
     """A small map."""
-    return lambda out, **options: run(Recipe(image=(image,), out=str(out), **options)).out
+    return lambda out, **options: (
+        run(Recipe(image=(image,), out=str(out), **{"model": "spectral-rules", **options})).out
+    )
 
 
 @pytest.fixture
@@ -245,7 +247,14 @@ def test_a_move_that_fails_half_way_leaves_the_old_map_and_keeps_the_new(make, t
 
 
 def test_the_item_of_a_sample_map_holds_its_source_and_the_model(tmp_path):
-    result = run(Recipe(aoi=str(SAMPLE / "area.geojson"), catalog="sample", out=str(tmp_path / "map")))
+    result = run(
+        Recipe(
+            aoi=str(SAMPLE / "area.geojson"),
+            catalog="sample",
+            model="spectral-rules",
+            out=str(tmp_path / "map"),
+        )
+    )
     item = item_of(result.out)
     properties = item["properties"]
     (source,) = properties["geoseg:source_items"]
@@ -283,7 +292,7 @@ def test_links_lead_to_the_items_and_the_model(tmp_path):
 
 def test_images_without_a_date_are_sources_and_get_no_false_date(make, image, tmp_path, monkeypatch):
     monkeypatch.chdir(Path(image).parent)
-    out = run(Recipe(image=("scene.tif",), out=str(tmp_path / "map"))).out
+    out = run(Recipe(image=("scene.tif",), model="spectral-rules", out=str(tmp_path / "map"))).out
     item = item_of(out)
     properties = item["properties"]
     assert properties["geoseg:source_items"] == [{"id": "scene-0", "files": [image]}]
@@ -299,7 +308,9 @@ def test_a_date_that_one_of_the_images_states_is_the_maps(image, tmp_path):
     dated = write_image(tmp_path / "dated.tif", smooth(5, (60, 60)), grid)
     with rasterio.open(dated, "r+") as file:
         file.update_tags(TIFFTAG_DATETIME="2024:06:05 13:10:00")
-    properties = item_of(run(Recipe(image=(image, str(dated)), out=str(tmp_path / "map"))).out)["properties"]
+    properties = item_of(
+        run(Recipe(image=(image, str(dated)), model="spectral-rules", out=str(tmp_path / "map"))).out
+    )["properties"]
     assert properties["datetime"] == "2024-06-05T13:10:00Z"
     assert properties["description"].startswith("1 of 2 images state no date")
     assert "geoseg:datetime_known" not in properties
@@ -351,7 +362,14 @@ def same_again(out: Path, again: Path) -> dict:
 
 
 def test_the_recipe_of_a_sample_map_is_resolved_and_makes_it_again(tmp_path):
-    out = run(Recipe(aoi=str(SAMPLE / "area.geojson"), catalog="sample", out=str(tmp_path / "map"))).out
+    out = run(
+        Recipe(
+            aoi=str(SAMPLE / "area.geojson"),
+            catalog="sample",
+            model="spectral-rules",
+            out=str(tmp_path / "map"),
+        )
+    ).out
     resolved = same_again(out, tmp_path / "again")
     manifest = json.loads((out / "manifest.json").read_text())
     assert resolved["collection"] == "landsat7-olinda"
@@ -379,7 +397,11 @@ def test_the_cloud_limit_that_was_applied_is_in_the_recipe(tmp_path, default):
     )
     toml = f'title = "C"\nurl = "{items}"\n{default}\n[collections.c]\nmax_cloud_cover = 30\nscale = 1e-4\nnodata = 0\n'
     (tmp_path / "mine.toml").write_text(f"{toml}bands = {{{bands}}}\n")
-    out = run(Recipe(aoi=AOI, catalog=str(tmp_path / "mine.toml"), out=str(tmp_path / "map"))).out
+    out = run(
+        Recipe(
+            aoi=AOI, catalog=str(tmp_path / "mine.toml"), model="spectral-rules", out=str(tmp_path / "map")
+        )
+    ).out
     resolved = same_again(out, tmp_path / "again")
     n_items = len(json.loads((out / "manifest.json").read_text())["items"])
     if default:
@@ -394,7 +416,7 @@ def test_an_area_from_standard_input_is_in_the_recipe(image, tmp_path, monkeypat
         "coordinates": [[[-34.9045, -8.0515], [-34.902, -8.051], [-34.903, -8.0485], [-34.9045, -8.0515]]],
     }
     monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps(area)))
-    out = run(Recipe(aoi="-", image=(image,), out=str(tmp_path / "map"))).out
+    out = run(Recipe(aoi="-", image=(image,), model="spectral-rules", out=str(tmp_path / "map"))).out
     same_again(out, tmp_path / "again")
     with rasterio.open(out / "class.tif") as source:
         assert 0 < np.mean(source.read(1) == 255) < 1

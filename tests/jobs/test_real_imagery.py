@@ -18,7 +18,11 @@ PERU = IMAGERY / "landsat_peru_timeseries"
 
 def mapped(tmp_path: Path, *images: Path, **options: object) -> tuple[Result, dict[str, float]]:
     """The map, and the share of each class; the polygons are checked against the raster on the way."""
-    result = run(Recipe(image=tuple(map(str, images)), out=str(tmp_path / "map"), **options))
+    result = run(
+        Recipe(
+            image=tuple(map(str, images)), out=str(tmp_path / "map"), **{"model": "spectral-rules", **options}
+        )
+    )
     polygons_of(result.out)
     return result, {c.class_name: c.share for c in result.report.classes}
 
@@ -41,9 +45,9 @@ def test_the_danube_without_short_wave_infrared(tmp_path):
     assert 0.08 < share["water"] < 0.16
     assert share["vegetation"] > 0.6
     with pytest.raises(ImageryError, match="No known band name"):
-        run(Recipe(image=(str(image),), out=str(tmp_path / "unnamed")))
+        run(Recipe(image=(str(image),), model="spectral-rules", out=str(tmp_path / "unnamed")))
     with pytest.raises(PreflightError, match="swir16"):
-        run(Recipe(image=(str(image),), bands=bands, out=str(tmp_path / "short")))
+        run(Recipe(image=(str(image),), model="spectral-rules", bands=bands, out=str(tmp_path / "short")))
 
 
 def test_steppe_from_files_of_two_resolutions(tmp_path):
@@ -61,7 +65,7 @@ def test_landsat_bytes_need_a_calibration(tmp_path):
     image = IMAGERY / "landsat7_stars_olinda" / "L7_ETMs.tif"
     bands = ("blue", "green", "red", "nir", "swir16", "swir22")
     with pytest.raises(PreflightError, match="--scale"):
-        run(Recipe(image=(str(image),), bands=bands, out=str(tmp_path / "bytes")))
+        run(Recipe(image=(str(image),), model="spectral-rules", bands=bands, out=str(tmp_path / "bytes")))
     _, share = mapped(
         tmp_path,
         image,
@@ -100,6 +104,7 @@ def test_red_edge_alone_is_refused_by_name(tmp_path):
     with pytest.raises(PreflightError, match="green, red"):
         run(
             Recipe(
+                model="spectral-rules",
                 image=tuple(str(folder / f"s2_{b}.jp2") for b in ("B05", "B8A", "B11")),
                 out=str(tmp_path / "m"),
             )

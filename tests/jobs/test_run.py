@@ -459,7 +459,7 @@ def test_filters_that_reading_threads_leave_behind_silence_nothing(scene, tmp_pa
 def test_a_plane_that_stretches_areas_is_said(scene, tmp_path):
     far_north = GeoBox((100, 100), Affine(10, 0, 400_000, 0, -10, 7_000_000), "EPSG:32632")
     image = write_image(tmp_path / "north.tif", smooth(1, (100, 100)), far_north)
-    recipe = Recipe(image=(str(image),), crs="EPSG:3857", out=str(tmp_path / "map"))
+    recipe = Recipe(image=(str(image),), model="spectral-rules", crs="EPSG:3857", out=str(tmp_path / "map"))
     with pytest.warns(GeosegWarning, match=r"EPSG:3857 are up to [\d.]+ times those on the ground"):
         plan_run(recipe, say=lambda _: None)
 
@@ -477,6 +477,7 @@ def test_an_item_whose_outline_leaps_over_180_degrees_is_in_every_block(tmp_path
     for block_size in (64, 4096):
         out = tmp_path / str(block_size)
         recipe = Recipe(
+            model="spectral-rules",
             aoi="179.93,-17.08,-179.93,-17.0",
             catalog=str(tmp_path / "items.json"),
             min_coverage=0.5,

@@ -113,3 +113,15 @@ def test_rules_know_textbook_spectra():
     names = [c.name for c in model.card.legend.classes]
     found = [names[i] for i in model.module(pixels)[0, :, :, 0].argmax(0)]
     assert found == ["water", "vegetation", "bare", "built"]
+
+
+def test_nodata_is_in_no_mean_of_the_context_mlp():
+    """Pixels beside nodata are answered as if the image ended there, but for how an edge is continued."""
+    torch.manual_seed(0)
+    card = network("small-unet").card.model_copy(update={"family": "context-mlp", "hyperparameters": {}})
+    module = FAMILIES["context-mlp"](card).eval()
+    pixels = torch.full((1, len(card.bands), 96, 96), 0.7)
+    alone = module(pixels)
+    pixels[..., 48:] = 0  # as nodata comes out of the normalisation
+    beside = module(pixels)
+    assert torch.allclose(beside[..., :48], alone[..., :48], atol=1e-4)
