@@ -94,11 +94,7 @@ def refuse_unlabelled(table: LabelTable, *, allow: bool) -> None:
     """Raises EvaluationError where points have no label and that is not allowed."""
     missing = int(table.reference.isna().sum())
     if missing and not allow:
-        raise EvaluationError(
-            f"{missing} of {len(table.reference)} points have no reference_class in {table.name}. Label "
-            "them, or give --allow-missing to leave them out: right only if they are like the labelled "
-            "points of their stratum."
-        )
+        raise _unlabelled(missing, len(table.reference), table)
 
 
 def read_areas(path: Path) -> pd.DataFrame:
@@ -180,6 +176,51 @@ def legend_names(legend: Legend | None) -> dict[str, str]:
     return {} if legend is None else {str(c.value): c.name for c in legend.classes}
 
 
+def check_labels(
+    table: LabelTable,
+    strata: dict[str, Stratum],
+    stratum: pd.Series,
+    is_labelled: NDArray[np.bool_],
+    *,
+    allow: bool,
+) -> tuple[tuple[StratumFacts, ...], tuple[str, ...]]:
+    """The strata with their counts, and what is to be said of missing labels.
+
+    Args:
+        table: the labels as they were read.
+        strata: the sizes of all strata, by name.
+        stratum: (point,) name of each point's stratum.
+        is_labelled: (point,) whether its reference is known.
+        allow: leave points without a label out, instead of refusing them.
+
+    Raises:
+        EvaluationError: labels are missing, or a stratum has none, or more than pixels.
+    """
+    names = list(strata)
+    labelled = _count_by(names, stratum[is_labelled])
+    drawn = _count_by(names, stratum)
+    if table.strata is not None and "points" in table.strata.columns:
+        by_name = dict(zip(strata_of(table.strata)[1], table.strata.points.astype(int), strict=True))
+        drawn = [max(n, by_name.get(name, 0)) for name, n in zip(names, drawn, strict=True)]
+    missing = sum(drawn) - sum(labelled)
+    if missing and not allow:
+        raise _unlabelled(missing, sum(drawn), table, n_gone=sum(drawn) - len(stratum))
+    facts = tuple(
+        StratumFacts(stratum=name, area_ha=s.area_ha, pixels=s.pixels, n_labelled=n, n_missing=of - n)
+        for (name, s), n, of in zip(strata.items(), labelled, drawn, strict=True)
+    )
+    _refuse_impossible(facts)
+    return facts, tuple(_label_notes(facts))
+
+
+def _unlabelled(missing: int, of: int, table: LabelTable, *, n_gone: int = 0) -> EvaluationError:
+    deleted = f" ({n_gone} of them are no longer in the file)" if n_gone else ""
+    return EvaluationError(
+        f"{missing} of {of} points{deleted} have no reference_class in {table.name}. Label them, or give "
+        "--allow-missing to leave them out: right only if they are like the labelled points of their stratum."
+    )
+
+
 def _count_by(names: Sequence[str], values: pd.Series) -> list[int]:
     """How often each name stands in a series."""
     counts = values.value_counts()
@@ -226,49 +267,6 @@ def _places(frame: pd.DataFrame) -> gpd.GeoSeries | None:
         x, y = (pd.to_numeric(frame[c], errors="coerce") for c in "xy")
         return gpd.GeoSeries(gpd.points_from_xy(x, y))
     return None
-
-
-def check_labels(
-    table: LabelTable,
-    strata: dict[str, Stratum],
-    stratum: pd.Series,
-    is_labelled: NDArray[np.bool_],
-    *,
-    allow: bool,
-) -> tuple[tuple[StratumFacts, ...], tuple[str, ...]]:
-    """The strata with their counts, and what is to be said of missing labels.
-
-    Args:
-        table: the labels as they were read.
-        strata: the sizes of all strata, by name.
-        stratum: (point,) name of each point's stratum.
-        is_labelled: (point,) whether its reference is known.
-        allow: leave points without a label out, instead of refusing them.
-
-    Raises:
-        EvaluationError: labels are missing, or a stratum has none, or more than pixels.
-    """
-    names = list(strata)
-    labelled = _count_by(names, stratum[is_labelled])
-    drawn = _count_by(names, stratum)
-    if table.strata is not None and "points" in table.strata.columns:
-        by_name = dict(zip(strata_of(table.strata)[1], table.strata.points.astype(int), strict=True))
-        drawn = [max(n, by_name.get(name, 0)) for name, n in zip(names, drawn, strict=True)]
-    missing = sum(drawn) - sum(labelled)
-    if missing and not allow:
-        gone = sum(drawn) - len(stratum)
-        deleted = f" ({gone} of them are no longer in the file)" if gone else ""
-        raise EvaluationError(
-            f"{missing} of {sum(drawn)} points{deleted} have no reference_class in {table.name}. Label them, "
-            "or give --allow-missing to leave them out: right only if they are like the labelled points of "
-            "their stratum."
-        )
-    facts = tuple(
-        StratumFacts(stratum=name, area_ha=s.area_ha, pixels=s.pixels, n_labelled=n, n_missing=of - n)
-        for (name, s), n, of in zip(strata.items(), labelled, drawn, strict=True)
-    )
-    _refuse_impossible(facts)
-    return facts, tuple(_label_notes(facts))
 
 
 def _refuse_impossible(strata: Sequence[StratumFacts]) -> None:
