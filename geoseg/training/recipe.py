@@ -193,6 +193,9 @@ class TrainRecipe(_Part):
             raise ValueError(f"augment.crop {crop} is not a multiple of {self.network.tile_multiple}")
         if (self.network.activation == "evidential") != any(t.name == "evidential" for t in self.loss):
             raise ValueError('activation "evidential" and the loss "evidential" go together')
+        side, multiple = self.network.tile_size, self.network.tile_multiple
+        if side % multiple:
+            raise ValueError(f"network.tile_size {side} is not a multiple of {multiple}")
         if self.distill is not None and self.network.activation == "evidential":
             raise ValueError("[distill] compares softmax answers: it does not go with activation evidential")
         if len(self.member) == 1:
