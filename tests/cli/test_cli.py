@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -222,7 +223,8 @@ def test_a_run_that_is_stopped_says_so(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as silent:  # takes the question and never answers
         catalog = f"http://127.0.0.1:{silent.getsockname()[1]}/"
         command += ["--aoi", str(SAMPLE / "area.geojson"), "--catalog", catalog]
-        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+        heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a shell's background job ignores it
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT, preexec_fn=heard)
         assert process.stderr is not None
         with silent.accept()[0] as question:
             question.recv(1)  # it has asked: it is in the middle
