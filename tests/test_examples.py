@@ -8,7 +8,8 @@ import pytest
 
 import geoseg
 
-MODULES = sorted(found.name for found in pkgutil.walk_packages(geoseg.__path__, "geoseg."))
+FOUND = (found.name for found in pkgutil.walk_packages(geoseg.__path__, "geoseg."))
+MODULES = sorted(name for name in FOUND if not name.endswith("__main__"))
 
 
 @pytest.mark.parametrize("name", MODULES)

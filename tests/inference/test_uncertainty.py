@@ -1,5 +1,7 @@
 """Laws of uncertainty: it adds layers and changes nothing, each layer is its formula, cuts do not show."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import scipy.stats
@@ -146,8 +148,11 @@ def test_members_must_be_alike():
     one, other = small(), network()
     with pytest.raises(ModelError, match="at least 2"):
         ensemble_of([one], name="x")
-    with pytest.raises(ModelError, match="differ in family"):
-        ensemble_of([one, other], name="x")
+    both = ensemble_of([one, other], name="x")
+    assert both.card.hyperparameters["member_family"] == f"{one.card.family},{other.card.family}"
+    shifted = replace(other, card=other.card.model_copy(update={"mean": (0.2,) * len(other.card.bands)}))
+    with pytest.raises(ModelError, match="differ in mean"):
+        ensemble_of([one, shifted], name="x")
     with pytest.raises(ModelError, match="softmax"):
         ensemble_of([evidential(), evidential(1)], name="x")
 

@@ -34,7 +34,7 @@ def test_teachers_are_averaged_in_the_students_order(tmp_path):
         model = network("small-unet", width=8, depth=2)
         save_model(model, tmp_path / str(seed))
         folders.append((str(tmp_path / str(seed)), model))
-    pixels = torch.rand(2, len(CARD.bands), 16, 16)
+    pixels = torch.rand(2, len(CARD.bands), 32, 32)
     found = teacher_of(Distill(teachers=tuple(f for f, _ in folders)), CARD)(pixels)
     expected = torch.stack([m.module(normalise(pixels, m.card)).softmax(1) for _, m in folders]).mean(0)
     assert torch.allclose(found, expected, atol=1e-6)
@@ -65,6 +65,7 @@ def test_other_bands_or_classes_are_refused(tmp_path):
             teacher_of(Distill(teachers=(teacher,)), CARD)
 
 
+@pytest.mark.lane
 def test_a_student_of_a_teacher_alone_learns_its_answers(chips, tmp_path):
     fit = "epochs = 12\nsteps_per_epoch = 16\nbatch_size = 4\nlearning_rate = 0.02\nema_decay = 0.9"
 

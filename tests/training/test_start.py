@@ -106,7 +106,7 @@ def test_what_cannot_be_begun_with_is_said(rgb, tmp_path):
         with pytest.raises(TrainingError, match=message):
             begin(own, card, start)
     other, other_card = fresh(RGB, family="small-unet", width=8, depth=2)
-    with pytest.raises(TrainingError, match="Not one layer of"):
+    with pytest.raises(TrainingError, match="is a unet, this network a small-unet"):
         begin(other, other_card, Start(model=str(rgb[0])))
 
 
