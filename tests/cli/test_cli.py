@@ -83,7 +83,17 @@ def test_predict_ends_with_a_table_and_json_is_json(image, tmp_path):
 def test_geojson_on_standard_input(tmp_path):
     text = (SAMPLE / "area.geojson").read_text()
     done = geoseg(
-        "predict", "--aoi", "-", "--catalog", "sample", "--out", str(tmp_path / "map"), "-q", stdin=text
+        "predict",
+        "--aoi",
+        "-",
+        "--catalog",
+        "sample",
+        "--model",
+        "spectral-rules",
+        "--out",
+        str(tmp_path / "map"),
+        "-q",
+        stdin=text,
     )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "map" / "class.tif").exists()
@@ -97,6 +107,8 @@ def test_dry_run_says_what_it_will_cost_and_makes_nothing(tmp_path):
         str(SAMPLE / "area.geojson"),
         "--catalog",
         "sample",
+        "--model",
+        "spectral-rules",
         "--out",
         str(out),
         "--dry-run",
@@ -106,7 +118,16 @@ def test_dry_run_says_what_it_will_cost_and_makes_nothing(tmp_path):
         assert word in done.stdout
     assert not out.exists()
     facts = geoseg(
-        "predict", "--aoi", str(SAMPLE / "area.geojson"), "--catalog", "sample", "--dry-run", "--json", "-q"
+        "predict",
+        "--aoi",
+        str(SAMPLE / "area.geojson"),
+        "--catalog",
+        "sample",
+        "--model",
+        "spectral-rules",
+        "--dry-run",
+        "--json",
+        "-q",
     )
     estimate = json.loads(facts.stdout)["estimate"]
     assert estimate["n_tiles"] >= 1

@@ -54,6 +54,7 @@ def test_the_loop_learns(chips, tmp_path):
     assert best in text, "the epoch that was best is kept, and is scored as maps are made"
 
 
+@pytest.mark.lane
 def test_killed_and_resumed_gives_the_same_weights(chips, tmp_path):
     whole = train(read(chips, tmp_path, fit=FEW))
     killed = tmp_path / "killed"
