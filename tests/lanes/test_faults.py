@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from lanes.conftest import SAMPLE, asked
+from lanes.conftest import RULES, SAMPLE, asked
 from lanes.nginx import Nginx
 from lanes.services import GEOSEG, geoseg, one_line, rasters, wait_until
 
@@ -76,7 +76,7 @@ def test_a_catalog_on_a_bad_server_is_read(
     site: Nginx, good: dict[str, Any], kind: str, tmp_path: Path
 ) -> None:
     catalog = site.url(kind, "sample/catalog.json")
-    args = ["--aoi", SAMPLE / "area.geojson", "--catalog", catalog, "--datetime", "2001"]
+    args = ["--aoi", SAMPLE / "area.geojson", "--catalog", catalog, "--datetime", "2001", *RULES]
     ran = geoseg("predict", "-q", *args, "--out", tmp_path / "map")
     print(f"catalog {kind}: {ran.seconds} s")
     assert (ran.code, ran.stderr) == (0, "")
