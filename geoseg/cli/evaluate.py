@@ -98,7 +98,7 @@ def evaluate(
     model: Annotated[
         str | None,
         typer.Option(
-            help="Name of a built-in model, or a model folder; spectral-rules without it.",
+            help="Name of a built-in model, or a model folder; landcover-30m without it.",
             rich_help_panel=_SET,
         ),
     ] = None,
