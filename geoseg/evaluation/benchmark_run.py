@@ -1,8 +1,6 @@
 """Score a model on a benchmark by the engine that makes the maps, or predictions that were made elsewhere."""
 
 import heapq
-import resource
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -33,7 +31,7 @@ from geoseg.evaluation.objects.instances import Instances, match_instances
 from geoseg.evaluation.objects.matching import average_precision
 from geoseg.evaluation.objects.results import Category, instances_of
 from geoseg.evaluation.scores import Case, Efficiency, Evaluation, Outlines, Scores, scores_of
-from geoseg.inference.efficiency import flops_per_pixel, n_parameters
+from geoseg.inference.efficiency import flops_per_pixel, n_parameters, peak_memory_mb
 from geoseg.inference.predictor import predict_probs
 from geoseg.inference.runner import AUTO, Inference
 from geoseg.legend import CLASS_NODATA
@@ -193,7 +191,7 @@ class _Mapper:
             latency_median_s=float(np.median(self._seconds)),
             latency_p95_s=float(np.percentile(self._seconds, 95)),
             pixels_per_s=self._n_pixels / sum(self._seconds),
-            peak_memory_mb=_peak_mb(),
+            peak_memory_mb=peak_memory_mb(),
         )
 
 
@@ -290,13 +288,3 @@ def _notes(task: Task, benchmark: Benchmark, samples: Sequence[Sample]) -> list[
         of = "" if task.boundary.unit != "%" else " of an image's diagonal"
         notes.append(f"Boundary IoU and trimap IoU reach {task.boundary}{of} from boundaries.")
     return notes
-
-
-def _peak_mb() -> float:
-    """Of this process; getrusage, where there is no /proc, begins with that of the one that started it."""
-    try:
-        lines = Path("/proc/self/status").read_text("utf-8").splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
-    except (OSError, StopIteration):
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak / (1024**2 if sys.platform == "darwin" else 1024)  # bytes there, kilobytes elsewhere

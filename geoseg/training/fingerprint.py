@@ -9,7 +9,7 @@ import numpy as np
 
 from geoseg.errors import TrainingError
 from geoseg.evaluation.benchmark import IGNORE, Benchmark, Sample
-from geoseg.evaluation.benchmark_images import Part, labelled_samples
+from geoseg.evaluation.benchmark_images import Part, labelled_samples, spread
 from geoseg.evaluation.labelled import benchmark_of
 
 _LOOKED_AT = 200
@@ -68,7 +68,7 @@ def fingerprint_of(folder: Path) -> tuple[Fingerprint, Benchmark, Path]:
     train, has_val = _train_split(benchmark)
     samples = labelled_samples(benchmark, Part(str(found[0]), folder, train))
     places = Counter(sample.place for sample in samples)
-    some = labelled_samples(benchmark, Part(str(found[0]), folder, train, _LOOKED_AT))
+    some = spread(samples, _LOOKED_AT)
     shapes, values, counts, nodata, unlabelled = [], [], np.zeros(256, np.int64), 0, 0
     for sample in some:
         pixels, labels = _read(sample)

@@ -20,6 +20,7 @@ from geoseg.evaluation.benchmark_images import Part, image_and_labels, plan_for
 from geoseg.evaluation.benchmark_run import Task, score_benchmark
 from geoseg.evaluation.maps import Crosswalk
 from geoseg.evaluation.scores import ORDER
+from geoseg.inference import efficiency
 from geoseg.inference.efficiency import flops_per_pixel, n_parameters
 from geoseg.inference.predictor import predict, predict_probs
 from geoseg.legend import Legend
@@ -115,9 +116,9 @@ def test_a_model_is_built_once(task, monkeypatch):
 
 
 def test_memory_is_known_without_proc(monkeypatch):
-    with_proc = benchmark_run._peak_mb()
-    monkeypatch.setattr(benchmark_run, "Path", lambda name: Path("/nowhere") / name.lstrip("/"))
-    assert with_proc / 3 < benchmark_run._peak_mb() < 3 * with_proc
+    with_proc = efficiency.peak_memory_mb()
+    monkeypatch.setattr(efficiency, "Path", lambda name: Path("/nowhere") / name.lstrip("/"))
+    assert with_proc / 3 < efficiency.peak_memory_mb() < 3 * with_proc
 
 
 def test_what_a_model_costs_is_sane(task):
