@@ -21,21 +21,17 @@ def one_thread(monkeypatch):
     torch.set_num_threads(before)
 
 
-@pytest.fixture(scope="session")
-def chips(tmp_path_factory):
-    """16 images of 8 places to learn from, 4 of 4 others to validate on; a corner without labels, one without pixels."""
-    folder = tmp_path_factory.mktemp("chips")
-    rows = []
-    for n in range(20):
-        pixels = smooth(n, (SIDE, SIDE))
-        labels = pixels.argmax(0).astype(np.uint8)
-        labels[:6, :6] = 9
-        pixels[:, -4:, -4:] = np.nan
-        write_image(folder / f"{n}.tif", pixels, geobox_at(height=SIDE, width=SIDE))
-        profile = {"driver": "GTiff", "count": 1, "dtype": "uint8", "height": SIDE, "width": SIDE}
+def write_chips(folder, name, images, rows):
+    """Images with labels on disk, and ``chips.toml`` that describes them; label 9 is ignored.
+
+    ``images`` are pairs of (band, y, x) reflectance and (y, x) labels; ``rows`` say n, place and split.
+    """
+    for n, (pixels, labels) in enumerate(images):
+        height, width = labels.shape
+        write_image(folder / f"{n}.tif", pixels, geobox_at(height=height, width=width))
+        profile = {"driver": "GTiff", "count": 1, "dtype": "uint8", "height": height, "width": width}
         with rasterio.open(folder / f"{n}-labels.tif", "w", **profile) as sink:
-            sink.write(labels, 1)
-        rows.append({"n": n, "place": n // 2 if n < 16 else n, "split": "train" if n < 16 else "val"})
+            sink.write(labels.astype(np.uint8), 1)
     with (folder / "index.csv").open("w", newline="") as sink:
         table = csv.DictWriter(sink, ["n", "place", "split"])
         table.writeheader()
@@ -45,7 +41,7 @@ def chips(tmp_path_factory):
         for n, band in enumerate(BANDS)
     )
     (folder / "chips.toml").write_text(
-        f"""name = "brightest"
+        f"""name = "{name}"
 bands = {list(BANDS)}
 gsd_m = 10
 scale = 0.0001
@@ -61,6 +57,20 @@ values = [9]
 """
     )
     return folder
+
+
+@pytest.fixture(scope="session")
+def chips(tmp_path_factory):
+    """16 images of 8 places to learn from, 4 of 4 others to validate on; a corner without labels, one without pixels."""
+    images, rows = [], []
+    for n in range(20):
+        pixels = smooth(n, (SIDE, SIDE))
+        labels = pixels.argmax(0)
+        labels[:6, :6] = 9
+        pixels[:, -4:, -4:] = np.nan
+        images.append((pixels, labels))
+        rows.append({"n": n, "place": n // 2 if n < 16 else n, "split": "train" if n < 16 else "val"})
+    return write_chips(tmp_path_factory.mktemp("chips"), "brightest", images, rows)
 
 
 def recipe_text(
