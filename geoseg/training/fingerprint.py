@@ -65,6 +65,8 @@ def fingerprint_of(folder: Path) -> tuple[Fingerprint, Benchmark, Path]:
             f"{folder} must hold one TOML file that describes its images (docs/labelled.md); found: {names}."
         )
     benchmark = benchmark_of(str(found[0]))
+    if benchmark.gsd_m is None:
+        raise TrainingError(f"{found[0]} does not say how large pixels are. Add gsd_m = metres to it.")
     train, has_val = _train_split(benchmark)
     samples = labelled_samples(benchmark, Part(str(found[0]), folder, train))
     places = Counter(sample.place for sample in samples)

@@ -1,6 +1,7 @@
 """What a training depends on, in one value: a TOML file."""
 
 import tomllib
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -8,10 +9,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from geoseg.errors import TrainingError, one_line
 from geoseg.models.card import Activation
 from geoseg.registry import did_you_mean
-from geoseg.resources import find_resource, resource_folder
+from geoseg.resources import find_resource, path_exists, resource_folder
 from geoseg.training.losses import LossTerm
 
 _SHIPPED = "pipelines"
+_PATHS = {
+    "data": ("benchmark", "root"),
+    "start": ("model",),
+    "distill": ("teachers",),
+    "pseudo": ("model", "benchmark", "root"),
+}
 _OF_A_MEMBER = ("network", "loss", "augment", "fit")
 Share = Annotated[float, Field(ge=0, le=1)]
 Spread = Annotated[float, Field(ge=0)]
@@ -215,7 +222,7 @@ class TrainRecipe(_Part):
     def read(cls, name: str) -> Self:
         """The recipe of a TOML file, or of the name of a shipped one.
 
-        Data that lie beside the file are found there.
+        Data and models that lie beside the file are found there.
 
         Raises:
             TrainingError: no such file, not TOML, an unknown key or a value out of range.
@@ -225,17 +232,26 @@ class TrainRecipe(_Part):
             known = sorted(p.stem for p in resource_folder(_SHIPPED).glob("train-*.toml"))
             raise TrainingError(f"No recipe {name!r}: {did_you_mean(name, known)} Or give a TOML file.")
         try:
-            recipe = cls(**tomllib.loads(path.read_text("utf-8")))
+            return cls(**_found_beside(tomllib.loads(path.read_text("utf-8")), path.parent))
         except ValidationError as error:
             raise TrainingError(f"{path}: {_explain(error)}") from None
         except (OSError, ValueError) as error:
             raise TrainingError(f"{path} is not TOML: {one_line(error)}.") from None
-        beside = {
-            key: str(path.parent / value)
-            for key, value in (("benchmark", recipe.data.benchmark), ("root", recipe.data.root))
-            if (path.parent / value).exists()
-        }
-        return recipe.model_copy(update={"data": recipe.data.model_copy(update=beside)})
+
+
+def _found_beside(given: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The tables with paths that exist below ``folder`` as such."""
+
+    def found(value: Any) -> Any:
+        if isinstance(value, list):
+            return [found(entry) for entry in value]
+        return str(folder / value) if isinstance(value, str) and path_exists(folder / value) else value
+
+    tables = dict(given)
+    for table, keys in _PATHS.items():
+        if isinstance(own := tables.get(table), dict):
+            tables[table] = own | {key: found(own[key]) for key in keys if key in own}
+    return tables
 
 
 def _explain(error: ValidationError) -> str:

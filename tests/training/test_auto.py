@@ -63,6 +63,12 @@ def test_the_recipe_is_written_with_reasons_and_can_be_read(chips, tmp_path, mon
     found, benchmark, source = fingerprint_of(chips)
     with pytest.raises(TrainingError, match="exists already"):
         write_recipe(found, benchmark, source, (), tmp_path / "auto.toml")
+    nameless = tmp_path / "nameless"
+    nameless.mkdir()
+    text = (chips / "chips.toml").read_text()
+    (nameless / "chips.toml").write_text(text.replace("gsd_m = 10\n", ""))
+    with pytest.raises(TrainingError, match="Add gsd_m"):
+        fingerprint_of(nameless)
     with pytest.raises(TrainingError, match="must hold one TOML file"):
         fingerprint_of(tmp_path)
 

@@ -113,3 +113,11 @@ def test_places_in_both_splits_are_refused(chips, tmp_path):
 def test_a_wrong_recipe_is_told_what_is_wrong(chips, tmp_path, options, message):
     with pytest.raises(TrainingError, match=message):
         read(chips, tmp_path, **options)
+
+
+def test_data_and_models_beside_the_recipe_are_found_there(chips, tmp_path):
+    (tmp_path / "near").mkdir()
+    tables = '[start]\nmodel = "near"\n[distill]\nteachers = ["near", "dynamic-world"]\n'
+    recipe = read(chips, tmp_path, fit=f"{FEW}\n{tables}")
+    assert recipe.start.model == recipe.distill.teachers[0] == str(tmp_path / "near")
+    assert recipe.distill.teachers[1] == "dynamic-world"
