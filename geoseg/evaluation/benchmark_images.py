@@ -28,7 +28,7 @@ class Part:
     root: Path
     """The folder of the data set."""
     split: str | None = None
-    """None for the one that is scored by default."""
+    """None for the one that is scored by default; several with commas, such as ``train,val``."""
     limit: int | None = None
     """At most so many images, spread evenly over the split; None for all."""
 
@@ -47,7 +47,8 @@ def labelled_samples(benchmark: Benchmark, part: Part) -> list[Sample]:
     Raises:
         EvaluationError: the data set is incomplete, or has no class labels for that split.
     """
-    samples = benchmark.samples(part.root, part.split)
+    splits = (part.split or benchmark.splits[0]).split(",")
+    samples = [sample for split in splits for sample in benchmark.samples(part.root, split)]
     if not samples or any(s.read_labels is None for s in samples):
         raise EvaluationError(
             f"Split {part.split_of(benchmark)} of {benchmark.title} has no class labels to score. "

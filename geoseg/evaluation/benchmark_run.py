@@ -36,6 +36,7 @@ from geoseg.inference.predictor import predict_probs
 from geoseg.inference.runner import AUTO, Inference
 from geoseg.legend import CLASS_NODATA
 from geoseg.models.card import ModelCard
+from geoseg.models.folds import Unseeing, folds_of
 from geoseg.models.zoo import calibration_of, card_of, create_model
 
 N_WORST = 6
@@ -151,6 +152,7 @@ class _Mapper:
     def __init__(self, task: Task, benchmark: Benchmark) -> None:
         self._benchmark, self._how = benchmark, task.how
         self._model = create_model(task.model)
+        self._unseeing = Unseeing(self._model, folds_of(task.model), benchmark.name)
         bands = zip(self._model.card.bands, bands_for(self._model.card, benchmark), strict=True)
         self._table, self._is_ignored = _classes(benchmark, self._model.card, task.crosswalk)
         self._values = np.array(self._model.card.legend.values, np.uint8)
@@ -158,16 +160,18 @@ class _Mapper:
         for row, value in enumerate(self._values):
             if self._table[value] != IGNORED:
                 self._shares[row, self._table[value]] = 1
-        self._seconds, self._n_pixels = list[float](), 0
-        self.notes = [f"{taken} is used as {band}." for band, taken in bands if band != taken]
+        self._seconds, self._n_pixels, self._places = list[float](), 0, set[str]()
+        self._notes = [f"{taken} is used as {band}." for band, taken in bands if band != taken]
         if task.how.tta != "none":
-            self.notes.append(f"Probabilities are means over the turned tiles of --tta {task.how.tta}.")
+            self._notes.append(f"Probabilities are means over the turned tiles of --tta {task.how.tta}.")
 
     def __call__(self, sample: Sample) -> tuple[Labels, Answer]:
         """The labels of an image, and what the model says of it."""
         image, labels = image_and_labels(sample, self._benchmark, self._model.card)
         started = time.perf_counter()
-        probs = predict_probs(image, model=self._model, plan=plan_for(image, self._model.card), how=self._how)
+        model = self._unseeing.of(sample.place)
+        self._places.add(sample.place)
+        probs = predict_probs(image, model=model, plan=plan_for(image, model.card), how=self._how)
         is_known = np.isfinite(probs).all(0)
         if self._model.calibration is not None:
             probs[:, is_known] = self._model.calibration.probs(probs[:, is_known].T).T
@@ -182,6 +186,18 @@ class _Mapper:
         with np.errstate(invalid="ignore", divide="ignore"):
             shares: NDArray[np.float32] = found / found.sum(0)  # NaN where all is ignored
         return shares
+
+    @property
+    def notes(self) -> list[str]:
+        """What people should know of the answers so far."""
+        n_seen = self._unseeing.n_seen(self._places)
+        if not n_seen:
+            return self._notes
+        return [
+            *self._notes,
+            f"The model learned from {n_seen:,} of the places: there only the one of its networks that has not "
+            "seen the place is scored.",
+        ]
 
     def efficiency(self) -> Efficiency:
         """Of the images so far."""

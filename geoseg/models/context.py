@@ -9,10 +9,9 @@ from geoseg.models.hyperparameters import options_of
 from geoseg.models.unet import WithIndices, index_pairs
 from geoseg.models.zoo import register_family
 
-_SHRINK = 4
-"""The wide mean is taken on pixels so many times as large: it is smooth."""
-_SIGMA = 2.0
-"""Of the near mean in pixels, of the wide one in larger pixels: 8 pixels."""
+_SCALES = ((1, 2.0), (4, 2.0), (8, 3.0))
+"""How many times as large the pixels are that means are taken on, and the Gaussian's standard deviation in such
+pixels: 2, 8 and 24 pixels of the image. Wide means are smooth, so coarse pixels will do."""
 _REACH = 3
 """Standard deviations after which a Gaussian ends."""
 _LITTLE = 1e-6
@@ -22,43 +21,54 @@ _DEFAULTS = {"width": 128, "dropout": 0.2, "noise": 0.1, "indices": True}
 
 
 class ContextMLP(nn.Module):
-    """Two hidden layers over a pixel's inputs, their Gaussian means and deviations at two scales.
+    """Two hidden layers over a pixel's inputs, their Gaussian means and deviations at three scales.
 
     Pixels that are 0 in all bands are nodata and in no mean: the edge of the data is as that of an image.
     Inputs are standardised by running statistics; while it trains, ``noise`` times a normal number is added
     to each feature (Bishop 1995, Neural Computation 7:108: the same as a penalty on steep answers).
     """
 
-    _kernel: torch.Tensor
-
     def __init__(
         self, n_inputs: int, n_classes: int, *, n_bands: int, width: int, dropout: float, noise: float
     ) -> None:
         super().__init__()
         self._n_bands, self._noise = n_bands, noise
-        n_features = 5 * n_inputs
+        n_features = (1 + 2 * len(_SCALES)) * n_inputs
         self.standard = nn.BatchNorm2d(n_features, affine=False)
         self.layers = nn.Sequential(
             *_layer(n_features, width, dropout),
             *_layer(width, width, dropout),
             nn.Conv2d(width, n_classes, 1),
         )
-        self.register_buffer("_kernel", _gaussian(_SIGMA), persistent=False)
+        for n, (_, sigma) in enumerate(_SCALES):
+            self.register_buffer(f"_kernel{n}", _gaussian(sigma), persistent=False)
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """(n, input, y, x) to logits (n, class, y, x)."""
+        logits: torch.Tensor = self.layers(self._ready(self._features(inputs)))
+        return logits
+
+    def at(self, inputs: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
+        """Logits (n, class, k, 1) of (n, k) of the pixels of (n, input, y, x), numbered row by row."""
+        features = self._features(inputs).flatten(2)  # (n, feature, y * x)
+        chosen = features.gather(2, pixels[:, None].expand(-1, features.shape[1], -1))
+        logits: torch.Tensor = self.layers(self._ready(chosen[..., None]))
+        return logits
+
+    def _features(self, inputs: torch.Tensor) -> torch.Tensor:
         known = (inputs[:, : self._n_bands] != 0).any(1, keepdim=True).to(inputs.dtype)
-        small, share = (F.avg_pool2d(x, _SHRINK, ceil_mode=True) for x in (inputs * known, known))
-        small = small / share.clamp_min(_LITTLE)
-        far = torch.cat(_moments(small, (share > 0).to(inputs.dtype), self._kernel), 1)
-        far = F.interpolate(far, size=inputs.shape[-2:], mode="bilinear", align_corners=False)
-        features = self.standard(torch.cat([inputs, *_moments(inputs, known, self._kernel), far], 1)).clamp(
-            -_FEW, _FEW
-        )
+        context = [
+            layer
+            for n, (shrink, _) in enumerate(_SCALES)
+            for layer in _context(inputs, known, shrink, self.get_buffer(f"_kernel{n}"))
+        ]
+        return torch.cat([inputs, *context], 1)
+
+    def _ready(self, features: torch.Tensor) -> torch.Tensor:
+        features = self.standard(features).clamp(-_FEW, _FEW)
         if self.training and self._noise:
             features = features + self._noise * torch.randn_like(features)
-        logits: torch.Tensor = self.layers(features)
-        return logits
+        return features
 
 
 def _layer(n_inputs: int, n_outputs: int, dropout: float) -> list[nn.Module]:
@@ -70,6 +80,20 @@ def _gaussian(sigma: float) -> torch.Tensor:
     at = torch.arange(-round(_REACH * sigma), round(_REACH * sigma) + 1)
     weights = torch.exp(-0.5 * (at / sigma) ** 2)
     return weights / weights.sum()
+
+
+def _context(
+    inputs: torch.Tensor, known: torch.Tensor, shrink: int, kernel: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and standard deviation around each pixel, taken on pixels ``shrink`` times as large."""
+    if shrink == 1:
+        return _moments(inputs, known, kernel)
+    large, share = (F.avg_pool2d(x, shrink, ceil_mode=True) for x in (inputs * known, known))
+    moments = _moments(large / share.clamp_min(_LITTLE), (share > 0).to(inputs.dtype), kernel)
+    fine = F.interpolate(torch.cat(moments, 1), scale_factor=float(shrink), mode="bilinear", align_corners=False)
+    height, width = inputs.shape[-2:]
+    mean, deviation = fine[..., :height, :width].chunk(2, 1)
+    return mean, deviation
 
 
 def _moments(x: torch.Tensor, known: torch.Tensor, kernel: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -91,7 +115,8 @@ def _blur(x: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
 def context_mlp(card: ModelCard) -> nn.Module:
     """Some 30,000 weights at ``width`` 128; ``indices`` adds normalised differences of bands.
 
-    Hyperparameters: width, dropout, noise, indices. It looks 24 pixels far.
+    Hyperparameters: width, dropout, noise, indices. It looks 72 pixels far, but little of that
+    lies beyond 48.
     """
     options = options_of(card, _DEFAULTS)
     pairs = index_pairs(card.bands) if options["indices"] else []

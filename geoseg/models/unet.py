@@ -84,14 +84,20 @@ class WithIndices(nn.Module):
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor | list[torch.Tensor]:
         """Normalised reflectance (n, band, y, x) to what the network makes of it."""
+        found: torch.Tensor | list[torch.Tensor] = self.network(self._with_indices(pixels))
+        return found
+
+    def at(self, inputs: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
+        """What the network says of some pixels, if it is one that can be asked so."""
+        found: torch.Tensor = self.network.at(self._with_indices(inputs), pixels)  # type: ignore[operator]
+        return found
+
+    def _with_indices(self, pixels: torch.Tensor) -> torch.Tensor:
         reflectance = pixels * self._std + self._mean
         indices = [
             2 * _difference(reflectance[:, first], reflectance[:, second]) for first, second in self._pairs
         ]
-        found: torch.Tensor | list[torch.Tensor] = self.network(
-            torch.cat([pixels, torch.stack(indices, 1)], 1)
-        )
-        return found
+        return torch.cat([pixels, torch.stack(indices, 1)], 1)
 
 
 def index_pairs(bands: tuple[str, ...]) -> list[tuple[int, int]]:

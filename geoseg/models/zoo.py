@@ -105,7 +105,7 @@ def load_model(name: str) -> Model:
         ModelError: see :func:`create_model`.
     """
     card = card_of(name)
-    module, folder = FAMILIES[card.family](card), _folder_of(name)
+    module, folder = FAMILIES[card.family](card), folder_of(name)
     if folder is not None:
         _load_weights(module, folder, card)
     elif card.name in _WEIGHTS:
@@ -144,13 +144,13 @@ def calibration_of(name: str) -> ModelCalibration | None:
     Raises:
         ModelError: its ``calibration.json`` cannot be used.
     """
-    card, folder = card_of(name), _folder_of(name)
+    card, folder = card_of(name), folder_of(name)
     if folder is None:
         return None
     return read_calibration(folder, weights_sha256=card.sha256, n_classes=len(card.legend.classes))
 
 
-def _folder_of(name: str) -> Path | None:
+def folder_of(name: str) -> Path | None:
     """Where the weights lie; None for a model without any, or whose weights are fetched."""
     return Path(name) if Path(name).is_dir() else _FOLDERS.get(name)
 

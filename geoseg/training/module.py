@@ -63,7 +63,13 @@ class Segmenter(L.LightningModule):
         """The loss of a batch, varied; its random numbers follow from the seed and the batch's number."""
         torch.manual_seed((self._fit.seed * 1_000_003 + self.current_epoch) * 1_000_003 + batch_idx)
         pixels, labels = self._augmentation(*batch)
-        logits = self.network(self._ready(pixels))
+        inputs = self._ready(pixels)
+        if self._fit.pixels_per_image is None:
+            logits = self.network(inputs)
+        else:
+            chosen = _some_labelled(labels, self._fit.pixels_per_image)
+            logits = self.network.at(inputs, chosen)  # type: ignore[operator]
+            labels = labels.flatten(1).gather(1, chosen)[..., None]
         loss: torch.Tensor = self._loss(logits, labels)
         if self._teacher is not None:
             teacher, how = self._teacher
@@ -129,6 +135,12 @@ class Segmenter(L.LightningModule):
         )
         classes: torch.Tensor = self.network(self._ready(filled))[0, :, :height, :width].argmax(0)
         return classes
+
+
+def _some_labelled(labels: torch.Tensor, k: int) -> torch.Tensor:
+    """(n, k) pixels of (n, y, x), numbered row by row, with a label where the image has as many."""
+    order = torch.rand(labels.flatten(1).shape, device=labels.device) + (labels.flatten(1) == IGNORE)
+    return order.topk(min(k, order.shape[1]), dim=1, largest=False).indices
 
 
 def _pieces(shape: torch.Size) -> Iterator[tuple[slice, slice]]:

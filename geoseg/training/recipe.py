@@ -135,6 +135,9 @@ class Fit(_Part):
     steps_per_epoch: Annotated[int, Field(ge=1)] | None = None
     """None for as many as images and batches give."""
     batch_size: Annotated[int, Field(ge=1)] = 8
+    pixels_per_image: Annotated[int, Field(ge=1)] | None = None
+    """Labelled pixels of an image that teach at a visit, drawn anew each time: neighbours say much the same. For
+    families that can be asked for some pixels (``context-mlp``); None for all."""
     accumulate: Annotated[int, Field(ge=1)] = 1
     """Batches whose gradients make one step."""
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3

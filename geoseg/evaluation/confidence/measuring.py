@@ -23,6 +23,7 @@ from geoseg.inference.runner import AUTO, Inference
 from geoseg.models.calibration import Calibration, Method, ModelCalibration, calibrated
 from geoseg.models.card import ModelCard
 from geoseg.models.conformal import Conformal, Coverage, Kind, Unit
+from geoseg.models.folds import Unseeing, folds_of
 from geoseg.models.zoo import Model, load_model
 
 PIXELS_PER_PLACE = 20_000
@@ -43,7 +44,8 @@ class CalibrationTask:
     """What is measured on what."""
 
     part: Part
-    """It must not be what the model was trained on."""
+    """It must not be what the model was trained on, unless it is an ensemble of folds: places that such a model
+    learned from are answered for by the network that has not seen them."""
     model: str
     """A model folder, or the name of a built-in model."""
     how: Inference = AUTO
@@ -138,6 +140,7 @@ def _pixels(
 ) -> _Pixels:
     samples = labelled_samples(benchmark, task.part)
     table = _model_classes(benchmark, model.card, task.crosswalk)
+    unseeing = Unseeing(model, folds_of(task.model), benchmark.name)
     rng = np.random.default_rng(task.seed)
     n_images = Counter(sample.place for sample in samples)
     n_classes = len(model.card.legend.classes)
@@ -145,7 +148,8 @@ def _pixels(
     found: dict[str, list[tuple[NDArray[np.float32], Ints]]] = {}
     for number, sample in enumerate(samples):
         image, labels = image_and_labels(sample, benchmark, model.card)
-        probs = predict_probs(image, model=model, plan=plan_for(image, model.card), how=task.how)
+        there = unseeing.of(sample.place)
+        probs = predict_probs(image, model=there, plan=plan_for(image, model.card), how=task.how)
         index = table[labels]  # (y, x), probs (class, y, x)
         at = np.flatnonzero((index >= 0) & np.isfinite(probs[0]))
         most = -(-per_place // n_images[sample.place])
