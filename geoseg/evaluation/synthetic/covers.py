@@ -61,15 +61,17 @@ COVERS = {
         "crop_ploughed": "crop soil=95 litter=5",
         "crop_poor": "crop dry_grass=34 row_crop=14 soil=52",
         "crop_fodder": "crop green_grass=75 green_crop=15 soil=10",
+        "crop_wet": "crop soil=62 mud=26 litter=8 row_crop=4",
         "orchard": "crop sclerophyll=36 soil=46 shade=6 straw=12",
         "paddy_wet": "crop turbid=55 mud=22 row_crop=23",
         "paddy_green": "crop green_crop=70 clear=20 mud=10",
         "centre": "built concrete=30 asphalt=24 grey_roof=20 tar_roof=12 metal_roof=4 shade=10",
         "blocks": "built concrete=24 asphalt=24 grey_roof=20 tile_roof=6 green_grass=8 broadleaf=12 shade=6",
         "suburb": "built asphalt=22 grey_roof=18 tile_roof=12 concrete=8 green_grass=20 broadleaf=20",
+        "gardens": "built asphalt=24 grey_roof=16 tar_roof=6 concrete=6 broadleaf=30 green_grass=14 shade=8",
         "industry": "built metal_roof=22 white_roof=12 blue_roof=8 concrete=26 asphalt=26 grey_roof=6",
         "shanty": "built rust_roof=34 metal_roof=8 soil=30 grey_roof=12 litter=6 shade=5 broadleaf=5",
-        "desert_town": "built adobe=38 concrete=18 asphalt=14 soil=14 white_roof=4 tar_roof=4 shade=8",
+        "desert_town": "built adobe=26 concrete=20 asphalt=18 tar_roof=8 soil=10 white_roof=5 shade=13",
         "village": "built tile_roof=18 rust_roof=8 grey_roof=12 asphalt=16 green_grass=20 broadleaf=18",
         "road": "built asphalt=85 concrete=15",
         "bare_soil": "bare soil=97 dry_grass=3",
@@ -95,6 +97,7 @@ COVERS = {
         "bog_lake": "water humic=92 clear=8",
         "brine": "water shallow=55 turbid=30 wet_salt=15",
         "marsh": "wetland reed=62 clear=14 mud=10 litter=14 fall=0.6 dry=litter",
+        "dry_marsh": "wetland reed=50 litter=28 dry_grass=14 mud=8 fall=0.7 dry=litter",
         "fen": "wetland reed=40 moss=26 litter=14 humic=12 green_grass=8 fall=0.5 dry=litter",
         "salt_marsh": "wetland reed=42 mud=28 dry_grass=18 turbid=12",
         "flooded_meadow": "wetland green_grass=44 reed=22 turbid=20 mud=14 fall=0.4 dry=litter",
@@ -133,9 +136,10 @@ class Biome:
     """Season: 0 is dry or winter, 1 is the height of growth."""
 
 
-_TOWNS = ("suburb", "blocks", "village", "industry")
+_TOWNS = ("suburb", "gardens", "blocks", "village", "industry")
 _TEMPERATE_CROPS = (
     "crop_green", "crop_rows", "crop_sparse", "crop_ripe", "crop_stubble", "crop_ploughed", "crop_fodder",
+    "crop_wet",
 )  # fmt: skip
 
 BIOMES = {
@@ -167,7 +171,7 @@ BIOMES = {
         towns=("village", "blocks", "suburb"), town=0.15, shores=("limestone_rock", "beach"), relief=0.35,
     ),
     "savanna": Biome(
-        1.4, ("savanna_trees", "dry_grassland", "prairie", "thicket", "dry_shrub"),
+        1.4, ("savanna_trees", "dry_forest", "dry_grassland", "prairie", "thicket", "dry_shrub"),
         ("red_soil", "brown_soil", "loess"), ("crop_poor", "crop_sparse", "crop_rows", "crop_ploughed"), 0.5,
         towns=("shanty", "desert_town"), town=0.08, waters=("mud_water", "silt"), shores=("flooded_meadow",),
     ),
@@ -204,16 +208,15 @@ BIOMES = {
         waters=("lake", "shoal", "silt", "bloom"), wet=0.7, shores=("beach", "mudflat", "salt_marsh"),
     ),
     "delta": Biome(
-        1.3, ("marsh", "flooded_meadow", "salt_marsh", "pasture", "thicket", "fen"), ("black_soil", "mud"),
-        ("paddy_wet", "paddy_green", "crop_green", "crop_ploughed", "crop_rows"), 0.6,
+        1.3, ("marsh", "flooded_meadow", "dry_marsh", "salt_marsh", "pasture", "fen"), ("black_soil", "mud"),
+        ("paddy_wet", "crop_wet", "paddy_green", "crop_green", "crop_ploughed", "crop_rows"), 0.6,
         towns=("village", "shanty", "suburb"), town=0.1, waters=("silt", "mud_water", "bloom"), wet=0.35,
         river=0.5, shores=("marsh", "mudflat", "salt_marsh", "flooded_meadow"), relief=0.02,
     ),
     "metropolis": Biome(
         1.5, ("broadleaves", "meadow", "pasture", "thicket", "bare_soil", "dry_grassland"),
         ("brown_soil", "loess", "red_soil"), _TEMPERATE_CROPS, 0.3,
-        towns=("centre", "blocks", "suburb", "industry", "shanty"), town=0.9, waters=("silt", "lake",
-        "bloom"),
-        river=0.35, shores=("meadow",),
+        towns=("centre", "blocks", "suburb", "gardens", "industry", "shanty"), town=0.9,
+        waters=("silt", "lake", "bloom"), river=0.35, shores=("meadow",),
     ),
 }  # fmt: skip

@@ -3,22 +3,23 @@
 import numpy as np
 from numpy.typing import NDArray
 
-Field = NDArray[np.float64]
-"""(y, x), mean 0 and standard deviation 1 over the square."""
+Field = NDArray[np.floating]
+"""(y, x)."""
 Mask = NDArray[np.bool_]
 Ids = NDArray[np.int64]
 
 
-def random_fields(rng: np.random.Generator, n: int, *, side: int, slope: float) -> NDArray[np.float64]:
+def random_fields(rng: np.random.Generator, n: int, *, side: int, slope: float) -> NDArray[np.float32]:
     """(n, y, x) Gaussian fields with a power spectrum that falls by ``slope``: 0 is noise, 4 is smooth.
 
     Natural patterns have about 2 to 3 (Turcotte 1997, Fractals and Chaos in Geology and Geophysics).
     """
     radius = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)[None])
     radius[0, 0] = np.inf
-    waves = np.fft.rfft2(rng.standard_normal((n, side, side))) * radius ** (-slope / 2)
-    drawn = np.fft.irfft2(waves, (side, side))
-    found: NDArray[np.float64] = drawn / drawn.std(axis=(1, 2), keepdims=True)
+    noise = rng.standard_normal((n, side, side), np.float32)
+    waves = np.fft.rfft2(noise) * (radius ** (-slope / 2)).astype(np.float32)
+    drawn = np.fft.irfft2(waves, (side, side)).astype(np.float32)
+    found: NDArray[np.float32] = drawn / drawn.std(axis=(1, 2), keepdims=True)
     return found
 
 
@@ -74,7 +75,7 @@ def river(rng: np.random.Generator, side: int, *, width: float, bends: float) ->
     u = u - side / 2 * np.sign(u.mean()) * rng.uniform(0, 0.5)
     at = np.linspace(-2 * side, 2 * side, 512)
     waves = side / rng.uniform([1, 2, 4], [2, 4, 8])
-    sizes = bends * np.array([1, 0.5, 0.2])
+    sizes = np.minimum(bends, waves / 7) * np.array([1, 0.6, 0.4])
     middle = np.sum(sizes[:, None] * np.sin(2 * np.pi * (at / waves[:, None] + rng.random((3, 1)))), axis=0)
     steep = np.hypot(1, np.gradient(middle, at))
     found: Field = np.abs(u - np.interp(v, at, middle)) / np.interp(v, at, steep) / (width / 2)
@@ -86,7 +87,7 @@ def slopes_lit(rng: np.random.Generator, side: int, *, relief: float) -> Field:
 
     ``relief`` is the standard deviation of the slope's tangent; slopes away from the sun keep sky light.
     """
-    height = random_fields(rng, 1, side=side, slope=3.2)[0]
+    height = random_fields(rng, 1, side=side, slope=rng.uniform(3.4, 4.5))[0]
     dy, dx = np.gradient(height)
     scale = relief / max(float(np.hypot(dy, dx).std()), 1e-9)
     zenith, azimuth = rng.uniform(0.35, 1.05), rng.uniform(0, 2 * np.pi)

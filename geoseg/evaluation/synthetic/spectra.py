@@ -15,13 +15,11 @@ The numbers are rounded by hand from what is published on each kind of ground, n
 - water: blue and clear, brown by sediment, green by algae (Moore et al. 2014, doi 10.1016/j.rse.2013.11.021).
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
-Spectra = NDArray[np.float64]
-"""(material, band) reflectance."""
+Spectrum = NDArray[np.float64]
+"""(band,) in the order of :data:`BANDS`."""
 
 BANDS = (
     "blue", "green", "red", "rededge071", "rededge075", "rededge078", "nir", "nir08", "swir16", "swir22",
@@ -37,7 +35,7 @@ leaf   bush          3.0  5.8  4.5  9.4 22.0 26.5 29.5 30.0 20.0 11.0
 leaf   green_grass   3.4  7.2  4.6 10.8 28.0 34.5 38.0 38.6 21.0 10.5
 leaf   green_crop    3.0  7.0  3.6 10.4 34.0 43.0 47.0 47.5 20.0  9.2
 leaf   row_crop      2.9  6.3  3.7  9.6 28.0 36.0 40.0 40.5 18.0  8.0
-leaf   reed          3.2  5.8  4.8  8.8 19.0 23.0 25.5 26.0 16.0  8.0
+leaf   reed          2.4  4.6  3.9  7.8 18.5 22.8 25.5 26.0 16.0  7.6
 leaf   moss          3.4  6.4  6.4 10.6 17.0 20.0 23.0 23.4 12.5  6.0
 dry    straw         8.5 13.0 18.0 21.0 25.0 28.0 31.0 32.0 37.0 27.0
 dry    dry_grass     5.6  8.8 13.0 15.6 18.8 21.2 24.0 25.0 31.0 23.0
@@ -72,7 +70,7 @@ built  white_roof   52.0 56.0 58.0 58.5 59.0 59.0 59.0 59.0 50.0 38.0
 built  blue_roof    23.0 22.0 16.0 15.5 17.5 20.5 23.0 23.6 27.0 24.0
 built  rust_roof     7.0  9.2 14.5 17.0 19.0 20.0 21.5 22.0 27.5 25.5
 built  adobe        11.0 15.5 20.0 22.0 24.0 25.2 26.8 27.4 34.5 31.5
-water  clear         3.0  2.4  1.0  0.7  0.5  0.5  0.4  0.4  0.2  0.2
+water  clear         2.6  2.2  0.7  0.5  0.4  0.3  0.3  0.2  0.1  0.1
 water  shallow       8.5  9.5  4.4  2.2  1.1  1.0  0.9  0.8  0.4  0.3
 water  turbid        4.8  8.2  9.6  8.6  5.2  5.0  4.4  4.2  0.9  0.6
 water  muddy         8.2 12.8 16.8 16.6 12.0 11.2 10.0  9.6  1.8  1.0
@@ -108,22 +106,19 @@ _SPREADS = {
 """Standard deviations along the directions, by kind of material."""
 
 
-def spectra_of(names: Sequence[str], rng: np.random.Generator) -> Spectra:
-    """(material, band) spectra of the materials as one place has them: each drawn about its mean."""
-    return np.stack([MATERIALS[name] * np.exp(_drawn(KINDS[name], rng)) for name in names])
-
-
-def _drawn(kind: str, rng: np.random.Generator) -> NDArray[np.float64]:
-    steps = [rng.normal(0, size) * _DIRECTIONS[name] for name, size in _SPREADS[kind].items()]
-    found: NDArray[np.float64] = np.sum(steps, axis=0)
+def draw_spectrum(material: str, rng: np.random.Generator) -> Spectrum:
+    """Reflectance of a material as one place has it, drawn about its mean."""
+    spread = _SPREADS[KINDS[material]]
+    steps = [rng.normal(0, size) * _DIRECTIONS[name] for name, size in spread.items()]
+    found: Spectrum = MATERIALS[material] * np.exp(np.sum(steps, axis=0))
     return found
 
 
-def path_reflectance(amount: float, exponent: float) -> NDArray[np.float64]:
-    """(band,) what the air adds: ``amount`` in blue, falling with wavelength by Ångström's law.
+def path_reflectance(amount: float, exponent: float) -> Spectrum:
+    """What the air adds: ``amount`` in blue, falling with wavelength by Ångström's law.
 
     Top-of-atmosphere values have about 0.05 to 0.1 in blue, with an exponent of 4 for air alone and 1 to 2
     for haze (Chavez 1988, doi 10.1016/0034-4257(88)90019-3).
     """
-    found: NDArray[np.float64] = amount * (WAVELENGTHS_UM / WAVELENGTHS_UM[0]) ** -exponent
+    found: Spectrum = amount * (WAVELENGTHS_UM / WAVELENGTHS_UM[0]) ** -exponent
     return found
