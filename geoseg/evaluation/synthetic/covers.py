@@ -68,7 +68,7 @@ COVERS = {
         "centre": "built concrete=30 asphalt=24 grey_roof=20 tar_roof=12 metal_roof=4 shade=10",
         "blocks": "built concrete=24 asphalt=24 grey_roof=20 tile_roof=6 green_grass=8 broadleaf=12 shade=6",
         "suburb": "built asphalt=22 grey_roof=18 tile_roof=12 concrete=8 green_grass=20 broadleaf=20",
-        "gardens": "built asphalt=24 grey_roof=16 tar_roof=6 concrete=6 broadleaf=30 green_grass=14 shade=8",
+        "gardens": "built asphalt=20 grey_roof=12 tar_roof=8 broadleaf=34 green_grass=16 shade=10",
         "industry": "built metal_roof=22 white_roof=12 blue_roof=8 concrete=26 asphalt=26 grey_roof=6",
         "shanty": "built rust_roof=34 metal_roof=8 soil=30 grey_roof=12 litter=6 shade=5 broadleaf=5",
         "desert_town": "built adobe=26 concrete=20 asphalt=18 tar_roof=8 soil=10 white_roof=5 shade=13",
@@ -176,7 +176,7 @@ BIOMES = {
         towns=("shanty", "desert_town"), town=0.08, waters=("mud_water", "silt"), shores=("flooded_meadow",),
     ),
     "steppe": Biome(
-        1.8, ("steppe_grass", "semidesert", "desert_shrub", "dry_shrub", "dry_grassland", "semidesert"),
+        2.2, ("steppe_grass", "semidesert", "desert_shrub", "dry_shrub", "dry_grassland", "semidesert"),
         ("steppe_soil", "pavement", "brown_soil", "loess", "shale"), ("crop_green", "crop_poor",
         "crop_stubble"),
         0.15, 0.5, ("desert_town", "industry"), 0.04, ("silt", "lake"), 0.05,
@@ -214,7 +214,7 @@ BIOMES = {
         river=0.5, shores=("marsh", "mudflat", "salt_marsh", "flooded_meadow"), relief=0.02,
     ),
     "metropolis": Biome(
-        1.5, ("broadleaves", "meadow", "pasture", "thicket", "bare_soil", "dry_grassland"),
+        1.8, ("broadleaves", "meadow", "pasture", "thicket", "bare_soil", "dry_grassland"),
         ("brown_soil", "loess", "red_soil"), _TEMPERATE_CROPS, 0.3,
         towns=("centre", "blocks", "suburb", "gardens", "industry", "shanty"), town=0.9,
         waters=("silt", "lake", "bloom"), river=0.35, shores=("meadow",),

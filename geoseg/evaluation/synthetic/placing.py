@@ -33,7 +33,7 @@ def lay_out(biome: Biome, rng: np.random.Generator, side: int) -> tuple[Weights,
         patch = highest(random_fields(rng, 1, side=side, slope=3)[0], rng.uniform(0.02, 0.2))
         weights = _lay(weights, "ash", patch * rng.uniform(0.4, 0.9))
     weights = _with_water(weights, smooth[1], biome, rng)
-    if biome.towns and (share := rng.uniform(-0.5, 1) * biome.town) > 0.002:
+    if biome.towns and (share := rng.uniform(-0.3, 1) * biome.town) > 0.002:
         weights, patches = _with_town(weights, patches, smooth[2], share, biome, rng)
     if rng.random() < 0.5 and biome.town:
         road = river(rng, side, width=1.2, bends=rng.uniform(0, 6)) < 1

@@ -149,7 +149,7 @@ def _seen(ground: Image, biome: Biome, rng: np.random.Generator) -> NDArray[np.f
         air = path_reflectance(rng.normal(0, 0.004), rng.uniform(0, 2))
         gain = np.ones_like(air)
     gain *= np.exp(rng.normal(0, 0.05) + rng.normal(0, 0.015, len(gain)))
-    seen = seen * np.float32(gain)[:, None, None] + np.float32(air)[:, None, None]
+    seen = seen * gain.astype(np.float32)[:, None, None] + air.astype(np.float32)[:, None, None]
     noise = rng.standard_normal(seen.shape, np.float32)
     found: NDArray[np.float32] = np.clip(seen + noise * (0.001 + 0.008 * seen), 0, 1.2)
     return found
