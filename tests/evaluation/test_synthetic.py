@@ -125,9 +125,11 @@ def test_fields_and_parcels():
 
 
 def test_a_scene_is_drawn_in_a_blink():
-    taken = []
-    for n in range(1000, 1030):
+    def seconds(n):
+        draw_scene.cache_clear()
         start = time.thread_time()
         draw_scene("train", n)
-        taken.append(time.thread_time() - start)
-    assert np.median(taken) < 0.15  # 0.04 s on a machine that does nothing else
+        return time.thread_time() - start
+
+    best = [min(seconds(n) for _ in range(3)) for n in range(1000, 1010)]
+    assert np.median(best) < 0.1  # 0.03 s on a machine that does nothing else
