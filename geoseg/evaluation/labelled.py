@@ -20,6 +20,7 @@ from geoseg.evaluation.label_rasters import Pair, samples_of
 from geoseg.evaluation.labelled_document import ALL, SKIP, IgnoreRule, LabelClass, LabelledImages
 from geoseg.evaluation.labelled_pixels import read_labels, read_reflectance
 from geoseg.evaluation.name_patterns import fill, found
+from geoseg.evaluation.synthetic.scenes import SYNTHETIC
 from geoseg.registry import did_you_mean
 from geoseg.resources import find_resource, resource_folder
 
@@ -30,19 +31,22 @@ def benchmark_of(name: str) -> Benchmark:
     """The benchmark of a name, or what a TOML file describes.
 
     Args:
-        name: of a registered benchmark, of a description shipped in ``pipelines/data``, or a path.
+        name: of a registered benchmark, of a description shipped in ``pipelines/data``, a path, or
+            ``synthetic-landcover`` for scenes that are drawn.
 
     Raises:
         EvaluationError: there is none, or the file is no description.
     """
     if name in BENCHMARKS:
         return BENCHMARKS[name]
+    if name == SYNTHETIC.name:
+        return SYNTHETIC
     path = find_resource(_SHIPPED, name, ".toml")
     if path is None:
         shipped = [p.stem for p in resource_folder(_SHIPPED).glob("*.toml")]
         if name.endswith(".toml") or "/" in name:
             raise EvaluationError(f"There is no file {name}. Check the path.")
-        known = did_you_mean(name, sorted([*BENCHMARKS, *shipped]))
+        known = did_you_mean(name, sorted([*BENCHMARKS, SYNTHETIC.name, *shipped]))
         raise EvaluationError(
             f"No benchmark named {name!r}: {known} Or give the TOML file of your own images."
         )

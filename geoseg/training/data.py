@@ -27,6 +27,8 @@ class Images:
 
     samples: tuple[Sample, ...]
     benchmark: Benchmark
+    n_beside: int = 0
+    """The last so many are of another data set, to be learned from only."""
 
     @property
     def places(self) -> list[str]:
@@ -162,6 +164,11 @@ def image_weights(places: Sequence[str], class_counts: NDArray[np.int64], data: 
         weights = weights * np.where(class_counts > 0, rarity, 0).max(axis=1).clip(min=1.0)
     found: NDArray[np.float64] = weights / weights.sum()
     return found
+
+
+def with_beside(weights: NDArray[np.float64], *, n: int, share: float) -> NDArray[np.float64]:
+    """The same for ``n`` images more, which are drawn alike and are ``share`` of what is seen."""
+    return np.concatenate([weights * (1 - share), np.full(n, share / n)])
 
 
 def statistics(chips: Chips, weights: NDArray[np.float64]) -> Statistics:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import lightning as L  # noqa: N812  (its own name for it)
+import numpy as np
 import pandas as pd
 import torch
 from lightning.pytorch.callbacks import (
@@ -17,6 +18,7 @@ from lightning.pytorch.callbacks import (
     ModelCheckpoint,
 )
 from lightning.pytorch.loggers import TensorBoardLogger
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
 from geoseg.errors import TrainingError
@@ -27,6 +29,7 @@ from geoseg.models.ensemble import ensemble_of, joined_card
 from geoseg.models.folders import make_folder, refuse_existing
 from geoseg.models.zoo import FAMILIES, Model, load_model, prepare_model, save_model
 from geoseg.training.augment import Augmentation
+from geoseg.training.beside import beside_samples
 from geoseg.training.callbacks import Epoch, ExponentialMean, LastQuarterMean, Told
 from geoseg.training.curves import write_curves
 from geoseg.training.data import (
@@ -38,6 +41,7 @@ from geoseg.training.data import (
     read_splits,
     refuse_leaks,
     statistics,
+    with_beside,
 )
 from geoseg.training.distillation import teacher_of
 from geoseg.training.losses import DeepSupervision, build_loss
@@ -75,7 +79,7 @@ def train(
     train_images, val_images = _images(recipe)
     card = _card(recipe, train_images.benchmark)
     chips = Chips(train_images, card, crop=recipe.augment.crop)
-    weights = image_weights(train_images.places, chips.class_counts(), recipe.data)
+    weights = _weights(train_images, chips, recipe)
     found = statistics(chips, weights)
     card = card.model_copy(update={"mean": found.mean, "std": found.std, "value_range": found.value_range})
     n_per_epoch = (recipe.fit.steps_per_epoch or 0) * recipe.fit.batch_size or len(chips)
@@ -108,12 +112,23 @@ def train(
 
 def _images(recipe: TrainRecipe) -> tuple[Images, Images]:
     train_images, val_images = read_splits(recipe.data)
-    if recipe.pseudo is None:
-        return train_images, val_images
-    more = pseudo_labelled(recipe.pseudo, train_images.benchmark)
-    joined = replace(train_images, samples=(*train_images.samples, *more))
+    benchmark, samples, n_beside = train_images.benchmark, train_images.samples, 0
+    if recipe.pseudo is not None:
+        samples += pseudo_labelled(recipe.pseudo, benchmark)
+    if recipe.beside is not None:
+        more = beside_samples(recipe.beside, benchmark, recipe.data.bands or benchmark.bands)
+        samples, n_beside = samples + more, len(more)
+    joined = replace(train_images, samples=samples, n_beside=n_beside)
     refuse_leaks(joined, val_images)
     return joined, val_images
+
+
+def _weights(images: Images, chips: Chips, recipe: TrainRecipe) -> NDArray[np.float64]:
+    n_own = len(images.samples) - images.n_beside
+    own = image_weights(images.places[:n_own], chips.class_counts()[:n_own], recipe.data)
+    if recipe.beside is None:
+        return own
+    return with_beside(own, n=images.n_beside, share=recipe.beside.share)
 
 
 def _refuse_unjoinable(recipe: TrainRecipe) -> None:

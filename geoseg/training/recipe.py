@@ -18,6 +18,7 @@ _PATHS = {
     "start": ("model",),
     "distill": ("teachers",),
     "pseudo": ("model", "benchmark", "root"),
+    "beside": ("benchmark", "root"),
 }
 _OF_A_MEMBER = ("network", "loss", "augment", "fit")
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -103,6 +104,17 @@ class Pseudo(_Part):
     """Pixels with a smaller largest probability have no label."""
 
 
+class Beside(_Part):
+    """Labelled images of another data set with the same classes that are learned from too."""
+
+    benchmark: str
+    """See :class:`Data`; ``synthetic-landcover`` for drawn scenes."""
+    root: str = "."
+    split: str = "train"
+    share: Annotated[float, Field(gt=0, lt=1)] = 0.25
+    """Of the images that are seen; nothing is validated on them."""
+
+
 class Augment(_Part):
     """How images are varied, in ways in which real ones vary."""
 
@@ -176,6 +188,7 @@ class TrainRecipe(_Part):
     start: Start = Start()
     distill: Distill | None = None
     pseudo: Pseudo | None = None
+    beside: Beside | None = None
     loss: tuple[LossTerm, ...] = (LossTerm(name="cross-entropy"),)
     augment: Augment = Augment()
     fit: Fit = Fit()
@@ -263,7 +276,7 @@ def _explain(error: ValidationError) -> str:
     if first["type"] == "extra_forbidden":
         parts: dict[str, type[BaseModel]] = {
             "data": Data, "network": Network, "start": Start, "distill": Distill, "pseudo": Pseudo,
-            "augment": Augment, "fit": Fit,
+            "beside": Beside, "augment": Augment, "fit": Fit,
         }  # fmt: skip
         table, _, key = where.rpartition(".")
         return f"unknown key {where}. {did_you_mean(key, list(parts.get(table, TrainRecipe).model_fields))}"

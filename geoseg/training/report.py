@@ -23,7 +23,8 @@ def write_card_text(
     )
     part = Part(data.benchmark, Path(data.root), data.train_split if data.val_share else data.val_split)
     scores = score_benchmark(Task(part, str(folder)), samples=held.samples).scores
-    n_images, n_places = len(learned.samples), len(set(learned.places))
+    n_own = len(learned.samples) - learned.n_beside
+    n_images, n_places = n_own, len(set(learned.places[:n_own]))
     n_weights = sum(p.numel() for p in model.module.parameters())
     lines = [
         f"# {card.title}",
@@ -34,6 +35,7 @@ def write_card_text(
         f"- **Gives** {', '.join(c.name for c in card.legend.classes)}.",
         f"- **Network** {card.family}, {n_weights:,} weights; licence {card.license}.",
         f"- **Learned from** {n_images:,} images of {n_places:,} places (split {data.train_split}).",
+        *_of_others(recipe, learned.n_beside),
         "",
         f"## Scores on {len(scores.places):,} places that it has not learned from ({where})",
         "",
@@ -55,3 +57,11 @@ def write_card_text(
         "They hold for places like those; nothing is known of other sensors, seasons and pixel sizes.",
     ]
     (folder / NAME).write_text("\n".join(lines) + "\n", "utf-8")
+
+
+def _of_others(recipe: TrainRecipe, n: int) -> list[str]:
+    if recipe.beside is None:
+        return []
+    return [
+        f"- **And from** {n:,} images of {recipe.beside.benchmark}, {recipe.beside.share:.0%} of what it saw."
+    ]

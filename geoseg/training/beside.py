@@ -1,0 +1,77 @@
+"""Labelled images of another data set that are learned from too, such as drawn scenes beside real chips."""
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from geoseg.errors import TrainingError
+from geoseg.evaluation.benchmark import IGNORE, Benchmark, Labels, Pixels, Sample
+from geoseg.evaluation.benchmark_images import Part, labelled_samples
+from geoseg.evaluation.labelled import benchmark_of
+from geoseg.imagery.bands import SUBSTITUTES
+from geoseg.training.recipe import Beside
+
+
+def beside_samples(beside: Beside, benchmark: Benchmark, bands: tuple[str, ...]) -> tuple[Sample, ...]:
+    """The images that ``beside`` names, as the main data set would store them.
+
+    Bands are put in that data set's order, in its scale; those that it has beyond ``bands`` are NaN where
+    the other has none. Classes are told by their names.
+
+    Args:
+        beside: which images.
+        benchmark: the data set that they are learned with.
+        bands: those that the model takes.
+
+    Raises:
+        TrainingError: a band that the model takes is missing, or a class is unknown.
+        EvaluationError: the images are not there.
+    """
+    others = benchmark_of(beside.benchmark)
+    found = [_band_of(band, others) for band in benchmark.bands]
+    if lacking := [b for b in bands if _band_of(b, others) is None]:
+        raise TrainingError(
+            f"[beside] {others.title} has no {', '.join(lacking)}: it has {', '.join(others.bands)}. Give "
+            "data.bands without."
+        )
+    by_name = {c.name: c.value for c in benchmark.legend.classes}
+    if unknown := [c.name for c in others.legend.classes if c.name not in by_name]:
+        raise TrainingError(
+            f"[beside] {others.title} has {', '.join(unknown)}, which {benchmark.title} has not: it has "
+            f"{', '.join(by_name)}."
+        )
+    values = np.full(256, IGNORE, np.uint8)
+    for c in others.legend.classes:
+        values[c.value] = by_name[c.name]
+    scale = others.scale / benchmark.scale
+    return tuple(
+        replace(
+            sample,
+            id=f"beside/{sample.id}",
+            place=sample.place if others.source == benchmark.source else f"beside/{sample.place}",
+            read_image=partial(_image, sample, found, scale),
+            read_labels=partial(_labels, sample, values),
+        )
+        for sample in labelled_samples(others, Part(beside.benchmark, Path(beside.root), beside.split))
+    )
+
+
+def _band_of(band: str, others: Benchmark) -> int | None:
+    there = (name for name in (band, *SUBSTITUTES.get(band, ())) if name in others.bands)
+    return next((others.bands.index(name) for name in there), None)
+
+
+def _image(sample: Sample, found: list[int | None], scale: float) -> Pixels:
+    stored = sample.read_image()
+    pixels = np.full((len(found), *stored.shape[1:]), np.nan, np.float32)
+    for n, k in enumerate(found):
+        if k is not None:
+            pixels[n] = stored[k] * np.float32(scale)
+    return pixels
+
+
+def _labels(sample: Sample, values: Labels) -> Labels:
+    labels: Labels = values[sample.read_labels()]  # type: ignore[misc]
+    return labels
