@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -57,9 +57,16 @@ def read_splits(data: Data) -> tuple[Images, Images]:
         EvaluationError: the data set is incomplete, or has no such split.
     """
     benchmark = benchmark_of(data.benchmark)
-    if data.val_share is not None:
+    if data.val_share is not None or data.folds is not None:
         part = Part(data.benchmark, Path(data.root), data.train_split)
-        return _by_places(Images(tuple(labelled_samples(benchmark, part)), benchmark), data.val_share)
+        images = Images(tuple(labelled_samples(benchmark, part)), benchmark)
+        if data.folds is not None and data.fold is None:
+            return images, images
+        held = _held_back(images, data)
+        return (
+            replace(images, samples=tuple(s for s in images.samples if s.place not in held)),
+            replace(images, samples=tuple(s for s in images.samples if s.place in held)),
+        )
     train, val = (
         Images(tuple(labelled_samples(benchmark, Part(data.benchmark, Path(data.root), split))), benchmark)
         for split in (data.train_split, data.val_split)
@@ -78,20 +85,17 @@ def refuse_leaks(train: Images, val: Images) -> None:
         )
 
 
-def _by_places(images: Images, val_share: float) -> tuple[Images, Images]:
-    """Whole places for either; which, follows from their names alone."""
+def _held_back(images: Images, data: Data) -> set[str]:
+    """The places to validate on; which, follows from their names alone."""
     places = sorted(set(images.places), key=lambda place: hashlib.sha256(place.encode()).digest())
-    if len(places) < 2:
+    if len(places) < (data.folds or 2):
         raise TrainingError(
-            "All images are of one place, so none is left to validate on. Describe their places, or give a "
-            "split of its own."
+            f"The images are of {len(places)} places, so none is left to validate on, or not one for each of "
+            f"{data.folds or 2} shares. Describe their places, or give a split of its own."
         )
-    chosen = set(places[: min(max(round(val_share * len(places)), 1), len(places) - 1)])
-    train, val = (
-        Images(tuple(s for s in images.samples if (s.place in chosen) == is_val), images.benchmark)
-        for is_val in (False, True)
-    )
-    return train, val
+    if data.folds is not None:
+        return set(places[data.fold :: data.folds])
+    return set(places[: min(max(round((data.val_share or 0) * len(places)), 1), len(places) - 1)])
 
 
 class Chips(Dataset[tuple[torch.Tensor, torch.Tensor]]):

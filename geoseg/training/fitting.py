@@ -26,6 +26,7 @@ from geoseg.evaluation.benchmark import Benchmark
 from geoseg.evaluation.labelled import benchmark_of
 from geoseg.models.card import ModelCard
 from geoseg.models.ensemble import ensemble_of, joined_card
+from geoseg.models.folds import Folds, write_folds
 from geoseg.models.folders import make_folder, refuse_existing
 from geoseg.models.zoo import FAMILIES, Model, load_model, prepare_model, save_model
 from geoseg.training.augment import Augmentation
@@ -81,6 +82,8 @@ def train(
     chips = Chips(train_images, card, crop=recipe.augment.crop)
     weights = _weights(train_images, chips, recipe)
     found = statistics(chips, weights)
+    if recipe.data.folds is not None:  # networks of one model are normalised alike
+        found = replace(_statistics_of_all(recipe, card), class_shares=found.class_shares)
     card = card.model_copy(update={"mean": found.mean, "std": found.std, "value_range": found.value_range})
     n_per_epoch = (recipe.fit.steps_per_epoch or 0) * recipe.fit.batch_size or len(chips)
     sampler = EpochSampler(weights, n_per_epoch, seed=recipe.fit.seed)
@@ -119,7 +122,8 @@ def _images(recipe: TrainRecipe) -> tuple[Images, Images]:
         more = beside_samples(recipe.beside, benchmark, recipe.data.bands or benchmark.bands)
         samples, n_beside = samples + more, len(more)
     joined = replace(train_images, samples=samples, n_beside=n_beside)
-    refuse_leaks(joined, val_images)
+    if recipe.data.folds is None or recipe.data.fold is not None:
+        refuse_leaks(joined, val_images)
     return joined, val_images
 
 
@@ -129,6 +133,13 @@ def _weights(images: Images, chips: Chips, recipe: TrainRecipe) -> NDArray[np.fl
     if recipe.beside is None:
         return own
     return with_beside(own, n=images.n_beside, share=recipe.beside.share)
+
+
+def _statistics_of_all(recipe: TrainRecipe, card: ModelCard) -> Statistics:
+    data = recipe.data.model_copy(update={"fold": None})
+    images, _ = read_splits(data)
+    chips = Chips(images, card)
+    return statistics(chips, image_weights(images.places, chips.class_counts(), data))
 
 
 def _refuse_unjoinable(recipe: TrainRecipe) -> None:
@@ -156,8 +167,18 @@ def _train_members(recipe: TrainRecipe, runs: Path, out: Path, on_epoch: Callabl
     metrics = pd.concat([pd.read_csv(f / METRICS).assign(member=f.name) for f in folders])
     metrics.to_csv(runs / METRICS, index=False)
     learned, held = _images(recipe)
-    _finish(replace(joined, card=card), recipe, runs, out, learned=learned, held=held)
+    folds = _folds(recipe) if recipe.data.folds else None
+    _finish(replace(joined, card=card), recipe, runs, out, learned=learned, held=held, folds=folds)
     return out
+
+
+def _folds(recipe: TrainRecipe) -> Folds:
+    """Which network has not learned from which place; of several the first."""
+    member: dict[str, int] = {}
+    for number, own in enumerate(recipe.members):
+        for place in set(read_splits(own.data)[1].places):
+            member.setdefault(place, number)
+    return Folds(benchmark=benchmark_of(recipe.data.benchmark).name, member=dict(sorted(member.items())))
 
 
 def _run_folder(out: Path, recipe: TrainRecipe, *, resume: bool) -> Path:
@@ -275,10 +296,19 @@ def _best_model(segmenter: Segmenter, card: ModelCard, checkpoint: Path) -> Mode
 
 
 def _finish(
-    model: Model, recipe: TrainRecipe, runs: Path, out: Path, *, learned: Images, held: Images
+    model: Model,
+    recipe: TrainRecipe,
+    runs: Path,
+    out: Path,
+    *,
+    learned: Images,
+    held: Images,
+    folds: Folds | None = None,
 ) -> None:
     def fill(folder: Path) -> None:
         save_model(model, folder)
+        if folds is not None:
+            write_folds(folds, folder)
         shutil.copy(runs / RECIPE, folder / RECIPE)
         shutil.copy(runs / METRICS, folder / METRICS)
         write_curves(folder / METRICS, folder / "curves.png")

@@ -63,7 +63,7 @@ class Segmenter(L.LightningModule):
         """The loss of a batch, varied; its random numbers follow from the seed and the batch's number."""
         torch.manual_seed((self._fit.seed * 1_000_003 + self.current_epoch) * 1_000_003 + batch_idx)
         pixels, labels = self._augmentation(*batch)
-        inputs = self._ready(pixels)
+        inputs, chosen = self._ready(pixels), None
         if self._fit.pixels_per_image is None:
             logits = self.network(inputs)
         else:
@@ -74,7 +74,10 @@ class Segmenter(L.LightningModule):
         if self._teacher is not None:
             teacher, how = self._teacher
             finest = logits if isinstance(logits, torch.Tensor) else logits[0]
-            soft = soft_loss(finest, teacher(pixels), temperature=how.temperature)
+            said = teacher(pixels)
+            if chosen is not None:
+                said = said.flatten(2).gather(2, chosen[:, None].expand(-1, said.shape[1], -1))[..., None]
+            soft = soft_loss(finest, said, temperature=how.temperature)
             loss = (1 - how.weight) * loss + how.weight * soft
         self.log("loss", loss.detach(), on_step=False, on_epoch=True, batch_size=len(labels))
         return loss

@@ -38,9 +38,15 @@ class Data(_Part):
     root: str
     """Their folder."""
     train_split: str = "train"
+    """Several with commas, such as ``train,val`` with ``folds``."""
     val_split: str = "val"
     val_share: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Share of the places of ``train_split`` to validate on, where the data have no split for it."""
+    folds: Annotated[int, Field(ge=2)] | None = None
+    """So many networks, one model: each learns from all places of ``train_split`` but its share of them, on which
+    it is validated (cross-validation)."""
+    fold: Annotated[int, Field(ge=0)] | None = None
+    """With ``folds``: only the network of this share, from 0."""
     bands: tuple[str, ...] | None = None
     """STAC common names of the model's bands; None for all that the images have."""
     place_power: Share = 0.5
@@ -198,15 +204,20 @@ class TrainRecipe(_Part):
 
     @property
     def members(self) -> tuple[Self, ...]:
-        """The recipe of each network of an ensemble; none where it is to be one network."""
+        """The recipe of each network of an ensemble; none where it is to be one network.
+
+        With folds, the shares of places go round: each network holds back the next one.
+        """
         shared = self.model_dump(exclude={"member", "out"}, exclude_unset=True)
+        n_folds = self.data.folds if self.data.fold is None else None
         return tuple(
             type(self)(
                 **shared
                 | {k: shared.get(k, {}) | v if isinstance(v, dict) else v for k, v in own.items()}
-                | {"name": f"{self.name}-{number}"}
+                | {"name": f"{self.name}-{number + 1}"}
+                | ({"data": shared["data"] | {"fold": number % n_folds}} if n_folds else {})
             )
-            for number, own in enumerate(self.member, 1)
+            for number, own in enumerate(self.member or ({},) * (n_folds or 0))
         )
 
     @model_validator(mode="after")
@@ -221,6 +232,13 @@ class TrainRecipe(_Part):
             raise ValueError(f"network.tile_size {side} is not a multiple of {multiple}")
         if self.distill is not None and self.network.activation == "evidential":
             raise ValueError("[distill] compares softmax answers: it does not go with activation evidential")
+        folds, fold = self.data.folds, self.data.fold
+        if fold is not None and fold >= (folds or 0):
+            raise ValueError(f"data.fold is {fold}: give a number below data.folds, {folds or 'which is missing'}")
+        if folds is not None and (self.data.val_share is not None or "val_split" in self.data.model_fields_set):
+            raise ValueError("data.folds validates on places of train_split: leave out val_split and val_share")
+        if folds is not None and self.member and len(self.member) % folds:
+            raise ValueError(f"{len(self.member)} [[member]] tables for {folds} folds: give a multiple of them")
         if len(self.member) == 1:
             raise ValueError("one [[member]] is no ensemble: give two or more, or none")
         for own in self.member:

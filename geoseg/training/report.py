@@ -16,12 +16,12 @@ def write_card_text(
 ) -> None:
     """Score the model of a folder on the images that were held back, and write what it is."""
     data, card = recipe.data, model.card
-    where = (
-        data.val_split
-        if data.val_share is None
-        else f"{data.val_share:.0%} of the places of {data.train_split}"
-    )
-    part = Part(data.benchmark, Path(data.root), data.train_split if data.val_share else data.val_split)
+    where, split = data.val_split, data.val_split
+    if data.val_share is not None:
+        where, split = f"{data.val_share:.0%} of the places of {data.train_split}", data.train_split
+    elif data.folds is not None:
+        where, split = f"each by the one network that has not, of {data.folds} shares", data.train_split
+    part = Part(data.benchmark, Path(data.root), split)
     scores = score_benchmark(Task(part, str(folder)), samples=held.samples).scores
     n_own = len(learned.samples) - learned.n_beside
     n_images, n_places = n_own, len(set(learned.places[:n_own]))
