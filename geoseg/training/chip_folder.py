@@ -101,7 +101,9 @@ def _row(row: Mapping[str, str]) -> Chip:
             ground=(crs, west, south, east, north),
             side=int(row["side"]),
             nodata=float(row["nodata"]),
-            shares={k.removeprefix(_SHARE): float(v) for k, v in row.items() if k.startswith(_SHARE)},
+            shares={
+                k.removeprefix(_SHARE): float(v) for k, v in row.items() if k.startswith(_SHARE) and float(v)
+            },
         )
     except (KeyError, ValueError) as error:
         raise TrainingError(f"{INDEX} has a row that geoseg chips did not write ({error}).") from None
@@ -121,8 +123,8 @@ def write_description(
     shares = [f"{_SHARE}{name}" for name in names]
     writer.writerow(["chip", "place", "split", "run", *_GROUND, "side", "nodata", *shares])
     for row in rows:
-        edges = [f"{v:.10g}" for v in row.ground[1:]]
-        parts = [f"{row.shares.get(name, 0.0):.7g}" for name in names]
+        edges = [f"{v:.12g}" for v in row.ground[1:]]
+        parts = [f"{row.shares.get(name, 0.0):.12g}" for name in names]
         writer.writerow(
             [
                 row.chip,
@@ -132,7 +134,7 @@ def write_description(
                 row.ground[0],
                 *edges,
                 row.side,
-                f"{row.nodata:.6g}",
+                f"{row.nodata:.12g}",
                 *parts,
             ]
         )

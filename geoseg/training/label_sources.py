@@ -174,7 +174,8 @@ def field_of(frame: gpd.GeoDataFrame, asked: str | None, label: str, *, flag: st
 
 def _usable(frame: gpd.GeoDataFrame, name: str, label: str) -> tuple[gpd.GeoDataFrame, list[str]]:
     """Valid polygons with a class, and what was done to the others."""
-    is_whole = frame.geometry.notna() & ~frame.geometry.is_empty & frame[name].notna() & is_polygon(frame)
+    is_there = ~(shapely.is_missing(frame.geometry.values) | shapely.is_empty(frame.geometry.values))
+    is_whole = is_there & frame[name].notna() & is_polygon(frame)
     n_left, frame = int((~is_whole).sum()), frame[is_whole].reset_index(drop=True)
     if frame.empty:
         raise TrainingError(
