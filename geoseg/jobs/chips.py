@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from rasterio.windows import Window
 
@@ -11,13 +12,15 @@ from geoseg.evaluation.labelled_document import LabelClass, LabelledImages
 from geoseg.grid.geobox import window_geobox
 from geoseg.grid.tiling import Block, TilePlan
 from geoseg.jobs.chip_bands import card_for_chips
-from geoseg.jobs.chip_cutting import Cut, cut, look
+from geoseg.jobs.chip_cutting import Cut, Found, cut, look
 from geoseg.jobs.chip_request import SIDE, ChipRequest
 from geoseg.jobs.plan import Plan, plan_run
 from geoseg.jobs.run import Listener, Silence
 from geoseg.models.folders import make_folder, refuse_existing
 from geoseg.recipe import Recipe
 from geoseg.training.chip_folder import (
+    DESCRIPTION,
+    INDEX,
     Chip,
     ChipFolder,
     document_of,
@@ -86,17 +89,28 @@ def cut_chips(
         )
         job = Cut(plan, request, labels, places, before, listener)
         found = look(job)
+        if before is not None:
+            return _add(job, found)
         made: list[ChipsMade] = []
 
         def fill(folder: Path) -> None:
-            new = cut(job, found, folder)
-            made.append(_describe(job, found.meaning.classes, new, folder))
+            made.append(_described(job, found, cut(job, found, folder), folder))
 
-        if before is None:
-            make_folder(out, fill)
-        else:
-            fill(out)  # new files are no part of the folder before its index names them
-    return replace(made[0], out=out)
+        make_folder(out, fill)
+    return made[0]
+
+
+def _add(job: Cut, found: Found) -> ChipsMade:
+    """New files come beside the old ones when all are there; the index makes them a part of the folder."""
+    out = job.plan.out
+    with TemporaryDirectory(prefix=".run", dir=out) as name:
+        new = cut(job, found, Path(name))
+        made = _described(job, found, new, Path(name))
+        for path in sorted(Path(name).rglob("*.tif")):
+            path.replace(out / path.relative_to(name))
+        for text in (DESCRIPTION, INDEX):  # the index last: it makes the files a part of the folder
+            (Path(name) / text).replace(out / text)
+    return made
 
 
 def _as_before(recipe: Recipe, request: ChipRequest, before: ChipFolder | None) -> tuple[Recipe, ChipRequest]:
@@ -124,8 +138,9 @@ def _on_chips(plan: Plan, side: int, block: int) -> Plan:
     return replace(plan, tiles=TilePlan(grid, side, 0), blocks=blocks)
 
 
-def _describe(job: Cut, classes: tuple[LabelClass, ...], new: list[Chip], folder: Path) -> ChipsMade:
-    """Index and description, with the split of each chip."""
+def _described(job: Cut, found: Found, new: list[Chip], folder: Path) -> ChipsMade:
+    """Write index and description into ``folder``, with the split of each chip."""
+    classes = found.meaning.classes
     plan, request, before = job.plan, job.request, job.before
     old = before.rows if before else ()
     new = with_splits(

@@ -86,7 +86,10 @@ def read_chip_folder(folder: Path) -> ChipFolder:
         raise TrainingError(f"{folder} was not made by geoseg chips, so nothing is added to it.")
     text = (folder / DESCRIPTION).read_text("utf-8")
     notes = tuple(line.removeprefix("# ") for line in text.splitlines() if line.startswith("# run "))
-    return ChipFolder(document, tuple(_row(row) for row in read_rows(folder / INDEX)), notes)
+    rows = tuple(_row(row) for row in read_rows(folder / INDEX))
+    if not rows:
+        raise TrainingError(f"{folder / INDEX} has no rows to add to. Leave out --add to make a new folder.")
+    return ChipFolder(document, rows, notes)
 
 
 def _row(row: Mapping[str, str]) -> Chip:
