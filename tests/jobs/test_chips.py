@@ -104,7 +104,7 @@ def mosaic(folder, kind, *, fill):
 
 
 @given(st.integers(0, 10_000), st.sampled_from([24, 64]))
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=3, deadline=None)
 def test_labels_of_all_chips_are_the_polygons_burned_on_the_whole_grid(scene, tmp_path_factory, seed, side):
     folder = tmp_path_factory.mktemp("law")
     frame = polygons(seed)
