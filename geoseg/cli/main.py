@@ -12,6 +12,7 @@ from geoseg.cli import bench as bench_command
 from geoseg.cli import benchmarks as benchmarks_commands
 from geoseg.cli import calibrate as calibrate_command
 from geoseg.cli import change as change_command
+from geoseg.cli import chips as chips_command
 from geoseg.cli import doctor as doctor_command
 from geoseg.cli import evaluate as evaluate_command
 from geoseg.cli import models as models_commands
@@ -33,6 +34,7 @@ app.add_typer(area_commands.app, name="area")
 app.add_typer(benchmarks_commands.app, name="benchmarks")
 app.command("calibrate")(calibrate_command.calibrate)
 app.command("change")(change_command.change)
+app.command("chips")(takes_recipe(chips_command.chips, without=chips_command.UNUSED, area_from="labels"))
 app.command("evaluate")(evaluate_command.evaluate)
 app.command("train")(train_command.train)
 app.command("doctor")(doctor_command.doctor)

@@ -2,7 +2,8 @@
 
 import inspect
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Annotated, Any, Union, get_args, get_origin
 
 import typer
@@ -23,15 +24,23 @@ _PANELS = {
     "Where it runs": ("block_size", "workers", "scheduler"),
     "Output": ("out", "overwrite", "min_area_ha", "simplify_m"),
 }  # fmt: skip
+_VECTORS = (".gpkg", ".geojson", ".json", ".shp", ".parquet", ".fgb", ".kml")
 _LISTS = ("bands", "scale", "offset", "uncertainty")
 """Given as one value with commas."""
 _BBOX = "Area as west,south,east,north in degrees; west > east crosses the antimeridian."
 
 
-def takes_recipe(command: Callable[..., None]) -> Callable[..., None]:
+def takes_recipe(
+    command: Callable[..., None], *, without: Sequence[str] = (), area_from: str | None = None
+) -> Callable[..., None]:
     """Give a command that takes a :class:`Recipe` first an option for each of its keys.
 
     ``--recipe FILE`` is read first; options that were typed win over its keys.
+
+    Args:
+        command: what is called.
+        without: keys that mean nothing to it; they are no options.
+        area_from: its own option whose polygons are the area where neither area, image nor recipe is given.
     """
 
     def wrapper(recipe: str | None, bbox: str | None, **values: Any) -> None:
@@ -41,6 +50,9 @@ def takes_recipe(command: Callable[..., None]) -> Callable[..., None]:
             raise RecipeError("--aoi and --bbox both say the area. Give one of them.")
         if bbox is not None:
             given["aoi"] = bbox
+        if area_from is not None and recipe is None and not {"aoi", "image"} & set(given):
+            area = str(own[area_from])
+            given |= {"aoi": area} if Path(area).suffix.lower() in _VECTORS else {}
         command(Recipe.resolve(recipe, **given), **own)
 
     own_parameters = list(inspect.signature(command).parameters.values())[1:]
@@ -56,6 +68,7 @@ def takes_recipe(command: Callable[..., None]) -> Callable[..., None]:
         _parameter(name, _plain(name), _option(name, Recipe.model_fields[name], panel))
         for panel, names in _PANELS.items()
         for name in names
+        if name not in without
     ]
     wrapper.__signature__ = inspect.Signature(first + fields + parameters)  # type: ignore[attr-defined]
     wrapper.__doc__ = command.__doc__

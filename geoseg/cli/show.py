@@ -2,6 +2,8 @@
 
 import json
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import (
@@ -52,22 +54,29 @@ class Display:
             self._progress.advance(self._task, amount)
 
 
+@contextmanager
+def display(*, quiet: bool) -> Iterator[job.Listener]:
+    """A listener for people: lines, and a bar where there is a terminal; one that says nothing if quiet."""
+    if quiet:
+        yield job.Silence()
+        return
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    is_log = not _messages.is_terminal  # where a bar would leave an empty line
+    with Progress(*columns, console=_messages, transient=True, disable=is_log) as progress:
+        yield Display(progress)
+
+
 def run(recipe: Recipe, *, quiet: bool, as_json: bool) -> None:
     """Make the map, show how it goes, then the table of classes."""
-    if quiet:
-        result = job.run(recipe)
-    else:
-        columns = (
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.percentage:>3.0f} %"),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-        )
-        is_log = not _messages.is_terminal  # where a bar would leave an empty line
-        with Progress(*columns, console=_messages, transient=True, disable=is_log) as progress:
-            result = job.run(recipe, listener=Display(progress))
+    with display(quiet=quiet) as listener:
+        result = job.run(recipe, listener=listener)
     if as_json:
         print(result.report.to_json())  # noqa: T201
     elif not quiet:

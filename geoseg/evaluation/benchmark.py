@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from odc.geo.geom import Geometry
 
 from geoseg.errors import EvaluationError
 from geoseg.evaluation.objects.instances import MAX_PREDICTIONS, Instances
@@ -36,6 +37,8 @@ class Sample:
     """None where the split's labels are held back by the data set's makers, or are instances only."""
     read_instances: Callable[[], Instances] | None = None
     """For data sets of masks that may overlap and leave pixels out, instead of labels."""
+    ground: Geometry | None = None
+    """What it covers, a box in its CRS; None where the data set does not say."""
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
+from odc.geo.geom import Geometry
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.features import rasterize
 from rasterio.io import DatasetReader
@@ -36,6 +37,8 @@ class Pair(NamedTuple):
     image: Path
     labels: Path | None
     """None where they are held back."""
+    ground: Geometry | None = None
+    """What they cover, where that is said."""
 
 
 def samples_of(
@@ -69,6 +72,7 @@ def samples_of(
             place=pair.place,
             read_image=partial(read_image or read_bands, pair.image),
             read_labels=None if pair.labels is None else partial(read_labels, pair.labels),
+            ground=pair.ground,
         )
         for pair in pairs
     ]

@@ -7,11 +7,13 @@ whatever takes those takes it too. ``docs/labelled.md`` is the guide.
 import csv
 import tomllib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
+from odc.geo.geom import Geometry, box
 from pydantic import BaseModel, ValidationError
+from pyproj.exceptions import CRSError
 
 from geoseg.errors import EvaluationError, one_line
 from geoseg.evaluation.benchmark import BENCHMARKS, Benchmark, Sample
@@ -61,13 +63,8 @@ def read_labelled(path: Path) -> Benchmark:
     Raises:
         EvaluationError: the file cannot be read, or a key of it cannot be used.
     """
-    try:
-        document = LabelledImages(**tomllib.loads(path.read_text("utf-8")))
-        legend = document.legend
-    except ValidationError as error:
-        raise EvaluationError(f"{path}: {_explain(error)}") from None
-    except (OSError, ValueError) as error:
-        raise EvaluationError(f"{path} cannot be read as TOML: {one_line(error)}.") from None
+    document = read_document(path)
+    legend = document.legend
     origin = Origin(document.title or document.name, document.home or f"whoever wrote {path}")
     return Benchmark(
         name=document.name,
@@ -85,9 +82,25 @@ def read_labelled(path: Path) -> Benchmark:
     )
 
 
+def read_document(path: Path) -> LabelledImages:
+    """What a TOML file says of labelled images.
+
+    Raises:
+        EvaluationError: the file cannot be read, or a key of it cannot be used.
+    """
+    try:
+        document = LabelledImages(**tomllib.loads(path.read_text("utf-8")))
+        _ = document.legend
+    except ValidationError as error:
+        raise EvaluationError(f"{path}: {_explain(error)}") from None
+    except (OSError, ValueError) as error:
+        raise EvaluationError(f"{path} cannot be read as TOML: {one_line(error)}.") from None
+    return document
+
+
 def _find(root: Path, split: str, *, document: LabelledImages, origin: Origin, file: Path) -> list[Sample]:
     index = None if document.index is None else _index(root, document.index, file)
-    rows = found(root, document.images) if index is None else _rows(index)
+    rows = found(root, document.images) if index is None else read_rows(index)
     try:
         kept = [row for row in rows if document.split is None or _cell(row, document.split) == split]
         if rows and not kept:
@@ -113,7 +126,22 @@ def _pair(root: Path, row: Mapping[str, str], document: LabelledImages) -> Pair:
     image = fill(document.images, row)
     name = Path(image).with_suffix("").as_posix()
     place = name if document.place is None else _cell(row, document.place)
-    return Pair(name, place, root / image, root / fill(document.labels, row))
+    ground = None if document.ground is None else ground_of([_cell(row, name) for name in document.ground])
+    return Pair(name, place, root / image, root / fill(document.labels, row), ground)
+
+
+def ground_of(cells: Sequence[str]) -> Geometry:
+    """The box that an image covers, from its CRS, west, south, east and north as they stand in an index.
+
+    Raises:
+        ValueError: the CRS is none, or an edge is no number.
+    """
+    crs, *edges = cells
+    try:
+        west, south, east, north = map(float, edges)
+        return box(west, south, east, north, crs)
+    except (ValueError, CRSError):
+        raise ValueError(f"{', '.join(cells)} is not a CRS, west, south, east and north") from None
 
 
 def _cell(row: Mapping[str, str], column: str) -> str:
@@ -129,7 +157,12 @@ def _index(root: Path, index: str, file: Path) -> Path:
     return path
 
 
-def _rows(path: Path) -> list[dict[str, str]]:
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """The rows of an index, by column.
+
+    Raises:
+        EvaluationError: it cannot be read as CSV.
+    """
     try:
         with path.open(encoding="utf-8-sig", newline="") as source:
             header, *rows = [row for row in csv.reader(source, strict=True) if row] or [[]]

@@ -95,6 +95,9 @@ class LabelledImages(BaseModel):
     """The layer of the label file that holds the classes."""
     place: str | None = None
     """Column that says where an image was taken; None: each is a place of its own."""
+    ground: tuple[str, str, str, str, str] | None = None
+    """Columns that say what an image covers: its CRS, then west, south, east and north in it. With them,
+    images of different splits that overlap are not trained with."""
     split: str | None = None
     """Column that says which split an image belongs to; None: all are one split, ``all``."""
     splits: tuple[str, ...] = ()
@@ -137,7 +140,7 @@ class LabelledImages(BaseModel):
 
     def _refuse_unknown_columns(self) -> None:
         columns = placeholders(self.images, with_widths=False)
-        asked = [*placeholders(self.labels), *filter(None, (self.place, self.split))]
+        asked = [*placeholders(self.labels), *filter(None, (self.place, self.split)), *(self.ground or ())]
         for name in (n for n in asked if n not in columns):
             raise ValueError(f"{name!r} is no placeholder of images, and there is no index")
 

@@ -33,7 +33,7 @@ _NEAR_DEG = 1e-3
 
 def is_product(path: Path) -> bool:
     """Whether a reference is no file but the name of a product, such as ``worldcover`` or ``nlcd:2019``."""
-    return not path.exists() and _product_of(str(path).partition(":")[0]) is not None
+    return not path.exists() and product_of(str(path).partition(":")[0]) is not None
 
 
 def product_reference(
@@ -57,7 +57,7 @@ def product_reference(
         CoverageError: it has nothing there.
     """
     key, _, year = name.partition(":")
-    product = _product_of(key)
+    product = product_of(key)
     if product is None:
         raise EvaluationError(f"No product {key!r}. There are: {', '.join(PRODUCTS)}.")
     source = _source_of(product, catalog)
@@ -123,7 +123,7 @@ def _refuse_no_classes(dtype: str, address: str) -> None:
         raise EvaluationError(f"{address} holds {dtype}, expected classes as uint8. Give another catalog.")
 
 
-def _product_of(name: str) -> Product | None:
+def product_of(name: str) -> Product | None:
     """By its name, or that without its maker."""
     return next((p for p in PRODUCTS.values() if name in (p.name, p.name.split("-", 1)[-1])), None)
 

@@ -56,7 +56,7 @@ def raster_reference(
         with reading(path):
             source = stack.enter_context(rasterio.open(path))
         refuse_unusable(source, str(path), grid)
-        nodata = _nodata_of(source, crosswalk)
+        nodata = nodata_of(source, crosswalk)
         means = Meanings(source.dtypes[0], names_in(path), classes, crosswalk)
         means.leave_out(*(() if nodata is None else (nodata,)))
         if source.dtypes[0] == "uint8" and not crosswalk.reference:
@@ -244,7 +244,7 @@ def vector_reference(
     return Reference(burner(frame.geometry.to_numpy(), values, grid=grid, fill=int(IGNORED)), tuple(notes))
 
 
-def _nodata_of(source: DatasetReader, crosswalk: Crosswalk) -> int | None:
+def nodata_of(source: DatasetReader, crosswalk: Crosswalk) -> int | None:
     """The value that is none: what the file declares, unless the crosswalk says what that means."""
     info = np.iinfo(source.dtypes[0])
     declared = source.nodata

@@ -5,20 +5,15 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-import pystac
 from rasterio.windows import Window
 
-from geoseg.grid.geobox import snap_out, window_geobox
-from geoseg.imagery.loader import CELL
-from geoseg.imagery.reading import gdal_env
 from geoseg.inference.runner import Pixels
-from geoseg.jobs.blocks import BlockTask, aoi_mask, read_composite
+from geoseg.jobs.blocks import BlockTask, aoi_mask, read_window
 from geoseg.jobs.plan import plan_run
 from geoseg.jobs.run import tasks_of
 from geoseg.models.folders import make_folder, refuse_existing
 from geoseg.models.zoo import load_model, save_model
 from geoseg.recipe import Recipe
-from geoseg.stac.signing import read_environment
 from geoseg.training.norms import adapted
 
 _MOST_TILES = 200
@@ -54,20 +49,10 @@ def _tiles(tasks: list[BlockTask], size: int) -> Iterator[Pixels]:
     ]
     for n in np.random.default_rng(0).permutation(len(windows)):
         task, window = windows[n]
-        items = pystac.ItemCollection([pystac.Item.from_dict(i) for i in task.items])
-        pixels = _read(task, items, window)
+        pixels = read_window(task, window)
         if np.isfinite(pixels).all(0).mean() >= _KNOWN_SHARE:
             yield pixels
 
 
 def _end(window: Window) -> tuple[int, int]:
     return window.row_off + window.height, window.col_off + window.width
-
-
-def _read(task: BlockTask, items: pystac.ItemCollection, window: Window) -> Pixels:
-    needed = snap_out(task.plan.geobox, window, CELL)
-    with gdal_env(read_environment(task.catalog)):
-        image = read_composite(task, items, window_geobox(task.plan.geobox, needed)).compute()
-    top, left = window.row_off - needed.row_off, window.col_off - needed.col_off
-    pixels: Pixels = image.to_numpy()[:, top : top + window.height, left : left + window.width]
-    return pixels

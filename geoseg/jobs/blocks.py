@@ -153,6 +153,22 @@ def read_composite(task: BlockTask, items: pystac.ItemCollection, geobox: GeoBox
     return composite(mask_clouds(data, clouds), task.composite)
 
 
+def read_window(task: BlockTask, window: Window) -> NDArray[np.float32]:
+    """(band, y, x) reflectance of a pixel rectangle of the plan's geobox, NaN = nodata.
+
+    Whole cells are read, so a pixel is the same whatever window it is read with.
+    """
+    items = pystac.ItemCollection([pystac.Item.from_dict(i) for i in task.items])
+    if not items.items:
+        return np.full((len(task.bands), window.height, window.width), np.nan, np.float32)
+    needed = snap_out(task.plan.geobox, window, CELL)
+    with gdal_env(read_environment(task.catalog)):
+        image = read_composite(task, items, window_geobox(task.plan.geobox, needed)).compute()
+    top, left = window.row_off - needed.row_off, window.col_off - needed.col_off
+    pixels: NDArray[np.float32] = image.to_numpy()[:, top : top + window.height, left : left + window.width]
+    return pixels
+
+
 def _row_listener(task: BlockTask) -> Callable[[int], None] | None:
     listener = ROW_LISTENERS.get(str(task.parts))
     if listener is None:

@@ -36,6 +36,7 @@ from geoseg.stac.catalog import Catalog, load_catalog
 from geoseg.stac.items import Selection, select_items
 
 Say = Callable[[str], None]
+CardFor = Callable[[pystac.ItemCollection, Catalog], ModelCard]
 _NAMELESS = "area"
 _FAR_PX = 64
 """Items whose footprint is nearer than this to a block are handed to it: footprints are drawn roughly."""
@@ -102,42 +103,27 @@ class Plan:
         return shapely.affinity.affine_transform(project(self.aoi, str(self.geobox.crs)).geom, matrix)
 
 
-def plan_run(recipe: Recipe, *, say: Say) -> Plan:
+def plan_run(recipe: Recipe, *, say: Say, card_for: CardFor | None = None) -> Plan:
     """Read the area, find and check the imagery, lay out grid, tiles and blocks.
 
     Args:
         recipe: what is asked for.
         say: told what was assumed, as soon as it is known.
+        card_for: where no model is run: what the imagery must fit, by the items found.
 
     Raises:
         GeosegError: the area, catalog, imagery or model cannot be used; the message says what to do.
     """
     COMPOSITES[recipe.composite]
-    card, calibration = card_of(recipe.model), calibration_of(recipe.model)
-    how = Inference(
-        batch_size=recipe.batch_size,
-        device=recipe.device,
-        tta=recipe.tta,
-        uncertainty=recipe.uncertainty,
-        dropout_passes=recipe.dropout_passes,
-    )
-    if recipe.scheduler is None:
-        device_of(recipe.device)
-    if recipe.uncertainty:
-        check_uncertainty(create_model(recipe.model), recipe.uncertainty)
-    if calibration is not None and calibration.tta != recipe.tta:
-        warnings.warn(
-            f"The calibration of {card.name} was measured with --tta {calibration.tta}, the map is made with "
-            f"{recipe.tta}: its confidence may be off. Calibrate with --tta {recipe.tta}.",
-            GeosegWarning,
-            stacklevel=2,
-        )
+    if card_for is None:
+        _check_model(recipe)
     catalog = _catalog_of(recipe)
     recipe, assumed = _with_defaults(recipe, catalog)
     for line in assumed:
         say(line)
     watch = _Watch()
     items, aoi = find_items(recipe, catalog)
+    card = card_of(recipe.model) if card_for is None else card_for(items, catalog)
     built_in = [card_of(name) for name in model_names()]
     items = with_bands(items, card, catalog=catalog, others=built_in)
     selection = select_items(items, aoi, per_place=recipe.max_items, min_coverage=recipe.min_coverage)
@@ -172,8 +158,8 @@ def plan_run(recipe: Recipe, *, say: Say) -> Plan:
         is_cut=recipe.aoi is not None,
         catalog=catalog,
         card=card,
-        calibration=calibration,
-        how=how,
+        calibration=calibration_of(recipe.model) if card_for is None else None,
+        how=_how(recipe),
         selection=selection,
         inputs=inputs,
         tiles=_tile_plan(geobox, recipe, card),
@@ -193,6 +179,32 @@ def items_near(plan: Plan, block: Block) -> list[pystac.Item]:
     box = Geometry(shapely.box(left, bottom, right, top), crs=plan.geobox.crs)
     near = to_degrees(box).geom
     return [i for i in plan.inputs.items if shapely.geometry.shape(i.geometry).intersects(near)]
+
+
+def _check_model(recipe: Recipe) -> None:
+    """It can do what is asked, and its calibration was measured in this way; else a warning."""
+    card, calibration = card_of(recipe.model), calibration_of(recipe.model)
+    if recipe.scheduler is None:
+        device_of(recipe.device)
+    if recipe.uncertainty:
+        check_uncertainty(create_model(recipe.model), recipe.uncertainty)
+    if calibration is not None and calibration.tta != recipe.tta:
+        warnings.warn(
+            f"The calibration of {card.name} was measured with --tta {calibration.tta}, the map is made with "
+            f"{recipe.tta}: its confidence may be off. Calibrate with --tta {recipe.tta}.",
+            GeosegWarning,
+            stacklevel=3,
+        )
+
+
+def _how(recipe: Recipe) -> Inference:
+    return Inference(
+        batch_size=recipe.batch_size,
+        device=recipe.device,
+        tta=recipe.tta,
+        uncertainty=recipe.uncertainty,
+        dropout_passes=recipe.dropout_passes,
+    )
 
 
 class _Watch:

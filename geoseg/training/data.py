@@ -15,6 +15,7 @@ from geoseg.evaluation.benchmark import IGNORE, Benchmark, Sample
 from geoseg.evaluation.benchmark_images import Part, bands_for, labelled_samples
 from geoseg.evaluation.labelled import benchmark_of
 from geoseg.models.card import ModelCard
+from geoseg.training.leaks import overlaps
 from geoseg.training.recipe import Data
 
 Visit = tuple[int, int]
@@ -76,12 +77,22 @@ def read_splits(data: Data) -> tuple[Images, Images]:
 
 
 def refuse_leaks(train: Images, val: Images) -> None:
-    """Raises TrainingError where a place is learned from and validated on."""
+    """Raises TrainingError where a place, or ground by whatever name, is learned from and validated on."""
     both = sorted(set(train.places) & set(val.places))
     if both:
         raise TrainingError(
             f"{len(both)} places (first: {both[0]}) are learned from and validated on, so validation would "
             "reward what is learned by heart. Give each place to one split."
+        )
+    learned, held = ([s for s in images.samples if s.ground is not None] for images in (train, val))
+    pairs, shares = overlaps(*([s.ground for s in some if s.ground] for some in (learned, held)))
+    if len(pairs):
+        worst = int(np.argmax(shares))
+        one, other = learned[pairs[worst, 0]], held[pairs[worst, 1]]
+        raise TrainingError(
+            f"{len(set(pairs[:, 1].tolist()))} images to validate on lie on ground that is learned from: "
+            f"{other.id} ({other.place}) shares {shares[worst]:.0%} with {one.id} ({one.place}). Give them "
+            "one place and one split."
         )
 
 
