@@ -80,7 +80,7 @@ def _moments(x: torch.Tensor, known: torch.Tensor, kernel: torch.Tensor) -> tupl
 
 
 def _blur(x: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
-    n, reach = x.shape[1], len(kernel) // 2
+    n, reach = int(x.shape[1]), len(kernel) // 2  # int: a number where the network is traced, too
     weights = kernel.to(x.dtype).expand(n, 1, -1)
     across, down = weights[:, :, None, :].contiguous(), weights[:, :, :, None].contiguous()
     x = F.conv2d(F.pad(x, (reach, reach, 0, 0), mode="replicate"), across, groups=n)

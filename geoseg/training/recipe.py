@@ -152,6 +152,10 @@ class Fit(_Part):
     """``auto``: bfloat16 where the processor has it."""
     patience: Annotated[int, Field(ge=1)] | None = None
     """Epochs without a better validation mIoU after which it ends; None to go on to the end."""
+    int8: bool = False
+    """Learn under the rounding of an int8 runtime, from the first step on; its ranges go into ``int8.json``
+    (Jacob et al. 2018, arXiv:1712.05877). To end a training in float with it, begin a second one with that
+    model."""
     devices: Annotated[int, Field(ge=1)] = 1
     """GPUs, where there are some; each takes batches of its own."""
     seed: int = 0
@@ -205,6 +209,8 @@ class TrainRecipe(_Part):
             raise ValueError(f"network.tile_size {side} is not a multiple of {multiple}")
         if self.distill is not None and self.network.activation == "evidential":
             raise ValueError("[distill] compares softmax answers: it does not go with activation evidential")
+        if self.fit.int8 and self.start.lora_rank is not None:
+            raise ValueError("fit.int8 rounds whole weights: it does not go with start.lora_rank")
         if len(self.member) == 1:
             raise ValueError("one [[member]] is no ensemble: give two or more, or none")
         for own in self.member:
@@ -213,7 +219,8 @@ class TrainRecipe(_Part):
             if not isinstance(own.get("loss", []), list):
                 raise ValueError("member.loss must be a list of tables: loss = [{ name = ... }]")
         try:
-            _ = self.members
+            if len({member.fit.int8 for member in self.members}) > 1:
+                raise ValueError("fit.int8 is for all members or none: they become one network")
         except ValidationError as error:
             raise ValueError(f"member: {one_line(error)}") from None
         return self
