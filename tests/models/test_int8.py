@@ -85,7 +85,8 @@ def small():
     [pytest.param(f, marks=[pytest.mark.lane] if "encoder_name" in o else []) for f, o in NETWORKS.items()],
 )
 def test_onnxruntime_rounds_as_the_network_does(family, tmp_path):
-    model = learned(family)
+    # After 20 steps the large ones know little: noise of 1e-6 in the pixels changes 1 % of their classes.
+    model = learned(family, 40 if "encoder_name" in NETWORKS[family] else 20)
     int8 = observe(model, TILES)
     path = write_int8_onnx(model, tmp_path / "m.onnx", int8=int8)
     expected = rounded(model, int8)(PIXELS)
