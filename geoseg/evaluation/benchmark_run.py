@@ -195,8 +195,8 @@ class _Mapper:
             return self._notes
         return [
             *self._notes,
-            f"The model learned from {n_seen:,} of the places: there only the one of its networks that has not "
-            "seen the place is scored.",
+            f"The model learned from {n_seen:,} of the places: there only the one of its networks that has "
+            "not seen the place is scored.",
         ]
 
     def efficiency(self) -> Efficiency:

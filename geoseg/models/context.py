@@ -10,8 +10,8 @@ from geoseg.models.unet import WithIndices, index_pairs
 from geoseg.models.zoo import register_family
 
 _SCALES = ((1, 2.0), (4, 2.0), (8, 3.0))
-"""How many times as large the pixels are that means are taken on, and the Gaussian's standard deviation in such
-pixels: 2, 8 and 24 pixels of the image. Wide means are smooth, so coarse pixels will do."""
+"""How many times as large the pixels are that means are taken on, and the Gaussian's standard deviation in
+such pixels: 2, 8 and 24 pixels of the image. Wide means are smooth, so coarse pixels will do."""
 _REACH = 3
 """Standard deviations after which a Gaussian ends."""
 _LITTLE = 1e-6
@@ -90,7 +90,9 @@ def _context(
         return _moments(inputs, known, kernel)
     large, share = (F.avg_pool2d(x, shrink, ceil_mode=True) for x in (inputs * known, known))
     moments = _moments(large / share.clamp_min(_LITTLE), (share > 0).to(inputs.dtype), kernel)
-    fine = F.interpolate(torch.cat(moments, 1), scale_factor=float(shrink), mode="bilinear", align_corners=False)
+    fine = F.interpolate(
+        torch.cat(moments, 1), scale_factor=float(shrink), mode="bilinear", align_corners=False
+    )
     height, width = inputs.shape[-2:]
     mean, deviation = fine[..., :height, :width].chunk(2, 1)
     return mean, deviation
@@ -104,7 +106,7 @@ def _moments(x: torch.Tensor, known: torch.Tensor, kernel: torch.Tensor) -> tupl
 
 
 def _blur(x: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
-    n, reach = x.shape[1], len(kernel) // 2
+    n, reach = int(x.shape[1]), len(kernel) // 2  # int: a number where the network is traced, too
     weights = kernel.to(x.dtype).expand(n, 1, -1)
     across, down = weights[:, :, None, :].contiguous(), weights[:, :, :, None].contiguous()
     x = F.conv2d(F.pad(x, (reach, reach, 0, 0), mode="replicate"), across, groups=n)

@@ -26,8 +26,10 @@ from geoseg.evaluation.benchmark import Benchmark
 from geoseg.evaluation.labelled import benchmark_of
 from geoseg.models.card import ModelCard
 from geoseg.models.ensemble import ensemble_of, joined_card
-from geoseg.models.folds import Folds, write_folds
 from geoseg.models.folders import make_folder, refuse_existing
+from geoseg.models.folds import Folds, write_folds
+from geoseg.models.int8 import Int8, int8_of, joined_int8, read_int8, write_int8
+from geoseg.models.rounding import Rounding, layers_of
 from geoseg.models.zoo import FAMILIES, Model, load_model, prepare_model, save_model
 from geoseg.training.augment import Augmentation
 from geoseg.training.beside import beside_samples
@@ -108,8 +110,8 @@ def train(
         )
     if trainer.interrupted:
         raise KeyboardInterrupt
-    model = _best_model(segmenter, card, Path(best.best_model_path))
-    _finish(model, recipe, runs, out, learned=train_images, held=val_images)
+    model, int8 = _best_model(segmenter, card, Path(best.best_model_path))
+    _finish(model, recipe, runs, out, int8=int8, learned=train_images, held=val_images)
     return out
 
 
@@ -162,13 +164,16 @@ def _train_members(recipe: TrainRecipe, runs: Path, out: Path, on_epoch: Callabl
             placed = member.model_copy(update={"out": str(folder)})
             train(placed, resume=folder.with_name(f"{folder.name}.run").exists(), on_epoch=on_epoch)
         folders.append(folder)
-    joined = ensemble_of([load_model(str(folder)) for folder in folders], name=recipe.name)
+    models = [load_model(str(folder)) for folder in folders]
+    joined = ensemble_of(models, name=recipe.name)
+    ranges = [read_int8(f, weights_sha256=m.card.sha256) for f, m in zip(folders, models, strict=True)]
+    int8 = joined_int8([found for found in ranges if found is not None]) if all(ranges) else None
     card = joined.card.model_copy(update={"title": recipe.title, "description": recipe.description})
     metrics = pd.concat([pd.read_csv(f / METRICS).assign(member=f.name) for f in folders])
     metrics.to_csv(runs / METRICS, index=False)
     learned, held = _images(recipe)
     folds = _folds(recipe) if recipe.data.folds else None
-    _finish(replace(joined, card=card), recipe, runs, out, learned=learned, held=held, folds=folds)
+    _finish(replace(joined, card=card), recipe, runs, out, int8=int8, learned=learned, held=held, folds=folds)
     return out
 
 
@@ -229,9 +234,14 @@ def _segmenter(recipe: TrainRecipe, card: ModelCard, found: Statistics, *, n_bat
     network, fresh = begin(FAMILIES[card.family](card), card, recipe.start)
     if recipe.start.model is not None and fresh:
         logger.warning("New weights, as those of %s do not fit: %s.", recipe.start.model, ", ".join(fresh))
+    network = network.to(memory_format=torch.channels_last)
+    rounding = None
+    if recipe.fit.int8:
+        layers = layers_of(network, n_bands=len(card.bands), tile_multiple=card.tile_multiple)
+        rounding = Rounding(network, layers)
     return Segmenter(
         card,
-        network.to(memory_format=torch.channels_last),
+        network,
         DeepSupervision(
             build_loss(recipe.loss, n_classes=len(card.legend.classes), class_shares=found.class_shares)
         ),
@@ -239,6 +249,7 @@ def _segmenter(recipe: TrainRecipe, card: ModelCard, found: Statistics, *, n_bat
         fit=recipe.fit,
         n_steps=recipe.fit.epochs * -(-n_batches // recipe.fit.accumulate),
         teacher=(teacher_of(recipe.distill, card), recipe.distill) if recipe.distill else None,
+        rounding=rounding,
     )
 
 
@@ -287,12 +298,16 @@ def _precision(fit: Fit):  # type: ignore[no-untyped-def]
     return "bf16-mixed" if has_bf16 else "32-true"
 
 
-def _best_model(segmenter: Segmenter, card: ModelCard, checkpoint: Path) -> Model:
+def _best_model(segmenter: Segmenter, card: ModelCard, checkpoint: Path) -> tuple[Model, Int8 | None]:
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
-    prefix = "network."
-    weights = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-    segmenter.network.load_state_dict(weights)
-    return prepare_model(settle(segmenter.network.cpu()), card)
+    segmenter.cpu()
+    for name, module in (("network.", segmenter.network), ("rounding.", segmenter.rounding)):
+        if module is not None:
+            module.load_state_dict({k.removeprefix(name): v for k, v in state.items() if k.startswith(name)})
+    if segmenter.rounding is not None:
+        segmenter.rounding.release()
+    model = prepare_model(settle(segmenter.network), card)
+    return model, int8_of(segmenter.rounding) if segmenter.rounding is not None else None
 
 
 def _finish(
@@ -301,14 +316,17 @@ def _finish(
     runs: Path,
     out: Path,
     *,
+    int8: Int8 | None,
     learned: Images,
     held: Images,
     folds: Folds | None = None,
 ) -> None:
     def fill(folder: Path) -> None:
-        save_model(model, folder)
+        card = save_model(model, folder)
         if folds is not None:
             write_folds(folds, folder)
+        if int8 is not None:
+            write_int8(int8.model_copy(update={"weights_sha256": card.sha256}), folder)
         shutil.copy(runs / RECIPE, folder / RECIPE)
         shutil.copy(runs / METRICS, folder / METRICS)
         write_curves(folder / METRICS, folder / "curves.png")

@@ -12,6 +12,7 @@ from geoseg.evaluation.benchmark import IGNORE
 from geoseg.evaluation.confusion import IGNORED, Counts, count
 from geoseg.evaluation.metrics import OVERALL
 from geoseg.models.card import ModelCard
+from geoseg.models.rounding import Rounding
 from geoseg.models.zoo import normalise
 from geoseg.training.augment import Augmentation
 from geoseg.training.distillation import Teacher, soft_loss
@@ -35,6 +36,7 @@ class Segmenter(L.LightningModule):
         fit: how.
         n_steps: of the optimiser, in all.
         teacher: whose answers are learned too, and how.
+        rounding: that the network is held to, whose ranges are state of the training.
     """
 
     def __init__(
@@ -47,9 +49,11 @@ class Segmenter(L.LightningModule):
         fit: Fit,
         n_steps: int,
         teacher: tuple[Teacher, Distill] | None = None,
+        rounding: Rounding | None = None,
     ) -> None:
         super().__init__()
         self.network = network
+        self.rounding = rounding
         self._card, self._loss, self._augmentation = card, loss, augmentation
         self._fit, self._n_steps, self._teacher = fit, n_steps, teacher
         self._counts: Counts = np.zeros((0, 0), np.int64)
@@ -63,7 +67,7 @@ class Segmenter(L.LightningModule):
         """The loss of a batch, varied; its random numbers follow from the seed and the batch's number."""
         torch.manual_seed((self._fit.seed * 1_000_003 + self.current_epoch) * 1_000_003 + batch_idx)
         pixels, labels = self._augmentation(*batch)
-        inputs, chosen = self._ready(pixels), None
+        inputs, chosen = _ready(pixels, self._card), None
         if self._fit.pixels_per_image is None:
             logits = self.network(inputs)
         else:
@@ -91,9 +95,9 @@ class Segmenter(L.LightningModule):
         """Count the classes of whole images, one at a time."""
         (pixels,), (labels,) = batch
         n = len(self._card.legend.classes)
-        for at in _pieces(labels.shape):
+        for at in pieces(labels.shape):
             expected = labels[*at].cpu().numpy().astype(np.int32)
-            found = self._classes(pixels[:, *at]).cpu().numpy().astype(np.int32)
+            found = classes_of(self.network, pixels[:, *at], self._card).cpu().numpy().astype(np.int32)
             self._counts += count(np.where(expected == IGNORE, IGNORED, expected), found, n_classes=n)
 
     def on_validation_epoch_end(self) -> None:
@@ -125,19 +129,14 @@ class Segmenter(L.LightningModule):
         floor = 1e-4 if self._fit.schedule == "one-cycle" else 1e-2
         return floor + (1 - floor) * (1 + math.cos(math.pi * progress)) / 2
 
-    def _ready(self, pixels: torch.Tensor) -> torch.Tensor:
-        ready = normalise(pixels, self._card).nan_to_num(0.0)
-        return ready.contiguous(memory_format=torch.channels_last)
 
-    def _classes(self, pixels: torch.Tensor) -> torch.Tensor:
-        """(y, x) of (band, y, x), which is filled up to a size that the network takes."""
-        height, width = pixels.shape[1:]
-        multiple = self._card.tile_multiple
-        filled = nn.functional.pad(
-            pixels[None], (0, -width % multiple, 0, -height % multiple), value=float("nan")
-        )
-        classes: torch.Tensor = self.network(self._ready(filled))[0, :, :height, :width].argmax(0)
-        return classes
+def classes_of(network: nn.Module, pixels: torch.Tensor, card: ModelCard) -> torch.Tensor:
+    """(y, x) of reflectance (band, y, x), which is filled up to a size that the network takes."""
+    height, width = pixels.shape[1:]
+    lack = (0, -width % card.tile_multiple, 0, -height % card.tile_multiple)
+    filled = nn.functional.pad(pixels[None], lack, value=float("nan"))
+    classes: torch.Tensor = network(_ready(filled, card))[0, :, :height, :width].argmax(0)
+    return classes
 
 
 def _some_labelled(labels: torch.Tensor, k: int) -> torch.Tensor:
@@ -146,7 +145,13 @@ def _some_labelled(labels: torch.Tensor, k: int) -> torch.Tensor:
     return order.topk(min(k, order.shape[1]), dim=1, largest=False).indices
 
 
-def _pieces(shape: torch.Size) -> Iterator[tuple[slice, slice]]:
+def pieces(shape: torch.Size) -> Iterator[tuple[slice, slice]]:
+    """Parts of an image that are validated at once."""
     for top in range(0, shape[0], VALIDATION_SIDE):
         for left in range(0, shape[1], VALIDATION_SIDE):
             yield slice(top, top + VALIDATION_SIDE), slice(left, left + VALIDATION_SIDE)
+
+
+def _ready(pixels: torch.Tensor, card: ModelCard) -> torch.Tensor:
+    ready = normalise(pixels, card).nan_to_num(0.0)
+    return ready.contiguous(memory_format=torch.channels_last)

@@ -43,8 +43,8 @@ class Data(_Part):
     val_share: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Share of the places of ``train_split`` to validate on, where the data have no split for it."""
     folds: Annotated[int, Field(ge=2)] | None = None
-    """So many networks, one model: each learns from all places of ``train_split`` but its share of them, on which
-    it is validated (cross-validation)."""
+    """So many networks, one model: each learns from all places of ``train_split`` but its share of them, on
+    which it is validated (cross-validation)."""
     fold: Annotated[int, Field(ge=0)] | None = None
     """With ``folds``: only the network of this share, from 0."""
     bands: tuple[str, ...] | None = None
@@ -154,8 +154,8 @@ class Fit(_Part):
     """None for as many as images and batches give."""
     batch_size: Annotated[int, Field(ge=1)] = 8
     pixels_per_image: Annotated[int, Field(ge=1)] | None = None
-    """Labelled pixels of an image that teach at a visit, drawn anew each time: neighbours say much the same. For
-    families that can be asked for some pixels (``context-mlp``); None for all."""
+    """Labelled pixels of an image that teach at a visit, drawn anew each time: neighbours say much the same.
+    For families that can be asked for some pixels (``context-mlp``); None for all."""
     accumulate: Annotated[int, Field(ge=1)] = 1
     """Batches whose gradients make one step."""
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
@@ -173,6 +173,10 @@ class Fit(_Part):
     """``auto``: bfloat16 where the processor has it."""
     patience: Annotated[int, Field(ge=1)] | None = None
     """Epochs without a better validation mIoU after which it ends; None to go on to the end."""
+    int8: bool = False
+    """Learn under the rounding of an int8 runtime, from the first step on; its ranges go into ``int8.json``
+    (Jacob et al. 2018, arXiv:1712.05877). To end a training in float with it, begin a second one with that
+    model."""
     devices: Annotated[int, Field(ge=1)] = 1
     """GPUs, where there are some; each takes batches of its own."""
     seed: int = 0
@@ -232,13 +236,8 @@ class TrainRecipe(_Part):
             raise ValueError(f"network.tile_size {side} is not a multiple of {multiple}")
         if self.distill is not None and self.network.activation == "evidential":
             raise ValueError("[distill] compares softmax answers: it does not go with activation evidential")
-        folds, fold = self.data.folds, self.data.fold
-        if fold is not None and fold >= (folds or 0):
-            raise ValueError(f"data.fold is {fold}: give a number below data.folds, {folds or 'which is missing'}")
-        if folds is not None and (self.data.val_share is not None or "val_split" in self.data.model_fields_set):
-            raise ValueError("data.folds validates on places of train_split: leave out val_split and val_share")
-        if folds is not None and self.member and len(self.member) % folds:
-            raise ValueError(f"{len(self.member)} [[member]] tables for {folds} folds: give a multiple of them")
+        if self.fit.int8 and self.start.lora_rank is not None:
+            raise ValueError("fit.int8 rounds whole weights: it does not go with start.lora_rank")
         if len(self.member) == 1:
             raise ValueError("one [[member]] is no ensemble: give two or more, or none")
         for own in self.member:
@@ -247,9 +246,29 @@ class TrainRecipe(_Part):
             if not isinstance(own.get("loss", []), list):
                 raise ValueError("member.loss must be a list of tables: loss = [{ name = ... }]")
         try:
-            _ = self.members
+            if len({member.fit.int8 for member in self.members}) > 1:
+                raise ValueError("fit.int8 is for all members or none: they become one network")
         except ValidationError as error:
             raise ValueError(f"member: {one_line(error)}") from None
+        return self
+
+    @model_validator(mode="after")
+    def _has_folds(self) -> Self:
+        folds, fold = self.data.folds, self.data.fold
+        if fold is not None and fold >= (folds or 0):
+            raise ValueError(
+                f"data.fold is {fold}: give a number below data.folds, {folds or 'which is missing'}"
+            )
+        if folds is not None and (
+            self.data.val_share is not None or "val_split" in self.data.model_fields_set
+        ):
+            raise ValueError(
+                "data.folds validates on places of train_split: leave out val_split and val_share"
+            )
+        if folds is not None and self.member and len(self.member) % folds:
+            raise ValueError(
+                f"{len(self.member)} [[member]] tables for {folds} folds: give a multiple of them"
+            )
         return self
 
     @classmethod

@@ -4,9 +4,11 @@ from pathlib import Path
 
 from geoseg.evaluation.benchmark_images import Part
 from geoseg.evaluation.benchmark_run import Task, score_benchmark
+from geoseg.models.int8 import read_int8
 from geoseg.models.zoo import Model
-from geoseg.training.data import Images
+from geoseg.training.data import Chips, Images
 from geoseg.training.recipe import TrainRecipe
+from geoseg.training.rounded import Cost, cost_of_int8
 
 NAME = "card.md"
 
@@ -51,6 +53,9 @@ def write_card_text(
     for c in scores.classes:
         shares = (f"{v:.3f}" if v is not None else "–" for v in (c.iou, c.precision, c.recall))
         lines.append(f"| {c.class_name} | {' | '.join(shares)} | {c.support:,} |")
+    int8 = read_int8(folder, weights_sha256=card.sha256)
+    if int8 is not None:
+        lines += _int8_lines(cost_of_int8(model, int8, Chips(held, card)))
     lines += [
         "",
         "These images chose the epoch that was kept, so the scores are a little too good.",
@@ -64,4 +69,24 @@ def _of_others(recipe: TrainRecipe, n: int) -> list[str]:
         return []
     return [
         f"- **And from** {n:,} images of {recipe.beside.benchmark}, {recipe.beside.share:.0%} of what it saw."
+    ]
+
+
+def _int8_lines(cost: Cost) -> list[str]:
+    rows = [
+        f"| {name} | {before:.3f} | {after:.3f} |"
+        for name, before, after in (
+            ("pixel accuracy", cost.accuracy, cost.accuracy_int8),
+            ("miou", cost.miou, cost.miou_int8),
+        )
+    ]
+    return [
+        "",
+        "## What int8 costs on them",
+        "",
+        "| score | float | int8 |",
+        "|---|---|---|",
+        *rows,
+        "",
+        f"{cost.same:.2%} of the pixels have the same class in both.",
     ]

@@ -44,8 +44,8 @@ class CalibrationTask:
     """What is measured on what."""
 
     part: Part
-    """It must not be what the model was trained on, unless it is an ensemble of folds: places that such a model
-    learned from are answered for by the network that has not seen them."""
+    """It must not be what the model was trained on, unless it is an ensemble of folds: on places that such a
+    model learned from, the network that has not seen them answers."""
     model: str
     """A model folder, or the name of a built-in model."""
     how: Inference = AUTO
