@@ -50,12 +50,13 @@ class ContextMLP(nn.Module):
 
     def at(self, inputs: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
         """Logits (n, class, k, 1) of (n, k) of the pixels of (n, input, y, x), numbered row by row."""
-        features = self._features(inputs).flatten(2)  # (n, feature, y * x)
-        chosen = features.gather(2, pixels[:, None].expand(-1, features.shape[1], -1))
-        logits: torch.Tensor = self.layers(self._ready(chosen[..., None]))
+        rows = self._features(inputs).permute(0, 2, 3, 1).flatten(1, 2)  # (n, y * x, feature)
+        chosen = rows[torch.arange(len(rows), device=rows.device)[:, None], pixels]  # (n, k, feature)
+        logits: torch.Tensor = self.layers(self._ready(chosen.mT[..., None]))
         return logits
 
     def _features(self, inputs: torch.Tensor) -> torch.Tensor:
+        inputs = inputs.contiguous(memory_format=torch.channels_last)
         known = (inputs[:, : self._n_bands] != 0).any(1, keepdim=True).to(inputs.dtype)
         context = [
             layer
@@ -109,8 +110,8 @@ def _blur(x: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
     n, reach = int(x.shape[1]), len(kernel) // 2  # int: a number where the network is traced, too
     weights = kernel.to(x.dtype).expand(n, 1, -1)
     across, down = weights[:, :, None, :].contiguous(), weights[:, :, :, None].contiguous()
-    x = F.conv2d(F.pad(x, (reach, reach, 0, 0), mode="replicate"), across, groups=n)
-    return F.conv2d(F.pad(x, (0, 0, reach, reach), mode="replicate"), down, groups=n)
+    x = F.conv2d(x, across, padding=(0, reach), groups=n)
+    return F.conv2d(x, down, padding=(reach, 0), groups=n)
 
 
 @register_family("context-mlp")

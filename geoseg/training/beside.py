@@ -54,7 +54,7 @@ def beside_samples(beside: Beside, benchmark: Benchmark, bands: tuple[str, ...])
             read_image=partial(_image, sample, found, scale),
             read_labels=partial(_labels, sample, values),
         )
-        for sample in labelled_samples(others, Part(beside.benchmark, Path(beside.root), beside.split))
+        for sample in labelled_samples(others, Part(beside.benchmark, Path(beside.root), beside.split, beside.limit))
     )
 
 

@@ -119,6 +119,8 @@ class Beside(_Part):
     split: str = "train"
     share: Annotated[float, Field(gt=0, lt=1)] = 0.25
     """Of the images that are seen; nothing is validated on them."""
+    limit: Annotated[int, Field(ge=1)] | None = None
+    """At most so many of them; None for all."""
 
 
 class Augment(_Part):
