@@ -1,5 +1,6 @@
 """``geoseg train``: labelled images become a model."""
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,6 +24,10 @@ def train(
         Path | None, typer.Option(help="The folder of the images, instead of the recipe's.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="The new model folder; with --auto the recipe.")] = None,
+    devices: Annotated[
+        int | None,
+        typer.Option(min=1, help="GPUs to train on, where there are some; instead of the recipe's."),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted training.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
 ) -> None:
@@ -41,8 +46,8 @@ def train(
 
     if (recipe is None) == (auto is None):
         raise TrainingError("Give a recipe, or --auto FOLDER to have one written.")
-    if auto is not None and (root is not None or resume):
-        raise TrainingError("--auto writes a recipe: --root and --resume are for running one.")
+    if auto is not None and (root is not None or devices is not None or resume):
+        raise TrainingError("--auto writes a recipe: --root, --devices and --resume are for running one.")
     if auto is not None:
         _write_recipe(auto, out, is_quiet=quiet)
         return
@@ -51,6 +56,8 @@ def train(
     read = TrainRecipe.read(str(recipe))
     if root is not None:
         read = read.model_copy(update={"data": read.data.model_copy(update={"root": str(root)})})
+    if devices is not None:
+        read = read.model_copy(update={"fit": read.fit.model_copy(update={"devices": devices})})
     if out is not None:
         read = read.model_copy(update={"out": str(out)})
 
@@ -80,17 +87,24 @@ def _write_recipe(folder: Path, out: Path | None, *, is_quiet: bool) -> None:
 
 
 class _Table:
-    """A row for each epoch, as it ends."""
+    """A row for each epoch as it ends: what it came to, how long the rest of this network will take, and
+    whether it is the best so far.
+    """
 
     def __init__(self, *, is_quiet: bool) -> None:
-        self._is_quiet, self._model = is_quiet, ""
+        self._is_quiet, self._model, self._best, self._since = is_quiet, "", 0.0, time.monotonic()
 
     def add(self, epoch: "Epoch") -> None:
         """Print a row, the first one of a model below a heading."""
         if self._is_quiet:
             return
         if self._model != epoch.model:
-            typer.echo(f"{epoch.model}\nepoch     loss  val mIoU  val accuracy", err=True)
-            self._model = epoch.model
+            typer.echo(f"{epoch.model}\nepoch     loss  val mIoU  val accuracy      left", err=True)
+            self._model, self._best = epoch.model, 0.0
+        now = time.monotonic()
+        left_min = (now - self._since) * (epoch.n_epochs - epoch.number) / 60
+        best = "  best" if epoch.val_miou > self._best else ""
+        self._since, self._best = now, max(self._best, epoch.val_miou)
         at = f"{epoch.number}/{epoch.n_epochs}"
-        typer.echo(f"{at:<8}{epoch.loss:>6.3f}{epoch.val_miou:>10.1%}{epoch.val_accuracy:>14.1%}", err=True)
+        scores = f"{epoch.loss:>6.3f}{epoch.val_miou:>10.1%}{epoch.val_accuracy:>14.1%}"
+        typer.echo(f"{at:<8}{scores}{left_min:>6.0f} min{best}", err=True)

@@ -5,7 +5,7 @@ import torch
 from kornia.constants import DataKey, Resample
 from torch import nn
 
-from geoseg.training.recipe import Augment
+from geoseg.training.tables import Augment
 
 
 class Augmentation(nn.Module):

@@ -11,7 +11,7 @@ from geoseg.evaluation.benchmark import IGNORE, Benchmark, Labels, Pixels, Sampl
 from geoseg.evaluation.benchmark_images import Part, labelled_samples
 from geoseg.evaluation.labelled import benchmark_of
 from geoseg.imagery.bands import SUBSTITUTES
-from geoseg.training.recipe import Beside
+from geoseg.training.tables import Beside
 
 
 def beside_samples(beside: Beside, benchmark: Benchmark, bands: tuple[str, ...]) -> tuple[Sample, ...]:
@@ -54,7 +54,9 @@ def beside_samples(beside: Beside, benchmark: Benchmark, bands: tuple[str, ...])
             read_image=partial(_image, sample, found, scale),
             read_labels=partial(_labels, sample, values),
         )
-        for sample in labelled_samples(others, Part(beside.benchmark, Path(beside.root), beside.split, beside.limit))
+        for sample in labelled_samples(
+            others, Part(beside.benchmark, Path(beside.root), beside.split, beside.limit)
+        )
     )
 
 

@@ -16,7 +16,7 @@ from geoseg.evaluation.benchmark_images import Part, bands_for, labelled_samples
 from geoseg.evaluation.labelled import benchmark_of
 from geoseg.models.card import ModelCard
 from geoseg.training.leaks import overlaps
-from geoseg.training.recipe import Data
+from geoseg.training.tables import Data
 
 Visit = tuple[int, int]
 """Which image, and the seed of what is cut from it."""

@@ -9,7 +9,7 @@ from torch import nn
 from geoseg.errors import TrainingError
 from geoseg.models.card import ModelCard
 from geoseg.models.zoo import create_model, normalise, probs_of
-from geoseg.training.recipe import Distill
+from geoseg.training.tables import Distill
 
 Teacher = Callable[[torch.Tensor], torch.Tensor]
 """(n, band, y, x) reflectance without NaN to (n, class, y, x) probabilities."""

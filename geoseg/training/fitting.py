@@ -8,16 +8,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import lightning as L  # noqa: N812  (its own name for it)
 import numpy as np
 import pandas as pd
 import torch
-from lightning.pytorch.callbacks import (
-    Callback,
-    EarlyStopping,
-    ModelCheckpoint,
-)
-from lightning.pytorch.loggers import TensorBoardLogger
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
@@ -25,6 +18,7 @@ from geoseg.errors import TrainingError
 from geoseg.evaluation.benchmark import Benchmark
 from geoseg.evaluation.labelled import benchmark_of
 from geoseg.models.card import ModelCard
+from geoseg.models.context import ContextMLP
 from geoseg.models.ensemble import ensemble_of, joined_card
 from geoseg.models.folders import make_folder, refuse_existing
 from geoseg.models.folds import Folds, write_folds
@@ -33,7 +27,7 @@ from geoseg.models.rounding import Rounding, layers_of
 from geoseg.models.zoo import FAMILIES, Model, load_model, prepare_model, save_model
 from geoseg.training.augment import Augmentation
 from geoseg.training.beside import beside_samples
-from geoseg.training.callbacks import Epoch, ExponentialMean, LastQuarterMean, Told
+from geoseg.training.callbacks import Epoch
 from geoseg.training.curves import write_curves
 from geoseg.training.data import (
     Chips,
@@ -50,13 +44,14 @@ from geoseg.training.distillation import teacher_of
 from geoseg.training.losses import DeepSupervision, build_loss
 from geoseg.training.module import Segmenter
 from geoseg.training.pseudo import pseudo_labelled
-from geoseg.training.recipe import Fit, TrainRecipe
+from geoseg.training.recipe import TrainRecipe
 from geoseg.training.report import write_card_text
 from geoseg.training.start import begin, settle
+from geoseg.training.trainer import LAST, METRICS, make_trainer
 
 logger = logging.getLogger(__name__)
 
-LAST, RECIPE, METRICS = "last.ckpt", "recipe.json", "metrics.csv"
+RECIPE = "recipe.json"
 
 
 def train(
@@ -97,7 +92,7 @@ def train(
             f"{n_per_epoch} images make no batch of {recipe.fit.batch_size}. Give a smaller fit.batch_size."
         )
     segmenter = _segmenter(recipe, card, found, n_batches=len(loader))
-    trainer, best = _trainer(recipe, runs, on_epoch, n_steps=-(-len(loader) // recipe.fit.accumulate))
+    trainer, best = make_trainer(recipe, runs, on_epoch, n_steps=-(-len(loader) // recipe.fit.accumulate))
     last = runs / LAST
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="lightning")
@@ -232,6 +227,12 @@ def _card(recipe: TrainRecipe, benchmark: Benchmark) -> ModelCard:
 def _segmenter(recipe: TrainRecipe, card: ModelCard, found: Statistics, *, n_batches: int) -> Segmenter:
     torch.manual_seed(recipe.fit.seed)
     network, fresh = begin(FAMILIES[card.family](card), card, recipe.start)
+    can_be_asked = any(isinstance(m, ContextMLP) for m in network.modules())
+    if recipe.fit.pixels_per_image is not None and not can_be_asked:
+        raise TrainingError(
+            f"fit.pixels_per_image is for networks that can be asked for some pixels, which {card.family} "
+            "cannot. Leave it out, or take the family context-mlp."
+        )
     if recipe.start.model is not None and fresh:
         logger.warning("New weights, as those of %s do not fit: %s.", recipe.start.model, ", ".join(fresh))
     network = network.to(memory_format=torch.channels_last)
@@ -251,51 +252,6 @@ def _segmenter(recipe: TrainRecipe, card: ModelCard, found: Statistics, *, n_bat
         teacher=(teacher_of(recipe.distill, card), recipe.distill) if recipe.distill else None,
         rounding=rounding,
     )
-
-
-def _trainer(
-    recipe: TrainRecipe, runs: Path, on_epoch: Callable[[Epoch], None], *, n_steps: int
-) -> tuple[L.Trainer, ModelCheckpoint]:
-    fit = recipe.fit
-    best = ModelCheckpoint(
-        runs, filename="best", monitor="val_miou", mode="max", enable_version_counter=False
-    )
-    last = ModelCheckpoint(runs, filename=LAST.removesuffix(".ckpt"), enable_version_counter=False)
-    # Told comes before the checkpoints, which are to hold its rows.
-    callbacks: list[Callback] = [Told(runs / METRICS, on_epoch, recipe.name), best, last]
-    if fit.averaging == "ema":
-        callbacks.insert(0, ExponentialMean(fit.ema_decay))
-    elif fit.averaging == "swa":
-        callbacks.insert(0, LastQuarterMean(fit.epochs, n_steps=n_steps))
-    if fit.patience is not None:
-        callbacks.append(EarlyStopping("val_miou", mode="max", patience=fit.patience))
-    is_gpu = torch.cuda.is_available()
-    trainer = L.Trainer(
-        accelerator="gpu" if is_gpu else "cpu",
-        devices=fit.devices if is_gpu else 1,
-        max_epochs=fit.epochs,
-        precision=_precision(fit),
-        accumulate_grad_batches=fit.accumulate,
-        gradient_clip_val=fit.clip,
-        callbacks=callbacks,
-        logger=TensorBoardLogger(runs, name="", version=""),
-        num_sanity_val_steps=0,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        log_every_n_steps=1_000_000_000,
-        use_distributed_sampler=False,
-    )
-    return trainer, best
-
-
-def _precision(fit: Fit):  # type: ignore[no-untyped-def]
-    if fit.precision != "auto":
-        return fit.precision
-    if torch.cuda.is_available():
-        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
-    flags = Path("/proc/cpuinfo")
-    has_bf16 = flags.exists() and any(f in flags.read_text() for f in ("avx512_bf16", "amx_bf16"))
-    return "bf16-mixed" if has_bf16 else "32-true"
 
 
 def _best_model(segmenter: Segmenter, card: ModelCard, checkpoint: Path) -> tuple[Model, Int8 | None]:

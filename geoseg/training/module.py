@@ -17,8 +17,8 @@ from geoseg.models.zoo import normalise
 from geoseg.training.augment import Augmentation
 from geoseg.training.distillation import Teacher, soft_loss
 from geoseg.training.losses import DeepSupervision
-from geoseg.training.recipe import Distill, Fit
 from geoseg.training.start import keep_frozen_still
+from geoseg.training.tables import Distill, Fit
 
 VALIDATION_SIDE = 1024
 """Side of the largest piece of an image that is validated at once, pixels."""

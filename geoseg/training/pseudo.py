@@ -12,7 +12,7 @@ from geoseg.evaluation.benchmark_images import image_and_labels, plan_for
 from geoseg.evaluation.labelled import benchmark_of
 from geoseg.inference.predictor import predict_probs
 from geoseg.models.zoo import Model, create_model
-from geoseg.training.recipe import Pseudo
+from geoseg.training.tables import Pseudo
 
 
 def pseudo_labelled(pseudo: Pseudo, benchmark: Benchmark) -> tuple[Sample, ...]:

@@ -12,7 +12,7 @@ from geoseg.imagery.bands import SUBSTITUTES
 from geoseg.models.card import WEIGHTS_NAME, ModelCard
 from geoseg.models.zoo import card_of, read_weights
 from geoseg.registry import did_you_mean
-from geoseg.training.recipe import Start, Stem
+from geoseg.training.tables import Start, Stem
 
 
 def begin(network: nn.Module, card: ModelCard, start: Start) -> tuple[nn.Module, tuple[str, ...]]:

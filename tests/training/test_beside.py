@@ -13,7 +13,8 @@ from geoseg.legend import Legend
 from geoseg.training.beside import beside_samples
 from geoseg.training.data import with_beside
 from geoseg.training.fitting import train
-from geoseg.training.recipe import Beside, TrainRecipe
+from geoseg.training.recipe import TrainRecipe
+from geoseg.training.tables import Beside
 
 DRAWN = Beside(benchmark="synthetic-landcover")
 SIX = ("blue", "green", "red", "nir08", "swir16", "swir22")

@@ -11,7 +11,8 @@ from geoseg.errors import TrainingError
 from geoseg.models.zoo import normalise, save_model
 from geoseg.training.distillation import soft_loss, teacher_of
 from geoseg.training.fitting import train
-from geoseg.training.recipe import Distill, TrainRecipe
+from geoseg.training.recipe import TrainRecipe
+from geoseg.training.tables import Distill
 
 CARD = network("small-unet", width=8, depth=2).card
 

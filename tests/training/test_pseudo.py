@@ -13,7 +13,8 @@ from geoseg.legend import Legend
 from geoseg.models.zoo import FAMILIES, create_model, prepare_model, save_model
 from geoseg.training.fitting import train
 from geoseg.training.pseudo import pseudo_labelled
-from geoseg.training.recipe import Pseudo, TrainRecipe
+from geoseg.training.recipe import TrainRecipe
+from geoseg.training.tables import Pseudo
 
 
 @pytest.fixture

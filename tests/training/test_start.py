@@ -10,8 +10,9 @@ from safetensors.torch import load_file
 from geoseg.errors import TrainingError
 from geoseg.models.zoo import FAMILIES, create_model, save_model
 from geoseg.training.fitting import train
-from geoseg.training.recipe import Start, TrainRecipe
+from geoseg.training.recipe import TrainRecipe
 from geoseg.training.start import begin, fit_stem, settle
+from geoseg.training.tables import Start
 
 RGB = ("red", "green", "blue")
 SIX = ("blue", "green", "red", "nir08", "swir16", "swir22")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from geoseg.training.augment import Augmentation, match_histograms
 from geoseg.training.data import Chips, EpochSampler, image_weights, read_splits, statistics
-from geoseg.training.recipe import Augment, Data
+from geoseg.training.tables import Augment, Data
 
 CARD = network("small-unet").card
 
