@@ -57,6 +57,14 @@ def read_splits(data: Data) -> tuple[Images, Images]:
         TrainingError: a place is in both: scores on it would say nothing of places that were not seen.
         EvaluationError: the data set is incomplete, or has no such split.
     """
+    train, val = _splits(data)
+    if data.max_places is not None:
+        kept = set(_shuffled(train.places)[: data.max_places])
+        train = replace(train, samples=tuple(s for s in train.samples if s.place in kept))
+    return train, val
+
+
+def _splits(data: Data) -> tuple[Images, Images]:
     benchmark = benchmark_of(data.benchmark)
     if data.val_share is not None or data.folds is not None:
         part = Part(data.benchmark, Path(data.root), data.train_split)
@@ -98,7 +106,7 @@ def refuse_leaks(train: Images, val: Images) -> None:
 
 def _held_back(images: Images, data: Data) -> set[str]:
     """The places to validate on; which, follows from their names alone."""
-    places = sorted(set(images.places), key=lambda place: hashlib.sha256(place.encode()).digest())
+    places = _shuffled(images.places)
     if len(places) < (data.folds or 2):
         raise TrainingError(
             f"The images are of {len(places)} places, so none is left to validate on, or not one for each of "
@@ -107,6 +115,10 @@ def _held_back(images: Images, data: Data) -> set[str]:
     if data.folds is not None:
         return set(places[data.fold :: data.folds])
     return set(places[: min(max(round((data.val_share or 0) * len(places)), 1), len(places) - 1)])
+
+
+def _shuffled(places: Sequence[str]) -> list[str]:
+    return sorted(set(places), key=lambda place: hashlib.sha256(place.encode()).digest())
 
 
 class Chips(Dataset[tuple[torch.Tensor, torch.Tensor]]):

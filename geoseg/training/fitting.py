@@ -228,7 +228,7 @@ def _segmenter(recipe: TrainRecipe, card: ModelCard, found: Statistics, *, n_bat
     torch.manual_seed(recipe.fit.seed)
     network, fresh = begin(FAMILIES[card.family](card), card, recipe.start)
     can_be_asked = any(isinstance(m, ContextMLP) for m in network.modules())
-    if recipe.fit.pixels_per_image is not None and not can_be_asked:
+    if recipe.fit.pixels_per_image and not can_be_asked:
         raise TrainingError(
             f"fit.pixels_per_image is for networks that can be asked for some pixels, which {card.family} "
             "cannot. Leave it out, or take the family context-mlp."

@@ -68,12 +68,12 @@ class Segmenter(L.LightningModule):
         torch.manual_seed((self._fit.seed * 1_000_003 + self.current_epoch) * 1_000_003 + batch_idx)
         pixels, labels = self._augmentation(*batch)
         inputs, chosen = _ready(pixels, self._card), None
-        if self._fit.pixels_per_image is None:
-            logits = self.network(inputs)
-        else:
+        if self._fit.pixels_per_image:
             chosen = _some_labelled(labels, self._fit.pixels_per_image)
             logits = self.network.at(inputs, chosen)  # type: ignore[operator]
             labels = labels.flatten(1).gather(1, chosen)[..., None]
+        else:
+            logits = self.network(inputs)
         loss: torch.Tensor = self._loss(logits, labels)
         if self._teacher is not None:
             teacher, how = self._teacher

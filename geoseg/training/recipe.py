@@ -106,9 +106,9 @@ class TrainRecipe(Table):
             raise ValueError(
                 "data.folds validates on places of train_split: leave out val_split and val_share"
             )
-        if folds is not None and self.member and len(self.member) % folds:
+        if folds is not None and fold is None and 0 < len(self.member) < folds:
             raise ValueError(
-                f"{len(self.member)} [[member]] tables for {folds} folds: give a multiple of them"
+                f"{len(self.member)} [[member]] tables for {folds} folds: give one for each, or none"
             )
         return self
 

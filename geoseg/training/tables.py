@@ -34,6 +34,8 @@ class Data(Table):
     which it is validated (cross-validation)."""
     fold: Annotated[int, Field(ge=0)] | None = None
     """With ``folds``: only the network of this share, from 0."""
+    max_places: Annotated[int, Field(ge=1)] | None = None
+    """Learn from so many places, which follow from their names: for scores over the size of the data."""
     bands: tuple[str, ...] | None = None
     """STAC common names of the model's bands; None for all that the images have."""
     place_power: Share = 0.5
@@ -142,9 +144,9 @@ class Fit(Table):
     steps_per_epoch: Annotated[int, Field(ge=1)] | None = None
     """None for as many as images and batches give."""
     batch_size: Annotated[int, Field(ge=1)] = 8
-    pixels_per_image: Annotated[int, Field(ge=1)] | None = None
+    pixels_per_image: Annotated[int, Field(ge=0)] = 0
     """Labelled pixels of an image that teach at a visit, drawn anew each time: neighbours say much the same.
-    For families that can be asked for some pixels (``context-mlp``); None for all."""
+    For families that can be asked for some pixels (``context-mlp``); 0 for all."""
     accumulate: Annotated[int, Field(ge=1)] = 1
     """Batches whose gradients make one step."""
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
