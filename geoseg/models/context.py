@@ -15,6 +15,8 @@ such pixels: 2, 8 and 24 pixels of the image. Wide means are smooth, so coarse p
 _REACH = 3
 """Standard deviations after which a Gaussian ends."""
 _LITTLE = 1e-6
+_STRIP = 16_384
+"""Pixels whose classes are computed at once."""
 _FEW = 5.0
 """Features further out than so many standard deviations say no more than those there."""
 _DEFAULTS = {"width": 128, "dropout": 0.2, "noise": 0.1, "indices": True}
@@ -45,17 +47,19 @@ class ContextMLP(nn.Module):
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """(n, input, y, x) to logits (n, class, y, x)."""
-        logits: torch.Tensor = self.layers(self._ready(self._features(inputs)))
-        return logits
+        return self.answer(self.features(inputs))
 
     def at(self, inputs: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
         """Logits (n, class, k, 1) of (n, k) of the pixels of (n, input, y, x), numbered row by row."""
-        rows = self._features(inputs).permute(0, 2, 3, 1).flatten(1, 2)  # (n, y * x, feature)
+        rows = self.features(inputs).permute(0, 2, 3, 1).flatten(1, 2)  # (n, y * x, feature)
         chosen = rows[torch.arange(len(rows), device=rows.device)[:, None], pixels]  # (n, k, feature)
-        logits: torch.Tensor = self.layers(self._ready(chosen.mT[..., None]))
-        return logits
+        return self.answer(chosen.mT[..., None])
 
-    def _features(self, inputs: torch.Tensor) -> torch.Tensor:
+    def features(self, inputs: torch.Tensor) -> torch.Tensor:
+        """(n, feature, y, x): the inputs, then their means and deviations.
+
+        No weights are in them, so networks of an ensemble share them.
+        """
         inputs = inputs.contiguous(memory_format=torch.channels_last)
         known = (inputs[:, : self._n_bands] != 0).any(1, keepdim=True).to(inputs.dtype)
         context = [
@@ -65,11 +69,19 @@ class ContextMLP(nn.Module):
         ]
         return torch.cat([inputs, *context], 1)
 
-    def _ready(self, features: torch.Tensor) -> torch.Tensor:
+    def answer(self, features: torch.Tensor) -> torch.Tensor:
+        """Logits (n, class, y, x) of features; a map's in strips, whose layers stay in the cache."""
+        if self.training or torch.jit.is_tracing():
+            return self._answer(features)
+        rows = max(_STRIP // features.shape[-1], 1)
+        return torch.cat([self._answer(strip) for strip in features.split(rows, 2)], 2)
+
+    def _answer(self, features: torch.Tensor) -> torch.Tensor:
         features = self.standard(features).clamp(-_FEW, _FEW)
         if self.training and self._noise:
             features = features + self._noise * torch.randn_like(features)
-        return features
+        logits: torch.Tensor = self.layers(features)
+        return logits
 
 
 def _layer(n_inputs: int, n_outputs: int, dropout: float) -> list[nn.Module]:

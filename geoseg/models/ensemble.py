@@ -8,7 +8,9 @@ from torch import nn
 
 from geoseg.errors import ModelError
 from geoseg.models.card import ModelCard
+from geoseg.models.context import ContextMLP
 from geoseg.models.hyperparameters import Option
+from geoseg.models.unet import WithIndices
 from geoseg.models.zoo import FAMILIES, Model, prepare_model, register_family
 
 FAMILY = "ensemble"
@@ -30,7 +32,16 @@ class Ensemble(nn.Module):
 
     def member_logits(self, pixels: torch.Tensor) -> torch.Tensor:
         """(member, n, class, y, x) what each says."""
-        return torch.stack([member(pixels).float() for member in self.members])
+        shared: torch.Tensor | None = None  # members know the same bands and norms: see joined_card
+        logits = []
+        for member in self.members:
+            if isinstance(member, WithIndices) and isinstance(member.network, ContextMLP):
+                if shared is None:
+                    shared = member.network.features(member.with_indices(pixels))
+                logits.append(member.network.answer(shared).float())
+            else:
+                logits.append(member(pixels).float())
+        return torch.stack(logits)
 
     def combined(self, member_logits: torch.Tensor) -> torch.Tensor:
         """(n, class, y, x) of :meth:`member_logits`."""

@@ -84,15 +84,16 @@ class WithIndices(nn.Module):
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor | list[torch.Tensor]:
         """Normalised reflectance (n, band, y, x) to what the network makes of it."""
-        found: torch.Tensor | list[torch.Tensor] = self.network(self._with_indices(pixels))
+        found: torch.Tensor | list[torch.Tensor] = self.network(self.with_indices(pixels))
         return found
 
     def at(self, inputs: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
         """What the network says of some pixels, if it is one that can be asked so."""
-        found: torch.Tensor = self.network.at(self._with_indices(inputs), pixels)  # type: ignore[operator]
+        found: torch.Tensor = self.network.at(self.with_indices(inputs), pixels)  # type: ignore[operator]
         return found
 
-    def _with_indices(self, pixels: torch.Tensor) -> torch.Tensor:
+    def with_indices(self, pixels: torch.Tensor) -> torch.Tensor:
+        """(n, band, y, x) to (n, band and index, y, x)."""
         reflectance = pixels * self._std + self._mean
         indices = [
             2 * _difference(reflectance[:, first], reflectance[:, second]) for first, second in self._pairs
