@@ -92,7 +92,7 @@ class _Table:
     """
 
     def __init__(self, *, is_quiet: bool) -> None:
-        self._is_quiet, self._model, self._best, self._since = is_quiet, "", 0.0, time.monotonic()
+        self._is_quiet, self._model, self._since = is_quiet, "", time.monotonic()
 
     def add(self, epoch: "Epoch") -> None:
         """Print a row, the first one of a model below a heading."""
@@ -100,11 +100,10 @@ class _Table:
             return
         if self._model != epoch.model:
             typer.echo(f"{epoch.model}\nepoch     loss  val mIoU  val accuracy      left", err=True)
-            self._model, self._best = epoch.model, 0.0
+            self._model = epoch.model
         now = time.monotonic()
         left_min = (now - self._since) * (epoch.n_epochs - epoch.number) / 60
-        best = "  best" if epoch.val_miou > self._best else ""
-        self._since, self._best = now, max(self._best, epoch.val_miou)
+        self._since = now
         at = f"{epoch.number}/{epoch.n_epochs}"
         scores = f"{epoch.loss:>6.3f}{epoch.val_miou:>10.1%}{epoch.val_accuracy:>14.1%}"
-        typer.echo(f"{at:<8}{scores}{left_min:>6.0f} min{best}", err=True)
+        typer.echo(f"{at:<8}{scores}{left_min:>6.0f} min{'  best' if epoch.is_best else ''}", err=True)

@@ -6,11 +6,14 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 from affine import Affine
+from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from odc.geo.xr import xr_coords
 
 from geoseg.errors import EvaluationError
 from geoseg.evaluation.benchmark import Benchmark, Labels, Sample
+from geoseg.evaluation.confusion import table_of
+from geoseg.evaluation.maps import IGNORE, Crosswalk, renamed
 from geoseg.grid.tiling import TilePlan
 from geoseg.imagery.bands import SUBSTITUTES
 from geoseg.models.card import ModelCard
@@ -40,6 +43,19 @@ class Part:
         """Which split it is."""
         return self.split or benchmark.splits[0]
 
+    def splits_of(self, benchmark: Benchmark) -> list[str]:
+        """Each of the splits that it names.
+
+        Raises:
+            EvaluationError: one is named twice, or not at all.
+        """
+        names = [name.strip() for name in self.split_of(benchmark).split(",")]
+        if "" in names or len(set(names)) < len(names):
+            raise EvaluationError(
+                f"Split {self.split!r}: name each once, with commas, of {', '.join(benchmark.splits)}."
+            )
+        return names
+
 
 def labelled_samples(benchmark: Benchmark, part: Part) -> list[Sample]:
     """The samples of a part of a data set, all with class labels.
@@ -47,8 +63,9 @@ def labelled_samples(benchmark: Benchmark, part: Part) -> list[Sample]:
     Raises:
         EvaluationError: the data set is incomplete, or has no class labels for that split.
     """
-    splits = (part.split or benchmark.splits[0]).split(",")
-    samples = [sample for split in splits for sample in benchmark.samples(part.root, split)]
+    samples = [
+        sample for split in part.splits_of(benchmark) for sample in benchmark.samples(part.root, split)
+    ]
     if not samples or any(s.read_labels is None for s in samples):
         raise EvaluationError(
             f"Split {part.split_of(benchmark)} of {benchmark.title} has no class labels to score. "
@@ -114,3 +131,27 @@ def image_and_labels(sample: Sample, benchmark: Benchmark, card: ModelCard) -> t
     coords = {**xr_coords(plane), "band": list(card.bands)}
     values = pixels[take].astype(np.float32) * np.float32(benchmark.scale)
     return xr.DataArray(values, dims=("band", "y", "x"), coords=coords), labels
+
+
+def classes_of(
+    benchmark: Benchmark, card: ModelCard, crosswalk: Crosswalk
+) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+    """(256,) the benchmark's class index of each value the model gives, and which values are not compared.
+
+    Raises:
+        EvaluationError: the model gives a class that the benchmark has not.
+    """
+    own = {c.value: c.name for c in card.legend.classes}
+    names = renamed(own, crosswalk.prediction, "prediction")
+    by_name = {c.name: c.value for c in benchmark.legend.classes}
+    unknown = sorted({name for name in names.values() if name not in by_name and name != IGNORE})
+    if unknown:
+        raise EvaluationError(
+            f"Model {card.name} gives {', '.join(unknown[:5])}, which {benchmark.title} has not "
+            f"({', '.join(list(by_name)[:8])}{' ...' if len(by_name) > 8 else ''}). Say it in a --crosswalk "
+            f'file: [prediction] with "{unknown[0]}" = a class of the benchmark.'
+        )
+    is_ignored = np.zeros(256, bool)
+    is_ignored[[value for value, name in names.items() if name == IGNORE]] = True
+    table = table_of(benchmark.legend.values, {v: by_name[n] for v, n in names.items() if n in by_name})
+    return table, is_ignored

@@ -14,6 +14,7 @@ from geoseg.evaluation.benchmark import Benchmark, Labels, Sample
 from geoseg.evaluation.benchmark_images import (
     Part,
     bands_for,
+    classes_of,
     image_and_labels,
     labelled_samples,
     plan_for,
@@ -25,7 +26,7 @@ from geoseg.evaluation.boundary_width import BoundaryWidth
 from geoseg.evaluation.confidence.reliability import ProbsReliability
 from geoseg.evaluation.confusion import IGNORED, Counts, count, table_of
 from geoseg.evaluation.labelled import benchmark_of
-from geoseg.evaluation.maps import IGNORE, Crosswalk, renamed
+from geoseg.evaluation.maps import Crosswalk
 from geoseg.evaluation.objects.coco_files import absent_from
 from geoseg.evaluation.objects.instances import Instances, match_instances
 from geoseg.evaluation.objects.matching import average_precision
@@ -35,7 +36,6 @@ from geoseg.inference.efficiency import flops_per_pixel, n_parameters, peak_memo
 from geoseg.inference.predictor import predict_probs
 from geoseg.inference.runner import AUTO, Inference
 from geoseg.legend import CLASS_NODATA
-from geoseg.models.card import ModelCard
 from geoseg.models.folds import Unseeing, folds_of
 from geoseg.models.zoo import calibration_of, card_of, create_model
 
@@ -154,7 +154,7 @@ class _Mapper:
         self._model = create_model(task.model)
         self._unseeing = Unseeing(self._model, folds_of(task.model), benchmark.name)
         bands = zip(self._model.card.bands, bands_for(self._model.card, benchmark), strict=True)
-        self._table, self._is_ignored = _classes(benchmark, self._model.card, task.crosswalk)
+        self._table, self._is_ignored = classes_of(benchmark, self._model.card, task.crosswalk)
         self._values = np.array(self._model.card.legend.values, np.uint8)
         self._shares = np.zeros((len(self._values), len(benchmark.legend.values)), np.float32)
         for row, value in enumerate(self._values):
@@ -199,8 +199,10 @@ class _Mapper:
             "not seen the place is scored.",
         ]
 
-    def efficiency(self) -> Efficiency:
-        """Of the images so far."""
+    def efficiency(self) -> Efficiency | None:
+        """Of the images so far; None where single networks of the model were asked."""
+        if self._unseeing.n_seen(self._places):
+            return None
         return Efficiency(
             parameters=n_parameters(self._model),
             flops_per_pixel=flops_per_pixel(self._model),
@@ -264,26 +266,6 @@ class _Tally:
     def worst(self) -> tuple[Case, ...]:
         """The images with the largest share of errors, the worst first."""
         return tuple(case for *_, case in sorted(self._worst, key=lambda entry: entry[:2], reverse=True))
-
-
-def _classes(
-    benchmark: Benchmark, card: ModelCard, crosswalk: Crosswalk
-) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
-    """(256,) the benchmark's class index of each value the model gives, and which values are not compared."""
-    own = {c.value: c.name for c in card.legend.classes}
-    names = renamed(own, crosswalk.prediction, "prediction")
-    by_name = {c.name: c.value for c in benchmark.legend.classes}
-    unknown = sorted({name for name in names.values() if name not in by_name and name != IGNORE})
-    if unknown:
-        raise EvaluationError(
-            f"Model {card.name} gives {', '.join(unknown[:5])}, which {benchmark.title} has not "
-            f"({', '.join(list(by_name)[:8])}{' ...' if len(by_name) > 8 else ''}). Say it in a --crosswalk "
-            f'file: [prediction] with "{unknown[0]}" = a class of the benchmark.'
-        )
-    is_ignored = np.zeros(256, bool)
-    is_ignored[[value for value, name in names.items() if name == IGNORE]] = True
-    table = table_of(benchmark.legend.values, {v: by_name[n] for v, n in names.items() if n in by_name})
-    return table, is_ignored
 
 
 def _title(task: Task, benchmark: Benchmark) -> str:

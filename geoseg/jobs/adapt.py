@@ -12,6 +12,7 @@ from geoseg.jobs.blocks import BlockTask, aoi_mask, read_window
 from geoseg.jobs.plan import plan_run
 from geoseg.jobs.run import tasks_of
 from geoseg.models.folders import make_folder, refuse_existing
+from geoseg.models.folds import folds_of, write_folds
 from geoseg.models.zoo import load_model, save_model
 from geoseg.recipe import Recipe
 from geoseg.training.norms import adapted
@@ -34,8 +35,14 @@ def adapt(recipe: Recipe, out: Path, *, say: Callable[[str], None] = lambda text
     refuse_existing(out)
     plan = plan_run(recipe, say=say)
     tiles = islice(_tiles(tasks_of(plan, Path()), min(plan.tiles.size, _SIDE)), _MOST_TILES)
-    model = adapted(load_model(recipe.model), tiles)
-    make_folder(out, lambda folder: save_model(model, folder))
+    model, folds = adapted(load_model(recipe.model), tiles), folds_of(recipe.model)
+
+    def fill(folder: Path) -> None:
+        card = save_model(model, folder)
+        if folds is not None:
+            write_folds(folds, folder, weights_sha256=card.sha256)
+
+    make_folder(out, fill)
 
 
 def _tiles(tasks: list[BlockTask], size: int) -> Iterator[Pixels]:

@@ -35,6 +35,8 @@ class ContextMLP(nn.Module):
     ) -> None:
         super().__init__()
         self._n_bands, self._noise = n_bands, noise
+        self.is_cut = True
+        """Whether a map's classes are computed strip by strip; the answer is the same."""
         n_features = (1 + 2 * len(_SCALES)) * n_inputs
         self.standard = nn.BatchNorm2d(n_features, affine=False)
         self.layers = nn.Sequential(
@@ -71,7 +73,8 @@ class ContextMLP(nn.Module):
 
     def answer(self, features: torch.Tensor) -> torch.Tensor:
         """Logits (n, class, y, x) of features; a map's in strips, whose layers stay in the cache."""
-        if self.training or torch.jit.is_tracing():
+        is_watched = any(module.training for module in self.modules())  # statistics are of whole tiles
+        if is_watched or not self.is_cut or torch.jit.is_tracing():
             return self._answer(features)
         rows = max(_STRIP // features.shape[-1], 1)
         return torch.cat([self._answer(strip) for strip in features.split(rows, 2)], 2)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from geoseg.errors import ModelError
 from geoseg.models.calibration import CALIBRATION_NAME, ModelCalibration, write_calibration
-from geoseg.models.zoo import load_model, save_model
+from geoseg.models.zoo import folder_of, load_model, save_model
 
 
 def refuse_kept(model: str, out: Path | None, *, overwrite: bool) -> Path:
@@ -32,8 +32,9 @@ def keep_calibration(calibration: ModelCalibration, model: str, folder: Path) ->
         return write_calibration(calibration, folder)
 
     def fill(temporary: Path) -> None:
-        if Path(model).is_dir():
-            shutil.copytree(model, temporary)
+        source = folder_of(model)
+        if source is not None:
+            shutil.copytree(source, temporary)
         else:
             save_model(load_model(model), temporary)
         write_calibration(calibration, temporary)

@@ -16,6 +16,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from geoseg.errors import ModelError
 from geoseg.models.card import ModelCard
+from geoseg.models.context import ContextMLP
 from geoseg.models.int8 import Int8, LayerRanges, int8_of
 from geoseg.models.rounding import (
     LEVELS,
@@ -48,6 +49,9 @@ def observe(model: Model, tiles: Iterable[NDArray[np.float32]]) -> Int8:
         ModelError: no tiles, or nothing in the model runs in int8.
     """
     module = copy.deepcopy(model.module)
+    for part in module.modules():
+        if isinstance(part, ContextMLP):
+            part.is_cut = False  # ranges are of whole tiles
     watched = []
     for prefix, network in networks_of(module):
         watched.append((prefix, Rounding(network, _layers(network, model.card), rounds=False).train()))

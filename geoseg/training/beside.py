@@ -11,6 +11,7 @@ from geoseg.evaluation.benchmark import IGNORE, Benchmark, Labels, Pixels, Sampl
 from geoseg.evaluation.benchmark_images import Part, labelled_samples
 from geoseg.evaluation.labelled import benchmark_of
 from geoseg.imagery.bands import SUBSTITUTES
+from geoseg.legend import Legend
 from geoseg.training.tables import Beside
 
 
@@ -36,15 +37,12 @@ def beside_samples(beside: Beside, benchmark: Benchmark, bands: tuple[str, ...])
             f"[beside] {others.title} has no {', '.join(lacking)}: it has {', '.join(others.bands)}. Give "
             "data.bands without."
         )
-    by_name = {c.name: c.value for c in benchmark.legend.classes}
-    if unknown := [c.name for c in others.legend.classes if c.name not in by_name]:
+    if others.gsd_m and benchmark.gsd_m and not 0.5 <= others.gsd_m / benchmark.gsd_m <= 2:
         raise TrainingError(
-            f"[beside] {others.title} has {', '.join(unknown)}, which {benchmark.title} has not: it has "
-            f"{', '.join(by_name)}."
+            f"[beside] {others.title} has pixels of {others.gsd_m:g} m, {benchmark.title} of "
+            f"{benchmark.gsd_m:g} m: what is learned of one would be wrong for the other. Resample one."
         )
-    values = np.full(256, IGNORE, np.uint8)
-    for c in others.legend.classes:
-        values[c.value] = by_name[c.name]
+    values = values_by_name(others.legend, benchmark, whose=f"[beside] {others.title}")
     scale = others.scale / benchmark.scale
     return tuple(
         replace(
@@ -58,6 +56,23 @@ def beside_samples(beside: Beside, benchmark: Benchmark, bands: tuple[str, ...])
             others, Part(beside.benchmark, Path(beside.root), beside.split, beside.limit)
         )
     )
+
+
+def values_by_name(legend: Legend, benchmark: Benchmark, *, whose: str) -> Labels:
+    """(256,) the value that a data set gives each class of another legend; IGNORE for values of no class.
+
+    Raises:
+        TrainingError: it lacks one of the classes.
+    """
+    by_name = {c.name: c.value for c in benchmark.legend.classes}
+    if unknown := [c.name for c in legend.classes if c.name not in by_name]:
+        raise TrainingError(
+            f"{whose} has {', '.join(unknown)}, which {benchmark.title} has not: it has {', '.join(by_name)}."
+        )
+    values = np.full(256, IGNORE, np.uint8)
+    for c in legend.classes:
+        values[c.value] = by_name[c.name]
+    return values
 
 
 def _band_of(band: str, others: Benchmark) -> int | None:

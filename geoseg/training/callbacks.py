@@ -22,6 +22,8 @@ class Epoch:
     val_accuracy: float
     model: str
     """Of which model: members of an ensemble are trained one after the other."""
+    is_best: bool
+    """Whether no epoch before it had as high a validation mIoU."""
 
 
 class ExponentialMean(WeightAveraging):
@@ -73,6 +75,8 @@ class Told(Callback):
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Complete the row and tell it."""
         self._rows[-1]["loss"] = float(trainer.callback_metrics["loss"])
+        if not trainer.is_global_zero:
+            return
         pd.DataFrame(self._rows).to_csv(self._path, index=False)
         last = self._rows[-1]
         self._on_epoch(
@@ -83,6 +87,7 @@ class Told(Callback):
                 last["val_miou"],
                 last["val_accuracy"],
                 self._model,
+                is_best=all(row["val_miou"] < last["val_miou"] for row in self._rows[:-1]),
             )
         )
 

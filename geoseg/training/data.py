@@ -59,6 +59,10 @@ def read_splits(data: Data) -> tuple[Images, Images]:
     """
     train, val = _splits(data)
     if data.max_places is not None:
+        if data.max_places > len(set(train.places)):
+            raise TrainingError(
+                f"data.max_places is {data.max_places}, but there are {len(set(train.places))}. Leave it out."
+            )
         kept = set(_shuffled(train.places)[: data.max_places])
         train = replace(train, samples=tuple(s for s in train.samples if s.place in kept))
     return train, val
@@ -247,7 +251,13 @@ class EpochSampler(Sampler[Visit]):
         return self._n
 
     def __iter__(self) -> Iterator[Visit]:
-        generator = torch.Generator().manual_seed(self._seed * 100_003 + self._epoch)
+        rank = torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
+        seed = (
+            (self._seed * 100_003 + self._epoch) * 1_009 + rank
+            if rank
+            else self._seed * 100_003 + self._epoch
+        )
+        generator = torch.Generator().manual_seed(seed)
         drawn = torch.multinomial(self._weights, self._n, replacement=True, generator=generator)
         seeds = torch.randint(2**31, (self._n,), generator=generator)
         yield from zip(drawn.tolist(), seeds.tolist(), strict=True)

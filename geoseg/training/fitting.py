@@ -8,14 +8,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
 from geoseg.errors import TrainingError
-from geoseg.evaluation.benchmark import Benchmark
 from geoseg.evaluation.labelled import benchmark_of
 from geoseg.models.card import ModelCard
 from geoseg.models.context import ContextMLP
@@ -26,7 +23,6 @@ from geoseg.models.int8 import Int8, int8_of, joined_int8, read_int8, write_int8
 from geoseg.models.rounding import Rounding, layers_of
 from geoseg.models.zoo import FAMILIES, Model, load_model, prepare_model, save_model
 from geoseg.training.augment import Augmentation
-from geoseg.training.beside import beside_samples
 from geoseg.training.callbacks import Epoch
 from geoseg.training.curves import write_curves
 from geoseg.training.data import (
@@ -34,16 +30,13 @@ from geoseg.training.data import (
     EpochSampler,
     Images,
     Statistics,
-    image_weights,
     read_splits,
-    refuse_leaks,
     statistics,
-    with_beside,
 )
 from geoseg.training.distillation import teacher_of
 from geoseg.training.losses import DeepSupervision, build_loss
+from geoseg.training.material import card_for, images_of, norms_of_folds, weights_of
 from geoseg.training.module import Segmenter
-from geoseg.training.pseudo import pseudo_labelled
 from geoseg.training.recipe import TrainRecipe
 from geoseg.training.report import write_card_text
 from geoseg.training.start import begin, settle
@@ -67,20 +60,28 @@ def train(
         EvaluationError: the data set is incomplete.
         ModelError: the network cannot be built, or the folder exists.
     """
-    out = Path(recipe.out or Path("geoseg-out") / recipe.name)
-    refuse_existing(out)
     if recipe.members:
-        _refuse_unjoinable(recipe)
+        return _train_members(recipe, on_epoch, resume=resume)
+    return _train_one(recipe, on_epoch, resume=resume)
+
+
+def _train_one(
+    recipe: TrainRecipe,
+    on_epoch: Callable[[Epoch], None],
+    *,
+    resume: bool,
+    norms: Statistics | None = None,
+) -> Path:
+    """One network; ``norms`` of all folds, where they are known already."""
+    out = _new_folder(recipe)
     runs = _run_folder(out, recipe, resume=resume)
-    if recipe.members:
-        return _train_members(recipe, runs, out, on_epoch)
-    train_images, val_images = _images(recipe)
-    card = _card(recipe, train_images.benchmark)
+    train_images, val_images = images_of(recipe)
+    card = card_for(recipe, train_images.benchmark)
     chips = Chips(train_images, card, crop=recipe.augment.crop)
-    weights = _weights(train_images, chips, recipe)
+    weights = weights_of(train_images, chips, recipe)
     found = statistics(chips, weights)
     if recipe.data.folds is not None:  # networks of one model are normalised alike
-        found = replace(_statistics_of_all(recipe, card), class_shares=found.class_shares)
+        found = replace(norms or norms_of_folds(recipe), class_shares=found.class_shares)
     card = card.model_copy(update={"mean": found.mean, "std": found.std, "value_range": found.value_range})
     n_per_epoch = (recipe.fit.steps_per_epoch or 0) * recipe.fit.batch_size or len(chips)
     sampler = EpochSampler(weights, n_per_epoch, seed=recipe.fit.seed)
@@ -110,54 +111,32 @@ def train(
     return out
 
 
-def _images(recipe: TrainRecipe) -> tuple[Images, Images]:
-    train_images, val_images = read_splits(recipe.data)
-    benchmark, samples, n_beside = train_images.benchmark, train_images.samples, 0
-    if recipe.pseudo is not None:
-        samples += pseudo_labelled(recipe.pseudo, benchmark)
-    if recipe.beside is not None:
-        more = beside_samples(recipe.beside, benchmark, recipe.data.bands or benchmark.bands)
-        samples, n_beside = samples + more, len(more)
-    joined = replace(train_images, samples=samples, n_beside=n_beside)
-    if recipe.data.folds is None or recipe.data.fold is not None:
-        refuse_leaks(joined, val_images)
-    return joined, val_images
-
-
-def _weights(images: Images, chips: Chips, recipe: TrainRecipe) -> NDArray[np.float64]:
-    n_own = len(images.samples) - images.n_beside
-    own = image_weights(images.places[:n_own], chips.class_counts()[:n_own], recipe.data)
-    if recipe.beside is None:
-        return own
-    return with_beside(own, n=images.n_beside, share=recipe.beside.share)
-
-
-def _statistics_of_all(recipe: TrainRecipe, card: ModelCard) -> Statistics:
-    data = recipe.data.model_copy(update={"fold": None})
-    images, _ = read_splits(data)
-    chips = Chips(images, card)
-    return statistics(chips, image_weights(images.places, chips.class_counts(), data))
-
-
 def _refuse_unjoinable(recipe: TrainRecipe) -> None:
     """Members that could not be one model are refused before the first is trained."""
     benchmark = benchmark_of(recipe.data.benchmark)
-    cards = [_card(member, benchmark) for member in recipe.members]
+    cards = [card_for(member, benchmark) for member in recipe.members]
     for card in cards:
         FAMILIES[card.family](card)
     joined_card(cards, name=recipe.name)
+    for member in recipe.members:
+        images_of(member)
     if len({member.model_dump_json(exclude={"name"}) for member in recipe.members}) < len(cards):
         raise TrainingError("Two members are the same, to the seed. Give one of them fit = { seed = 1 }.")
 
 
-def _train_members(recipe: TrainRecipe, runs: Path, out: Path, on_epoch: Callable[[Epoch], None]) -> Path:
+def _train_members(recipe: TrainRecipe, on_epoch: Callable[[Epoch], None], *, resume: bool) -> Path:
     """Each in a folder of its own, where an interrupted training finds it; then all in one."""
+    out = _new_folder(recipe)
+    _refuse_unjoinable(recipe)
+    runs = _run_folder(out, recipe, resume=resume)
+    norms = norms_of_folds(recipe) if recipe.data.folds is not None else None
     folders = []
     for member in recipe.members:
         folder = runs / member.name
         if not folder.exists():
             placed = member.model_copy(update={"out": str(folder)})
-            train(placed, resume=folder.with_name(f"{folder.name}.run").exists(), on_epoch=on_epoch)
+            is_begun = folder.with_name(f"{folder.name}.run").exists()
+            _train_one(placed, on_epoch, resume=is_begun, norms=norms)
         folders.append(folder)
     models = [load_model(str(folder)) for folder in folders]
     joined = ensemble_of(models, name=recipe.name)
@@ -166,7 +145,7 @@ def _train_members(recipe: TrainRecipe, runs: Path, out: Path, on_epoch: Callabl
     card = joined.card.model_copy(update={"title": recipe.title, "description": recipe.description})
     metrics = pd.concat([pd.read_csv(f / METRICS).assign(member=f.name) for f in folders])
     metrics.to_csv(runs / METRICS, index=False)
-    learned, held = _images(recipe)
+    learned, held = images_of(recipe)
     folds = _folds(recipe) if recipe.data.folds else None
     _finish(replace(joined, card=card), recipe, runs, out, int8=int8, learned=learned, held=held, folds=folds)
     return out
@@ -178,7 +157,17 @@ def _folds(recipe: TrainRecipe) -> Folds:
     for number, own in enumerate(recipe.members):
         for place in set(read_splits(own.data)[1].places):
             member.setdefault(place, number)
-    return Folds(benchmark=benchmark_of(recipe.data.benchmark).name, member=dict(sorted(member.items())))
+    return Folds(
+        weights_sha256=None,
+        benchmark=benchmark_of(recipe.data.benchmark).name,
+        member=dict(sorted(member.items())),
+    )
+
+
+def _new_folder(recipe: TrainRecipe) -> Path:
+    out = Path(recipe.out or Path("geoseg-out") / recipe.name)
+    refuse_existing(out)
+    return out
 
 
 def _run_folder(out: Path, recipe: TrainRecipe, *, resume: bool) -> Path:
@@ -199,29 +188,6 @@ def _run_folder(out: Path, recipe: TrainRecipe, *, resume: bool) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     there.write_text(text, "utf-8")
     return folder
-
-
-def _card(recipe: TrainRecipe, benchmark: Benchmark) -> ModelCard:
-    network = recipe.network
-    gsd_m = network.gsd_m or benchmark.gsd_m
-    if gsd_m is None:
-        raise TrainingError(f"{benchmark.title} does not say its pixel size. Give network.gsd_m, metres.")
-    return ModelCard(
-        name=recipe.name,
-        title=recipe.title,
-        description=recipe.description,
-        family=network.family,
-        hyperparameters=network.hyperparameters,
-        bands=recipe.data.bands or benchmark.bands,
-        gsd_m=gsd_m,
-        gsd_range_m=network.gsd_range_m or (gsd_m / 2, gsd_m * 2),
-        tile_size=network.tile_size,
-        tile_multiple=network.tile_multiple,
-        halo=network.halo,
-        legend=benchmark.legend,
-        license=recipe.license,
-        activation=network.activation,
-    )
 
 
 def _segmenter(recipe: TrainRecipe, card: ModelCard, found: Statistics, *, n_batches: int) -> Segmenter:
@@ -280,7 +246,7 @@ def _finish(
     def fill(folder: Path) -> None:
         card = save_model(model, folder)
         if folds is not None:
-            write_folds(folds, folder)
+            write_folds(folds, folder, weights_sha256=card.sha256)
         if int8 is not None:
             write_int8(int8.model_copy(update={"weights_sha256": card.sha256}), folder)
         shutil.copy(runs / RECIPE, folder / RECIPE)

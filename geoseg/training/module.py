@@ -65,7 +65,8 @@ class Segmenter(L.LightningModule):
 
     def training_step(self, batch: tuple[torch.Tensor, torch.Tensor], batch_idx: int) -> torch.Tensor:
         """The loss of a batch, varied; its random numbers follow from the seed and the batch's number."""
-        torch.manual_seed((self._fit.seed * 1_000_003 + self.current_epoch) * 1_000_003 + batch_idx)
+        at = (self._fit.seed * 1_000_003 + self.current_epoch) * 1_000_003 + batch_idx
+        torch.manual_seed(at + self.global_rank * 1_009)
         pixels, labels = self._augmentation(*batch)
         inputs, chosen = _ready(pixels, self._card), None
         if self._fit.pixels_per_image:

@@ -8,10 +8,11 @@ import numpy as np
 
 from geoseg.errors import TrainingError
 from geoseg.evaluation.benchmark import IGNORE, Benchmark, Labels, Sample
-from geoseg.evaluation.benchmark_images import image_and_labels, plan_for
+from geoseg.evaluation.benchmark_images import Part, image_and_labels, plan_for
 from geoseg.evaluation.labelled import benchmark_of
 from geoseg.inference.predictor import predict_probs
 from geoseg.models.zoo import Model, create_model
+from geoseg.training.beside import values_by_name
 from geoseg.training.tables import Pseudo
 
 
@@ -35,14 +36,10 @@ def pseudo_labelled(pseudo: Pseudo, benchmark: Benchmark) -> tuple[Sample, ...]:
             f"[pseudo] {others.title} has the bands {', '.join(others.bands)}, expected those of "
             f"{benchmark.title}: {', '.join(benchmark.bands)}."
         )
-    by_name = {c.name: c.value for c in benchmark.legend.classes}
-    if unknown := [c.name for c in model.card.legend.classes if c.name not in by_name]:
-        raise TrainingError(
-            f"[pseudo] {model.card.name} gives {', '.join(unknown)}, which {benchmark.title} has not: it has "
-            f"{', '.join(by_name)}."
-        )
-    values = np.array([by_name[c.name] for c in model.card.legend.classes], np.uint8)
-    samples = others.samples(Path(pseudo.root), pseudo.split)
+    legend = model.card.legend
+    values = values_by_name(legend, benchmark, whose=f"[pseudo] {model.card.name}")[list(legend.values)]
+    part = Part(pseudo.benchmark, Path(pseudo.root), pseudo.split)
+    samples = [s for split in part.splits_of(others) for s in others.samples(part.root, split)]
     return tuple(
         replace(
             sample,

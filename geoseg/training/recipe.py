@@ -77,6 +77,8 @@ class TrainRecipe(Table):
             raise ValueError(f"network.tile_size {side} is not a multiple of {multiple}")
         if self.distill is not None and self.network.activation == "evidential":
             raise ValueError("[distill] compares softmax answers: it does not go with activation evidential")
+        if self.fit.pixels_per_image and any(t.name == "boundary" for t in self.loss):
+            raise ValueError("the loss boundary compares outlines: it does not go with fit.pixels_per_image")
         if self.fit.int8 and self.start.lora_rank is not None:
             raise ValueError("fit.int8 rounds whole weights: it does not go with start.lora_rank")
         if len(self.member) == 1:
@@ -106,6 +108,8 @@ class TrainRecipe(Table):
             raise ValueError(
                 "data.folds validates on places of train_split: leave out val_split and val_share"
             )
+        if folds is not None and self.data.max_places is not None:
+            raise ValueError("data.max_places is for one network: it does not go with data.folds")
         if folds is not None and fold is None and 0 < len(self.member) < folds:
             raise ValueError(
                 f"{len(self.member)} [[member]] tables for {folds} folds: give one for each, or none"

@@ -21,6 +21,11 @@ def write_card_text(
     where, split = data.val_split, data.val_split
     if data.val_share is not None:
         where, split = f"{data.val_share:.0%} of the places of {data.train_split}", data.train_split
+    elif data.fold is not None:
+        where, split = (
+            f"share {data.fold} of {data.folds} of the places of {data.train_split}",
+            data.train_split,
+        )
     elif data.folds is not None:
         where, split = f"each by the one network that has not, of {data.folds} shares", data.train_split
     part = Part(data.benchmark, Path(data.root), split)
@@ -56,6 +61,10 @@ def write_card_text(
     int8 = read_int8(folder, weights_sha256=card.sha256)
     if int8 is not None:
         lines += _int8_lines(cost_of_int8(model, int8, Chips(held, card)))
+        if data.folds is not None and data.fold is None:
+            lines.append(
+                "All networks answered here, and most have learned from these places: see the difference."
+            )
     lines += [
         "",
         "These images chose the epoch that was kept, so the scores are a little too good.",

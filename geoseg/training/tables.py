@@ -169,5 +169,5 @@ class Fit(Table):
     (Jacob et al. 2018, arXiv:1712.05877). To end a training in float with it, begin a second one with that
     model."""
     devices: Annotated[int, Field(ge=1)] = 1
-    """GPUs, where there are some; each takes batches of its own."""
+    """GPUs, or processes where there are none; each takes batches of its own, gradients are averaged."""
     seed: int = 0

@@ -42,7 +42,8 @@ def make_trainer(
     is_gpu = torch.cuda.is_available()
     trainer = L.Trainer(
         accelerator="gpu" if is_gpu else "cpu",
-        devices=fit.devices if is_gpu else 1,
+        devices=fit.devices,
+        strategy="auto" if fit.devices == 1 else "ddp_fork",  # one command, and no pickles
         max_epochs=fit.epochs,
         precision=_precision(fit),
         accumulate_grad_batches=fit.accumulate,
@@ -61,6 +62,8 @@ def make_trainer(
 def _precision(fit: Fit):  # type: ignore[no-untyped-def]
     if fit.precision != "auto":
         return fit.precision
+    if fit.devices > 1 and torch.cuda.is_available():
+        return "bf16-mixed"  # to ask a GPU what it can would keep this process from having copies of itself
     if torch.cuda.is_available():
         return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
     flags = Path("/proc/cpuinfo")

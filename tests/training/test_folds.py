@@ -146,3 +146,63 @@ def test_a_network_that_cannot_be_asked_for_some_pixels_is_refused(chips, tmp_pa
     recipe = TrainRecipe.read(str(path)).model_copy(update={"out": str(tmp_path / "model")})
     with pytest.raises(GeosegError, match=r"pixels_per_image.*small-unet"):
         train(recipe)
+
+
+def test_norms_that_are_adapted_see_whole_tiles(folder, monkeypatch):
+    from geoseg.models import context
+    from geoseg.training.norms import adapted
+
+    model = create_model(str(folder))
+    ramp = np.linspace(0, 1, 64, dtype=np.float32)[:, None].repeat(64, 1)
+    tiles = [np.stack([ramp * (band + 1) / 4 + n / 50 for band in range(4)]) for n in range(4)]
+    states = []
+    for strip in (64, 10**9):
+        monkeypatch.setattr(context, "_STRIP", strip)
+        states.append(adapted(model, tiles).module.state_dict())
+    assert all(torch.equal(states[0][k], states[1][k]) for k in states[0])
+
+
+def test_a_map_in_strips_is_the_map(folder, monkeypatch):
+    from geoseg.models import context
+
+    model, pixels = create_model(str(folder)), torch.rand(1, 4, 64, 64)
+    found = []
+    for strip in (64 * 5, 10**9):
+        monkeypatch.setattr(context, "_STRIP", strip)
+        with torch.no_grad():
+            found.append(model.module(pixels))
+    assert torch.equal(*found)
+
+
+def test_networks_of_an_ensemble_share_features_and_say_what_they_say_alone(folder):
+    model, pixels = create_model(str(folder)).module, torch.rand(1, 4, 64, 64)
+    with torch.no_grad():
+        together = model.member_logits(pixels)
+        alone = torch.stack([member(pixels) for member in model.members])
+    assert torch.equal(together, alone)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"weights_sha256": "0" * 64}, "other weights"),
+        ({"member": {"1": -1}}, "greater than or equal"),
+        ({"member": {"1": 9}}, "names network 9, but it has 3"),
+    ],
+)
+def test_folds_of_another_model_are_refused(chips, folder, tmp_path, change, message):
+    import shutil
+
+    there = tmp_path / "model"
+    shutil.copytree(folder, there)
+    own = json.loads((there / "folds.json").read_text()) | change
+    (there / "folds.json").write_text(json.dumps(own))
+    part = Part(str(chips / "chips.toml"), chips, "val")
+    with pytest.raises(GeosegError, match=message):
+        score_benchmark(Task(part, str(there)))
+
+
+@pytest.mark.parametrize("split", ["train,", "train,train", ",val"])
+def test_splits_are_named_once_each(chips, split):
+    with pytest.raises(GeosegError, match="name each once"):
+        labelled_samples(benchmark_of(str(chips / "chips.toml")), Part("x", chips, split))

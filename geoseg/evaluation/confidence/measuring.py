@@ -125,7 +125,7 @@ def measure(
     held = _held_out(pixels, order, task, unit) if len(order) >= _MIN_PLACES else None
     return ModelCalibration(
         weights_sha256=model.card.sha256,
-        measured_on=task.part.title(benchmark),
+        measured_on=task.part.title(benchmark) + _who_answered(pixels, task, model, benchmark),
         tta=task.how.tta,
         scaling=scaling,
         conformal=conformal,
@@ -133,6 +133,11 @@ def measure(
         ece_before=held[1] if held else None,
         ece_after=held[2] if held else None,
     )
+
+
+def _who_answered(pixels: _Pixels, task: CalibrationTask, model: Model, benchmark: Benchmark) -> str:
+    n = Unseeing(model, folds_of(task.model), benchmark.name).n_seen(set(pixels.ends))
+    return f"; on {n} of its places by the one network that has not seen the place" if n else ""
 
 
 def _pixels(

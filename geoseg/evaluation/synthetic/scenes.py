@@ -54,7 +54,7 @@ class Scene:
 
 @lru_cache(maxsize=4)
 def draw_scene(split: str, number: int, *, seed: int = 0, side: int = SIDE) -> Scene:
-    """The scene of a number, the same every time; about 30 ms.
+    """The scene of a number, the same every time; about 40 ms.
 
     Example:
         >>> scene = draw_scene("train", 7, side=32)
