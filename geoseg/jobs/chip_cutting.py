@@ -13,7 +13,7 @@ from rasterio.windows import union as hull_of
 
 from geoseg.errors import TrainingError
 from geoseg.evaluation.maps import Crosswalk
-from geoseg.grid.geobox import window_geobox
+from geoseg.grid.geobox import lattice_origin, window_geobox
 from geoseg.jobs.blocks import BlockTask, aoi_mask, read_window
 from geoseg.jobs.chip_request import ChipRequest
 from geoseg.jobs.plan import Plan
@@ -46,7 +46,7 @@ class Cut:
     @property
     def number(self) -> int:
         """Of the run, from 1."""
-        return 1 + max((row.run for row in self.before.rows), default=0) if self.before else 1
+        return self.before.next_run if self.before else 1
 
 
 @dataclass(frozen=True)
@@ -196,19 +196,22 @@ def _row(
 ) -> Chip | None:
     """What the index says of a chip; None where it has too few values or labels."""
     nodata = 1 - float(np.isfinite(pixels).all(axis=0).mean())
-    counts = np.bincount(labels.ravel(), minlength=256)[: len(meaning.classes)]
+    counts = np.bincount(labels.ravel(), minlength=256)[[c.values[0] for c in meaning.classes]]
     if nodata > job.request.max_nodata or counts.sum() < max(job.request.min_labelled * labels.size, 1):
         return None
     geobox = window_geobox(job.plan.geobox, chip.window)
     west, south, east, north = geobox.extent.boundingbox.bbox
+    row0, col0 = lattice_origin(job.plan.geobox)
+    row, col = (chip.window.row_off + row0) // job.side, (chip.window.col_off + col0) // job.side
     return Chip(
-        chip=f"{job.number}_{west:.0f}_{south:.0f}",
+        chip=f"{job.number}_{row}_{col}",  # on the lattice of the CRS, in chips
         place=chip.place,
         split="",
         run=job.number,
         ground=(str(geobox.crs), west, south, east, north),
         side=job.side,
         nodata=nodata,
+        places=job.places.rule,
         shares={c.name: n / labels.size for c, n in zip(meaning.classes, counts.tolist(), strict=True) if n},
     )
 

@@ -7,6 +7,7 @@ from geoseg.errors import RecipeError
 
 SIDE = 256
 """Of a chip by default, pixels."""
+NO_LICENSE = "not stated"
 _LEAST_SIDE = 16
 
 
@@ -44,7 +45,7 @@ class ChipRequest:
     """Of the labelled pixels, to be left alone until the end."""
     seed: int = 0
     """Same seed, same splits."""
-    license: str = "not stated"
+    license: str = NO_LICENSE
     """Of images and labels."""
     add: bool = False
     """Add to the folder of an earlier run."""

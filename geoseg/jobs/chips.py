@@ -3,28 +3,27 @@
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from rasterio.windows import Window
 
 from geoseg.errors import TrainingError
-from geoseg.evaluation.labelled_document import LabelClass, LabelledImages
+from geoseg.evaluation.labelled_document import LabelClass
 from geoseg.grid.geobox import window_geobox
 from geoseg.grid.tiling import Block, TilePlan
 from geoseg.jobs.chip_bands import card_for_chips
 from geoseg.jobs.chip_cutting import Cut, Found, cut, look
-from geoseg.jobs.chip_request import SIDE, ChipRequest
+from geoseg.jobs.chip_request import NO_LICENSE, SIDE, ChipRequest
 from geoseg.jobs.plan import Plan, plan_run
 from geoseg.jobs.run import Listener, Silence
 from geoseg.models.folders import make_folder, refuse_existing
 from geoseg.recipe import Recipe
+from geoseg.training.chip_adding import added_to, new_files, publish
 from geoseg.training.chip_folder import (
     DESCRIPTION,
-    INDEX,
     Chip,
     ChipFolder,
     document_of,
-    read_chip_folder,
+    document_with,
     write_description,
 )
 from geoseg.training.chip_places import Places, with_splits
@@ -58,13 +57,19 @@ def cut_chips(
     """
     listener = listener or Silence()
     out = Path(str(recipe.out))
-    before = read_chip_folder(out) if request.add else None
-    if before is None:
+    if not request.add:
         refuse_existing(out)
-    recipe, request = _as_before(recipe, request, before)
+        return _cut(recipe, request, None, listener, block)
+    with added_to(out) as before:
+        return _cut(*_as_before(recipe, request, before), before, listener, block)
+
+
+def _cut(
+    recipe: Recipe, request: ChipRequest, before: ChipFolder | None, listener: Listener, block: int
+) -> ChipsMade:
     side = request.chip_size or SIDE
     whole = plan_run(
-        recipe.model_copy(update={"tile_size": side, "halo": 0, "model": recipe.model}),
+        recipe.model_copy(update={"tile_size": side, "halo": 0}),
         say=listener.say,
         card_for=card_for_chips(request.keep_bands, listener.say),
     )
@@ -90,42 +95,73 @@ def cut_chips(
         job = Cut(plan, request, labels, places, before, listener)
         found = look(job)
         if before is not None:
-            return _add(job, found)
-        made: list[ChipsMade] = []
+            return _add(job, found, before)
+        return _new(job, found)
 
-        def fill(folder: Path) -> None:
-            made.append(_described(job, found, cut(job, found, folder), folder))
 
-        make_folder(out, fill)
+def _new(job: Cut, found: Found) -> ChipsMade:
+    made: list[ChipsMade] = []
+
+    def fill(folder: Path) -> None:
+        rows = _with_splits(job, found, cut(job, found, folder))
+        document = document_of(
+            name=job.plan.out.name,
+            title=f"Chips of {job.plan.name}",
+            license_=job.request.license,
+            bands=job.plan.inputs.bands,
+            gsd_m=job.plan.inputs.gsd_m,
+            classes=found.meaning.classes,
+            splits={row.split for row in rows},
+        )
+        write_description(folder, document, rows, (_note(job),))
+        made.append(ChipsMade(job.plan.out, document.classes, tuple(rows), len(rows)))
+
+    make_folder(job.plan.out, fill)
     return made[0]
 
 
-def _add(job: Cut, found: Found) -> ChipsMade:
-    """New files come beside the old ones when all are there; the index makes them a part of the folder."""
+def _add(job: Cut, found: Found, before: ChipFolder) -> ChipsMade:
     out = job.plan.out
-    with TemporaryDirectory(prefix=".run", dir=out) as name:
-        new = cut(job, found, Path(name))
-        made = _described(job, found, new, Path(name))
-        for path in sorted(Path(name).rglob("*.tif")):
-            path.replace(out / path.relative_to(name))
-        for text in (DESCRIPTION, INDEX):  # the index last: it makes the files a part of the folder
-            (Path(name) / text).replace(out / text)
-    return made
+    with new_files(out) as files:
+        new = _with_splits(job, found, cut(job, found, files))
+        rows = (*before.rows, *new)
+        document = document_with(before, found.meaning.classes, new)
+        publish(files, out, before, document, rows, (*before.notes, _note(job)))
+    return ChipsMade(out, document.classes, rows, len(new))
 
 
-def _as_before(recipe: Recipe, request: ChipRequest, before: ChipFolder | None) -> tuple[Recipe, ChipRequest]:
-    """With bands, pixel size and side of the folder that is added to."""
-    if before is None:
-        return recipe, request
-    bands, gsd_m = tuple(before.document.bands), before.document.gsd_m
+def _as_before(recipe: Recipe, request: ChipRequest, before: ChipFolder) -> tuple[Recipe, ChipRequest]:
+    """With bands, pixel size, side and places of the folder that is added to."""
+    document, last = before.document, before.rows[-1]
+    bands, gsd_m = tuple(document.bands), document.gsd_m
     if request.keep_bands not in (None, bands):
         raise TrainingError(
             f"The chips there have the bands {', '.join(bands)}. Leave out --keep-bands to add."
         )
     if recipe.gsd not in (None, gsd_m):
         raise TrainingError(f"The chips there have pixels of {gsd_m:g} m. Leave out --gsd to add to them.")
-    side = request.chip_size or before.rows[-1].side
-    return recipe.model_copy(update={"gsd": gsd_m}), replace(request, keep_bands=bands, chip_size=side)
+    if request.license not in (NO_LICENSE, document.license):
+        raise TrainingError(
+            f"The chips there have the license {document.license!r}. Leave out --license to add, or "
+            f"change it in {DESCRIPTION}."
+        )
+    side = request.chip_size or last.side
+    request = _places_as_before(replace(request, keep_bands=bands, chip_size=side), before.rows[0].places)
+    return recipe.model_copy(update={"gsd": gsd_m}), request
+
+
+def _places_as_before(request: ChipRequest, rule: str) -> ChipRequest:
+    """With the places of the first run; folders of before this was kept say none."""
+    key, _, value = rule.partition("=")
+    block_m = float(value) if key == "block_m" else None
+    field = value if key == "place_field" else None
+    if not rule:
+        return request
+    if request.block_m not in (None, block_m) or request.place_field not in (None, field):
+        was, asked = ("block-m" if v is not None else "place-field" for v in (block_m, request.block_m))
+        what = f"{block_m:g}" if block_m is not None else field
+        raise TrainingError(f"The places there are by --{was} {what}. Leave out --{asked} to add to them.")
+    return replace(request, block_m=block_m, place_field=field)
 
 
 def _on_chips(plan: Plan, side: int, block: int) -> Plan:
@@ -138,37 +174,20 @@ def _on_chips(plan: Plan, side: int, block: int) -> Plan:
     return replace(plan, tiles=TilePlan(grid, side, 0), blocks=blocks)
 
 
-def _described(job: Cut, found: Found, new: list[Chip], folder: Path) -> ChipsMade:
-    """Write index and description into ``folder``, with the split of each chip."""
-    classes = found.meaning.classes
-    plan, request, before = job.plan, job.request, job.before
-    old = before.rows if before else ()
-    new = with_splits(
+def _with_splits(job: Cut, found: Found, new: list[Chip]) -> list[Chip]:
+    request = job.request
+    return with_splits(
         new,
-        old,
-        [c.name for c in classes],
+        job.before.rows if job.before else (),
+        [c.name for c in found.meaning.classes],
         val_share=request.val_share,
         test_share=request.test_share,
         seed=request.seed,
         say=job.listener.say,
     )
-    rows = (*old, *new)
-    document = document_of(
-        name=plan.out.name,
-        title=before.document.title if before else f"Chips of {plan.name}",
-        license_=before.document.license if before else request.license,
-        bands=plan.inputs.bands,
-        gsd_m=plan.inputs.gsd_m,
-        classes=classes,
-        splits={row.split for row in rows},
-    )
-    if before is not None:
-        document = document.model_copy(update={"name": before.document.name})
-    write_description(folder, document, rows, (*(before.notes if before else ()), _note(job, document)))
-    return ChipsMade(plan.out, classes, rows, len(new))
 
 
-def _note(job: Cut, document: LabelledImages) -> str:
+def _note(job: Cut) -> str:
     """Where the chips of a run come from, on one line."""
     items = [item.id for item in job.plan.selection.items]
     shown = ", ".join(items[:8]) + (f" and {len(items) - 8} more" if len(items) > 8 else "")

@@ -5,6 +5,7 @@ import csv
 import io
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,11 @@ IMAGES, LABELS = "chips/{chip}.tif", "labels/{chip}.tif"
 SCALE, NODATA = 1e-4, -9999
 """int16 holds reflectance to 0.0001, as fine as Sentinel-2 and HLS are stored, in half of float32."""
 _GROUND = ("crs", "west", "south", "east", "north")
+_LAYOUT = {
+    "images": IMAGES, "labels": LABELS, "ground": _GROUND, "place": "place", "split": "split",
+    "scale": SCALE, "offset": 0.0, "nodata": NODATA, "label_layer": 1,
+}  # fmt: skip
+"""Keys of the description that say how the files are stored: added chips are stored so."""
 _SHARE = "share "
 _LEAST, _MOST = NODATA + 1, np.iinfo(np.int16).max
 _GOLDEN = 0.618033988749895
@@ -49,6 +55,8 @@ class Chip:
     """Part of the pixels without a value in some band."""
     shares: Mapping[str, float]
     """Part of the pixels that is labelled as a class, by name."""
+    places: str = ""
+    """What its place is: ``block_m=`` and metres, or ``place_field=`` and the attribute."""
 
     @property
     def box(self) -> Geometry:
@@ -69,26 +77,33 @@ class ChipFolder:
     notes: tuple[str, ...]
     """Where the chips come from, a line for each run."""
 
+    @property
+    def next_run(self) -> int:
+        """The number of a run that adds to it; one that a note has is not given again."""
+        noted = (int(m[1]) for note in self.notes if (m := re.match(r"run (\d+)", note)))
+        return 1 + max([*(row.run for row in self.rows), *noted])
+
 
 def read_chip_folder(folder: Path) -> ChipFolder:
     """A folder that ``geoseg chips`` wrote, to add to it.
 
     Raises:
-        TrainingError: it is none.
+        TrainingError: something else wrote it.
         EvaluationError: its files cannot be read.
     """
-    if not (folder / DESCRIPTION).is_file():
-        raise TrainingError(
-            f"{folder} holds no {DESCRIPTION} to add to. Leave out --add to make a new folder."
-        )
     document = read_document(folder / DESCRIPTION)
-    if (document.images, document.labels, document.ground) != (IMAGES, LABELS, _GROUND):
-        raise TrainingError(f"{folder} was not made by geoseg chips, so nothing is added to it.")
+    other = [key for key, value in _LAYOUT.items() if getattr(document, key) != value]
+    if other or document.index is None:
+        raise TrainingError(
+            f"{folder / DESCRIPTION} has another {', '.join(other) or 'index'} than geoseg chips writes, so "
+            "nothing is added. Leave out --add to make a new folder."
+        )
     text = (folder / DESCRIPTION).read_text("utf-8")
     notes = tuple(line.removeprefix("# ") for line in text.splitlines() if line.startswith("# run "))
-    rows = tuple(_row(row) for row in read_rows(folder / INDEX))
+    index = folder / document.index
+    rows = tuple(_row(row) for row in read_rows(index))
     if not rows:
-        raise TrainingError(f"{folder / INDEX} has no rows to add to. Leave out --add to make a new folder.")
+        raise TrainingError(f"{index} has no rows to add to. Leave out --add to make a new folder.")
     return ChipFolder(document, rows, notes)
 
 
@@ -104,6 +119,7 @@ def _row(row: Mapping[str, str]) -> Chip:
             ground=(crs, west, south, east, north),
             side=int(row["side"]),
             nodata=float(row["nodata"]),
+            places=row.get("places", ""),
             shares={
                 k.removeprefix(_SHARE): float(v) for k, v in row.items() if k.startswith(_SHARE) and float(v)
             },
@@ -124,7 +140,7 @@ def write_description(
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
     shares = [f"{_SHARE}{name}" for name in names]
-    writer.writerow(["chip", "place", "split", "run", *_GROUND, "side", "nodata", *shares])
+    writer.writerow(["chip", "place", "split", "run", *_GROUND, "side", "nodata", "places", *shares])
     for row in rows:
         edges = [f"{v:.12g}" for v in row.ground[1:]]
         parts = [f"{row.shares.get(name, 0.0):.12g}" for name in names]
@@ -138,10 +154,12 @@ def write_description(
                 *edges,
                 row.side,
                 f"{row.nodata:.12g}",
+                row.places,
                 *parts,
             ]
         )
-    write_texts(folder, {DESCRIPTION: _toml(document, notes), INDEX: table.getvalue()})
+    # the index first: where it has a new name, the description makes it a part of the folder
+    write_texts(folder, {document.index or INDEX: table.getvalue(), DESCRIPTION: _toml(document, notes)})
 
 
 def document_of(
@@ -169,18 +187,32 @@ def document_of(
     )
 
 
+def document_with(before: ChipFolder, classes: tuple[LabelClass, ...], new: Sequence[Chip]) -> LabelledImages:
+    """The description of a folder that was added to: as it was, with new classes and splits after the old."""
+    there = {row.split for row in before.rows} | set(before.document.splits)
+    splits = tuple(s for s in (TEST, VAL, TRAIN) if s not in there and s in {row.split for row in new})
+    return before.document.model_copy(
+        update={"classes": classes, "splits": (*before.document.splits, *splits)}
+    )
+
+
 def _toml(document: LabelledImages, notes: Sequence[str]) -> str:
     lines = [
         "# Chips cut by geoseg chips; docs/labelled.md says what the keys mean.",
         *(f"# {note}" for note in notes),
         "",
     ]
-    for key, value in document.model_dump(mode="json", exclude_defaults=True, exclude={"classes"}).items():
+    for key, value in document.model_dump(
+        mode="json", exclude_defaults=True, exclude={"classes", "ignore"}
+    ).items():
         lines.append(f"{key} = {json.dumps(value, ensure_ascii=False)}")
-    for c in document.classes:
-        lines += ["", "[[classes]]"]
+    tables = [*(("classes", c) for c in document.classes), *(("ignore", rule) for rule in document.ignore)]
+    for name, table in tables:
+        lines += ["", f"[[{name}]]"]
         lines += [
-            f"{k} = {json.dumps(v, ensure_ascii=False)}" for k, v in c.model_dump(mode="json").items() if v
+            f"{k} = {json.dumps(v, ensure_ascii=False)}"
+            for k, v in table.model_dump(mode="json").items()
+            if v
         ]
     return "\n".join(lines) + "\n"
 
@@ -200,8 +232,10 @@ def classes_of(
             f"The labels have {len(old) + len(new):,} classes, at most 254 are possible. Is --label-field "
             "the attribute of the class? Join classes by a --crosswalk."
         )
+    taken = {value for c in known for value in c.values}
+    free = (value for value in range(CLASS_NODATA) if value not in taken)
     made = (
-        LabelClass(name=name, values=(n,), color_hint=colors.get(name, _color(n)))
+        LabelClass(name=name, values=(next(free),), color_hint=colors.get(name, _color(n)))
         for n, name in enumerate(new, len(old))
     )
     return (*known, *made)
@@ -254,4 +288,5 @@ def write_chip(
 
 def in_splits(rows: Sequence[Chip]) -> dict[str, int]:
     """How many chips each split has."""
-    return {split: n for split in SPLITS if (n := sum(row.split == split for row in rows))}
+    counts = Counter(row.split for row in rows)
+    return {split: counts[split] for split in dict.fromkeys((*SPLITS, *counts)) if counts[split]}

@@ -44,12 +44,17 @@ class Places:
         Raises:
             TrainingError: neither has such an attribute.
         """
-        self._grid, self._block_m = grid, block_m
+        self._grid, self._field, self._block_m = grid, field, float(block_m)
         self._names: list[str] = []
         self._read: Reader | None = None
         if field is not None:
             found = PlacesOf(_source_of(field, labels, aoi), crs=str(grid.crs), field=field)
             self._names, self._read = found.names, found.on(grid)
+
+    @property
+    def rule(self) -> str:
+        """What a place is, as the index of a folder keeps it."""
+        return f"block_m={self._block_m!r}" if self._field is None else f"place_field={self._field}"
 
     def numbers(self, window: Window) -> NDArray[np.int32] | None:
         """(y, x) which place each pixel is in, :data:`NO_PLACE` for none; None where places are blocks."""
@@ -71,7 +76,7 @@ class Places:
         west, south = (math.floor(v / self._block_m) * self._block_m for v in (x, y))
         crs = self._grid.crs
         code = crs.epsg if crs and crs.epsg else hashlib.sha256(str(crs).encode()).hexdigest()[:8]
-        return f"{code}_{west:.0f}_{south:.0f}"
+        return f"{code}_{west:.12g}_{south:.12g}"
 
 
 def _source_of(field: str, labels: str, aoi: str | None) -> Path:

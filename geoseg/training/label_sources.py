@@ -19,9 +19,10 @@ from geoseg.errors import EvaluationError, TrainingError
 from geoseg.evaluation.confusion import IGNORED
 from geoseg.evaluation.features import VECTORS, burner, is_polygon, names_of, read_features, usual_field
 from geoseg.evaluation.maps import Compared, Crosswalk, legend_of
-from geoseg.evaluation.products import is_product, product_of, product_reference
+from geoseg.evaluation.products import product_of, product_reference
 from geoseg.evaluation.reading import Reader, by_cells, reading
 from geoseg.evaluation.references import nodata_of, on_grid, refuse_unusable, stored_in
+from geoseg.evaluation.wall_to_wall import Product
 from geoseg.legend import CLASS_NODATA, LegendClass
 from geoseg.registry import did_you_mean
 
@@ -68,8 +69,9 @@ def labels_on(
         TrainingError: they lie elsewhere, or have no such attribute.
     """
     path = Path(source)
-    if is_product(path):
-        yield _product(source, grid, catalog)
+    product = None if path.exists() else product_of(source.partition(":")[0])
+    if product is not None:
+        yield _product(product, source, grid, catalog)
         return
     if not path.exists():
         raise EvaluationError(f"There is no file {source}. Check the path of --labels.")
@@ -82,10 +84,7 @@ def labels_on(
         yield _raster(path, grid, legend, stack)
 
 
-def _product(source: str, grid: GeoBox, catalog: str | None) -> Labels:
-    product = product_of(source.partition(":")[0])
-    if product is None:
-        raise EvaluationError(f"No product {source!r}.")
+def _product(product: Product, source: str, grid: GeoBox, catalog: str | None) -> Labels:
     classes = Compared(product.legend, {c.value: c.name for c in product.legend.classes})
     found = product_reference(source, grid=grid, classes=classes, crosswalk=Crosswalk(), catalog=catalog)
     named = product.legend.classes

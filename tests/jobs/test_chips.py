@@ -1,23 +1,30 @@
 """Chips: what is labelled, where, and in which split."""
 
 import csv
+import errno
 import hashlib
+import os
+import shutil
 import sys
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
 import pytest
 import rasterio
 import shapely
+from affine import Affine
 from builders import geobox_at, smooth, write_image
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from odc.geo.geobox import GeoBox
 from rasterio.features import rasterize
 from rasterio.warp import reproject
 
 from geoseg.cli.main import run
-from geoseg.errors import EvaluationError, GeosegError, ModelError, TrainingError
+from geoseg.errors import EvaluationError, GeosegError, ModelError, OutputError, TrainingError
 from geoseg.evaluation.labelled import benchmark_of
 from geoseg.jobs.chip_request import ChipRequest
 from geoseg.jobs.chips import cut_chips
@@ -194,7 +201,7 @@ def test_added_chips_of_known_ground_take_its_place_and_split(scene, fields, tmp
     more = gpd.read_file(fields)
     more.loc[0, "kind"] = "a new class"
     more = write_polygons(tmp_path / "more.gpkg", more)
-    request = ask(more, label_field="kind", chip_size=None, add=True, block_m=333.0)
+    request = ask(more, label_field="kind", chip_size=None, add=True)
     both = cut_chips(recipe(later, out), request)
     assert both.rows[: len(first.rows)] == first.rows
     assert {row.run for row in both.rows} == {1, 2}
@@ -206,10 +213,127 @@ def test_added_chips_of_known_ground_take_its_place_and_split(scene, fields, tmp
     assert {s.place for s in benchmark_of(str(out / "chips.toml")).samples(out, "val")} == {
         r.place for r in held
     }
+    for options, flag in (({"block_m": 333.0}, "block-m"), ({"place_field": "town"}, "place-field")):
+        with pytest.raises(TrainingError, match=f"by --block-m 640. Leave out --{flag}"):
+            cut_chips(recipe(later, out), replace(request, **options))
+    with pytest.raises(TrainingError, match=r"'not stated'\. Leave out --license"):
+        cut_chips(recipe(later, out), replace(request, license="MIT"))
     with pytest.raises(TrainingError, match="Leave out --keep-bands"):
         cut_chips(recipe(later, out), replace(request, keep_bands=("red",)))
     with pytest.raises(TrainingError, match=r"holds no chips\.toml"):
         cut_chips(recipe(later, tmp_path), request)
+
+
+def test_what_people_put_in_the_description_stays(scene, fields, tmp_path):
+    out = tmp_path / "out"
+    cut_chips(recipe(scene, out), ask(fields, place_field="town", license="CC BY 4.0"))
+    text = (out / "chips.toml").read_text().replace('"val"', '"held"')
+    text = text.replace("[[classes]]", 'home = "https://example.org"\nother = "ignore"\n[[classes]]', 1)
+    text += '[[ignore]]\nvalues = [200]\nonly = ["tree"]\n'
+    (out / "chips.toml").write_text(text.replace("values = [2]", "values = [2, 3]"))
+    (out / "index.csv").write_text((out / "index.csv").read_text().replace(",val,", ",held,"))
+    before = read_chip_folder(out).document
+    more = gpd.read_file(fields)
+    more.loc[0, "kind"] = "a new class"
+    more = write_polygons(tmp_path / "more.gpkg", more)
+    made = cut_chips(recipe(scene, out), ask(more, add=True, license="CC BY 4.0", val_share=0.0))
+    after = read_chip_folder(out).document
+    assert after == before.model_copy(update={"classes": after.classes})
+    assert [c.values for c in after.classes] == [(0,), (1,), (2, 3), (4,)]
+    assert {row.place for row in made.rows} <= {f"t{k}" for k in range(5)}
+    (out / "chips.toml").write_text("label_layer = 2\n" + (out / "chips.toml").read_text())
+    with pytest.raises(TrainingError, match="has another label_layer than geoseg chips writes"):
+        cut_chips(recipe(scene, out), ask(fields, add=True))
+
+
+def reads(folder):
+    """All that a reader has of a folder of chips, and every file of it is there and can be read."""
+    found = read_chip_folder(folder)
+    benchmark = benchmark_of(str(folder / "chips.toml"))
+    for split in benchmark.splits:
+        for sample in benchmark.samples(folder, split):
+            sample.read_labels()
+            sample.read_image()
+    return found.document.model_copy(update={"index": None}), found.rows, len(found.notes)
+
+
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_adding_is_all_or_nothing_wherever_it_breaks(scene, tmp_path, monkeypatch, is_killed):
+    frame = polygons(0, 40)
+    labels, base = write_polygons(tmp_path / "l.gpkg", frame), tmp_path / "base"
+    cut_chips(recipe(scene, base), ask(labels, chip_size=96))
+    frame.loc[0, "kind"] = "a new class"
+    request = ask(write_polygons(tmp_path / "m.gpkg", frame), chip_size=96, add=True, test_share=0.0)
+    old, moved, rename = reads(base), [], os.replace
+
+    def replace_or_break(source, target, *, at, killed):
+        if len(moved) == at:
+            if is_killed and not killed.exists():
+                shutil.copytree(Path(target).parents[Path(target).suffix == ".tif"], killed)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        moved.append(target)
+        rename(source, target)
+
+    def add(at):
+        out = shutil.copytree(base, tmp_path / f"o{at}")
+        killed = tmp_path / f"k{at}"
+        moved.clear()
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "replace", partial(replace_or_break, at=at, killed=killed))
+            if at < 0 or at >= n_commit + 1 > 0:  # the description is there: the rest is tidying
+                cut_chips(recipe(scene, out), request)
+            else:
+                with pytest.raises(OutputError, match=f"{out.name} cannot be written: No space left"):
+                    cut_chips(recipe(scene, out), request)
+        return killed if is_killed and at >= 0 else out
+
+    n_commit = -1
+    new = reads(add(-1))
+    names = [Path(p).name for p in moved]
+    n_commit, n = names.index("chips.toml"), len(moved)
+    assert names[n_commit - 1 :] == ["index.new.csv", "chips.toml", "index.csv", "chips.toml"]
+    for at in {0, 3, *range(n_commit - 1, n)}:
+        out = add(at)
+        assert reads(out) == (new if at > n_commit else old)
+        if is_killed:
+            assert (out / ".adding").exists()
+            with pytest.raises(OutputError, match=r"if none runs, remove .*\.adding"):
+                cut_chips(recipe(scene, out), request)
+            (out / ".adding").unlink()
+        again = cut_chips(recipe(scene, out), request)
+        document, rows, n_notes = reads(out)
+        assert [row.chip for row in rows] == [row.chip for row in again.rows]
+        assert n_notes == 2 + (at > n_commit) == max(row.run for row in rows)
+        assert {p.name for p in out.iterdir()} == {"chips.toml", "index.csv", "chips", "labels"}
+        for kind in ("chips", "labels"):
+            assert {p.stem for p in (out / kind).iterdir()} == {row.chip for row in rows}
+        if at <= n_commit:
+            assert (document, rows, n_notes) == new
+
+
+def test_a_folder_that_cannot_be_locked_is_one_line(scene, fields, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    cut_chips(recipe(scene, out), ask(fields))
+
+    def refuse(*_):
+        raise PermissionError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(OutputError, match="out cannot be written: Read-only file system"):
+        cut_chips(recipe(scene, out), ask(fields, add=True))
+
+
+def test_chips_and_places_narrower_than_a_metre_have_names_of_their_own(tmp_path):
+    grid = GeoBox((64, 64), Affine(0.01, 0, 300_000, 0, -0.01, 9_000_000), "EPSG:32725")
+    scene = write_image(tmp_path / "scene.tif", smooth(1, (64, 64)), grid)
+    kinds = ["tree" if n % 2 else "water" for n in range(16)]
+    corners = [(300_000 + 0.16 * (n % 4), 9_000_000 - 0.16 * (n // 4)) for n in range(16)]
+    boxes = [shapely.box(x, y - 0.16, x + 0.12, y) for x, y in corners]
+    frame = gpd.GeoDataFrame({"kind": kinds}, geometry=boxes, crs="EPSG:32725")
+    labels = write_polygons(tmp_path / "l.gpkg", frame)
+    made = cut_chips(recipe(scene, tmp_path / "out"), ask(labels, chip_size=16, block_m=0.16))
+    assert len({row.chip for row in made.rows}) == len({row.ground for row in made.rows}) == len(made.rows)
+    assert len({row.place for row in made.rows}) == len(made.rows) > 8
 
 
 # --- labels of other kinds -----------------------------------------------------------------------
