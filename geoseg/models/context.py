@@ -74,10 +74,12 @@ class ContextMLP(nn.Module):
     def answer(self, features: torch.Tensor) -> torch.Tensor:
         """Logits (n, class, y, x) of features; a map's in strips, whose layers stay in the cache."""
         is_watched = any(module.training for module in self.modules())  # statistics are of whole tiles
-        if is_watched or not self.is_cut or torch.jit.is_tracing():
+        if is_watched or not self.is_cut or torch.onnx.is_in_onnx_export():
             return self._answer(features)
-        rows = max(_STRIP // features.shape[-1], 1)
-        return torch.cat([self._answer(strip) for strip in features.split(rows, 2)], 2)
+        height, width = features.shape[-2:]
+        rows = max(_STRIP // width, 1)
+        strips = (features[:, :, top : top + rows] for top in range(0, height, rows))
+        return torch.cat([self._answer(strip) for strip in strips], 2)
 
     def _answer(self, features: torch.Tensor) -> torch.Tensor:
         features = self.standard(features).clamp(-_FEW, _FEW)
