@@ -32,8 +32,6 @@ def train(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
 ) -> None:
     """Train a model on labelled images: a folder that predict, evaluate and calibrate take."""
-    import logging
-
     from geoseg.errors import TrainingError
 
     try:
@@ -51,8 +49,6 @@ def train(
     if auto is not None:
         _write_recipe(auto, out, is_quiet=quiet)
         return
-    for noisy in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(noisy).setLevel(logging.ERROR)
     read = TrainRecipe.read(str(recipe))
     if root is not None:
         read = read.model_copy(update={"data": read.data.model_copy(update={"root": str(root)})})

@@ -1,5 +1,6 @@
 """Lightning's trainer as recipes ask for it."""
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,6 +27,8 @@ def make_trainer(
         on_epoch: told what each epoch came to.
         n_steps: of the optimiser in an epoch.
     """
+    for noisy in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
     fit = recipe.fit
     best = ModelCheckpoint(
         runs, filename="best", monitor="val_miou", mode="max", enable_version_counter=False
