@@ -2,14 +2,19 @@
 
     python pipelines/compare_landcover_30m.py FOLDER [--model landcover-30m]
 
-FOLDER is the set of chips that pipelines/data/landcover-30m.toml describes. Needs scikit-learn.
+FOLDER is the set of chips that pipelines/data/landcover-30m.toml describes. Needs scikit-learn. On each
+place of val the default model answers by the one of its networks that has not seen the place, and the forests
+learn from the places that this network learned from.
 """
 
 import argparse
+from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import numpy as np
+import xarray as xr
 from sklearn.ensemble import RandomForestClassifier
 
 from geoseg.evaluation import metrics
@@ -18,6 +23,7 @@ from geoseg.evaluation.bootstrap import bootstrap
 from geoseg.evaluation.confusion import count
 from geoseg.evaluation.labelled import benchmark_of
 from geoseg.inference.predictor import predict
+from geoseg.models.folds import Unseeing, folds_of
 from geoseg.models.zoo import create_model
 
 BENCHMARK = "landcover-30m"
@@ -26,7 +32,8 @@ PIXELS_PER_PLACE = 3000
 GROUPS = {"tree": 1, "shrub": 1, "grass": 1, "crop": 1, "wetland": 1, "built": 3, "bare": 2, "water": 0}
 """As spectral-rules has them: water, vegetation, bare, built."""
 
-Maker = Callable[[np.ndarray], np.ndarray]
+Maker = Callable[[str, xr.DataArray], np.ndarray]
+"""Classes (y, x) of an image of a place."""
 
 
 def chips(root: Path, split: str, model: str) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
@@ -46,29 +53,33 @@ def features(pixels: np.ndarray) -> np.ndarray:
 
 
 def forest(root: Path, model: str, *, is_balanced: bool) -> Maker:
-    """A random forest; balanced: as many pixels of each place, else of each chip."""
-    rng, by_key = np.random.default_rng(0), {}
-    for number, (place, image, labels) in enumerate(chips(root, "train", model)):
-        known = (labels < N_CLASSES).ravel()
-        part = by_key.setdefault(place if is_balanced else str(number), ([], []))
-        part[0].append(features(image.to_numpy())[known])
-        part[1].append(labels.ravel()[known])
-    x, y = [], []
-    for parts in by_key.values():
-        inputs, labels = np.concatenate(parts[0]), np.concatenate(parts[1])
-        size = min(PIXELS_PER_PLACE if is_balanced else 500, len(labels))
-        at = rng.choice(len(labels), size, replace=False)
-        x.append(inputs[at])
-        y.append(labels[at])
-    made = RandomForestClassifier(150, min_samples_leaf=5, n_jobs=-1, random_state=0)
-    made.fit(np.concatenate(x), np.concatenate(y))
-    return lambda image: made.predict(features(image.to_numpy())).reshape(image.shape[1:])
+    """Random forests, one for each fold; balanced: as many pixels of each place, else of each chip."""
+    rng, member, pixels = np.random.default_rng(0), folds_of(model).member, []
+    n_of = Counter(place for place, *_ in chips(root, "train,val", model))
+    for place, image, labels in chips(root, "train,val", model):
+        known = np.flatnonzero(labels.ravel() < N_CLASSES)
+        wanted = -(-PIXELS_PER_PLACE // n_of[place]) if is_balanced else 500
+        at = rng.choice(known, min(wanted, len(known)), replace=False)
+        pixels.append((place, features(image.to_numpy())[at], labels.ravel()[at]))
+
+    @cache
+    def fitted(fold: int) -> RandomForestClassifier:
+        x, y = zip(*((x, y) for place, x, y in pixels if member[place] != fold), strict=True)
+        made = RandomForestClassifier(150, min_samples_leaf=5, n_jobs=-1, random_state=0)
+        return made.fit(np.concatenate(x), np.concatenate(y))
+
+    return lambda place, image: (
+        fitted(member[place]).predict(features(image.to_numpy())).reshape(image.shape[1:])
+    )
 
 
 def network(model: str) -> Maker:
-    """A geoseg model."""
+    """A geoseg model, by networks that have not seen the place."""
     made = create_model(model)
-    return lambda image: predict(image, model=made, plan=plan_for(image, made.card)).class_id.to_numpy()
+    unseeing = Unseeing(made, folds_of(model), BENCHMARK)
+    return lambda place, image: predict(
+        image, model=unseeing.of(place), plan=plan_for(image, made.card)
+    ).class_id.to_numpy()
 
 
 def scored(root: Path, model: str, make: Maker, groups: np.ndarray | None = None) -> dict[str, np.ndarray]:
@@ -77,7 +88,7 @@ def scored(root: Path, model: str, make: Maker, groups: np.ndarray | None = None
     for place, image, labels in chips(root, "val", model):
         expected = labels if groups is None else groups[labels]
         own = counts.setdefault(place, np.zeros((n, n + 1), np.int64))
-        own += count(expected.astype(np.int32), make(image).astype(np.int32), n_classes=n)
+        own += count(expected.astype(np.int32), make(place, image).astype(np.int32), n_classes=n)
     return counts
 
 
@@ -119,7 +130,7 @@ def main() -> None:
         print(f"| {place} | {scores} | {own.sum():,} |")
     print("\nIn the four classes of the rules:\n\n| model | accuracy | mean IoU |\n|---|---|---|")
     for name, make in makers.items():
-        grouped = lambda image, make=make: groups[make(image)]  # noqa: E731
+        grouped = lambda place, image, make=make: groups[make(place, image)]  # noqa: E731
         print(line(name, scored(given.root, given.model, grouped, groups)))
     print(line("spectral-rules", scored(given.root, "spectral-rules", network("spectral-rules"), groups)))
 
