@@ -14,7 +14,7 @@ from torch import nn
 from geoseg.errors import ModelError, RecipeError
 from geoseg.inference.uncertainty import check_uncertainty, epistemic_of
 from geoseg.models.ensemble import Ensemble
-from geoseg.models.zoo import Model, normalise, probs_of
+from geoseg.models.zoo import Model, probs_of, ready
 
 Pixels = NDArray[np.float32]
 Placed = tuple[Window, Pixels]
@@ -77,8 +77,7 @@ class Runner:
     def _forward(self, tiles: list[Placed]) -> list[Pixels]:
         card = self._model.card
         batch = torch.from_numpy(np.stack([pixels for _, pixels in tiles])).to(self._device)
-        batch = normalise(batch, card).nan_to_num(0.0)  # nodata becomes the mean of the band
-        batch = batch.contiguous(memory_format=torch.channels_last)  # (n, band, y, x)
+        batch = ready(batch, card)  # (n, band, y, x)
         answers = self._answers(batch)
         probs = probs_of(self._combined(answers), card)
         for turn, back in self._turns[1:]:

@@ -27,7 +27,7 @@ from geoseg.models.rounding import (
     networks_of,
     weight_steps,
 )
-from geoseg.models.zoo import Model, normalise
+from geoseg.models.zoo import Model, ready
 
 OPSET = 17
 RUNTIME_OPTIONS = {"session.x64quantprecision": "1"}
@@ -57,7 +57,7 @@ def observe(model: Model, tiles: Iterable[NDArray[np.float32]]) -> Int8:
         watched.append((prefix, Rounding(network, _layers(network, model.card), rounds=False).train()))
     is_empty = True
     for tile in tiles:
-        module(normalise(torch.from_numpy(tile)[None], model.card).nan_to_num(0.0))
+        module(ready(torch.from_numpy(tile)[None], model.card))
         is_empty = False
     if is_empty:
         raise ModelError("No tiles to observe ranges on. Give some dozens of the imagery that it is for.")

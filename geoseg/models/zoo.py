@@ -232,3 +232,14 @@ def normalise(pixels: torch.Tensor, card: ModelCard) -> torch.Tensor:
     if card.std is not None:
         pixels = pixels / pixels.new_tensor(card.std)[:, None, None]
     return pixels
+
+
+def ready(pixels: torch.Tensor, card: ModelCard) -> torch.Tensor:
+    """Normalised reflectance (n, band, y, x) without nodata, in ``channels_last``, as a network takes it.
+
+    A pixel that lacks a value in any band has none: all its bands become their means, which is 0. Half a
+    pixel would be a colour that no place has, and would be in the means around its neighbours.
+    """
+    is_known = pixels.isfinite().all(1, keepdim=True)
+    filled = torch.where(is_known, normalise(pixels, card), 0.0)
+    return filled.contiguous(memory_format=torch.channels_last)

@@ -13,7 +13,7 @@ from geoseg.evaluation.confusion import IGNORED, Counts, count
 from geoseg.evaluation.metrics import OVERALL
 from geoseg.models.card import ModelCard
 from geoseg.models.rounding import Rounding
-from geoseg.models.zoo import normalise
+from geoseg.models.zoo import ready
 from geoseg.training.augment import Augmentation
 from geoseg.training.distillation import Teacher, soft_loss
 from geoseg.training.losses import DeepSupervision
@@ -68,7 +68,7 @@ class Segmenter(L.LightningModule):
         at = (self._fit.seed * 1_000_003 + self.current_epoch) * 1_000_003 + batch_idx
         torch.manual_seed(at + self.global_rank * 1_009)
         pixels, labels = self._augmentation(*batch)
-        inputs, chosen = _ready(pixels, self._card), None
+        inputs, chosen = ready(pixels, self._card), None
         if self._fit.pixels_per_image:
             chosen = _some_labelled(labels, self._fit.pixels_per_image)
             logits = self.network.at(inputs, chosen)  # type: ignore[operator]
@@ -136,7 +136,7 @@ def classes_of(network: nn.Module, pixels: torch.Tensor, card: ModelCard) -> tor
     height, width = pixels.shape[1:]
     lack = (0, -width % card.tile_multiple, 0, -height % card.tile_multiple)
     filled = nn.functional.pad(pixels[None], lack, value=float("nan"))
-    classes: torch.Tensor = network(_ready(filled, card))[0, :, :height, :width].argmax(0)
+    classes: torch.Tensor = network(ready(filled, card))[0, :, :height, :width].argmax(0)
     return classes
 
 
@@ -151,8 +151,3 @@ def pieces(shape: torch.Size) -> Iterator[tuple[slice, slice]]:
     for top in range(0, shape[0], VALIDATION_SIDE):
         for left in range(0, shape[1], VALIDATION_SIDE):
             yield slice(top, top + VALIDATION_SIDE), slice(left, left + VALIDATION_SIDE)
-
-
-def _ready(pixels: torch.Tensor, card: ModelCard) -> torch.Tensor:
-    ready = normalise(pixels, card).nan_to_num(0.0)
-    return ready.contiguous(memory_format=torch.channels_last)

@@ -11,7 +11,7 @@ from torch import nn
 
 from geoseg.errors import ModelError
 from geoseg.inference.runner import Pixels
-from geoseg.models.zoo import Model, normalise
+from geoseg.models.zoo import Model, ready
 
 _BATCH = 16
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
@@ -43,8 +43,7 @@ def adapted(model: Model, tiles: Iterable[Pixels]) -> Model:
         norm.train()
     is_empty = True
     for some in _in_batches(tiles):
-        batch = normalise(torch.from_numpy(np.stack(some)), model.card).nan_to_num(0.0)
-        module(batch.contiguous(memory_format=torch.channels_last))
+        module(ready(torch.from_numpy(np.stack(some)), model.card))
         is_empty = False
     if is_empty:
         raise ModelError("No tile of the area is filled with pixels. Give a larger area.")

@@ -9,7 +9,7 @@ from stac_validation import validate_item
 
 from geoseg.errors import ModelError
 from geoseg.models.card import read_card, to_item, write_card
-from geoseg.models.zoo import FAMILIES, card_of, create_model, model_names, prepare_model
+from geoseg.models.zoo import FAMILIES, card_of, create_model, model_names, prepare_model, ready
 
 
 @pytest.mark.parametrize("name", model_names())
@@ -125,3 +125,18 @@ def test_nodata_is_in_no_mean_of_the_context_mlp():
     pixels[..., 48:] = 0  # as nodata comes out of the normalisation
     beside = module(pixels)
     assert torch.allclose(beside[..., :48], alone[..., :48], atol=1e-4)
+
+
+def test_a_pixel_that_lacks_one_band_is_nodata_to_its_neighbours():
+    """Bands of one sensor end at different places: what is beyond must not be in the means of what is not."""
+    card = network("small-unet").card.model_copy(
+        update={"family": "context-mlp", "hyperparameters": {}, "mean": (0.2,) * 4, "std": (0.1,) * 4}
+    )
+    module = FAMILIES["context-mlp"](card).eval()
+    pixels = torch.rand(1, 4, 64, 64)
+    pixels[..., 40:] = float("nan")
+    partial = pixels.clone()
+    partial[:, 3, :, 40:] = 0.9
+    with torch.no_grad():
+        whole, part = (module(ready(image, card))[..., :40] for image in (pixels, partial))
+    assert torch.equal(whole, part)
