@@ -150,6 +150,7 @@ def test_what_is_trained_is_what_a_runtime_computes(small, monkeypatch):
     assert by_rounding > 0.01
 
 
+@pytest.mark.lane
 def test_training_under_rounding_beats_rounding_afterwards():
     """Channels of sizes 1 to 1000: uint8 by tensor leaves the small ones no steps, unless they learn to grow."""
     torch.manual_seed(0)

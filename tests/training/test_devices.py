@@ -1,5 +1,6 @@
 """Several devices: processes on the CPU here, as nothing of geoseg has run on several GPUs yet."""
 
+import pytest
 import torch
 from conftest import recipe_text
 
@@ -9,6 +10,7 @@ from geoseg.training.fitting import train
 from geoseg.training.recipe import TrainRecipe
 
 
+@pytest.mark.lane
 def test_two_processes_train_one_model(chips, tmp_path):
     fit = "epochs = 2\nsteps_per_epoch = 3\nbatch_size = 4\nlearning_rate = 0.02\ndevices = 2"
     (tmp_path / "recipe.toml").write_text(recipe_text(chips, fit=fit))
