@@ -26,7 +26,9 @@ def train(
     out: Annotated[Path | None, typer.Option(help="The new model folder; with --auto the recipe.")] = None,
     devices: Annotated[
         int | None,
-        typer.Option(min=1, help="GPUs to train on, where there are some; instead of the recipe's."),
+        typer.Option(
+            min=1, help="GPUs to train on, or processes where there are none; instead of the recipe's."
+        ),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted training.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,

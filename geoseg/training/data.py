@@ -238,7 +238,10 @@ def statistics(chips: Chips, weights: NDArray[np.float64]) -> Statistics:
 
 
 class EpochSampler(Sampler[Visit]):
-    """So many images an epoch, drawn by weight; an epoch's draw depends on the seed and its number only."""
+    """So many images an epoch, drawn by weight; an epoch's draw depends on the seed and its number only.
+
+    Where several processes train, each draws images of its own.
+    """
 
     def __init__(self, weights: NDArray[np.float64], n: int, *, seed: int) -> None:
         self._weights, self._n, self._seed, self._epoch = torch.from_numpy(weights), n, seed, 0
@@ -252,11 +255,7 @@ class EpochSampler(Sampler[Visit]):
 
     def __iter__(self) -> Iterator[Visit]:
         rank = torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
-        seed = (
-            (self._seed * 100_003 + self._epoch) * 1_009 + rank
-            if rank
-            else self._seed * 100_003 + self._epoch
-        )
+        seed = self._seed * 100_003 + self._epoch + rank * 1_000_000_007
         generator = torch.Generator().manual_seed(seed)
         drawn = torch.multinomial(self._weights, self._n, replacement=True, generator=generator)
         seeds = torch.randint(2**31, (self._n,), generator=generator)
