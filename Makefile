@@ -3,6 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 PYTEST := $(BIN)/python -m pytest
+# As many tests at a time as there are cores (four at most, each holds some 2 GB), each with one thread.
+TOGETHER := -n logical --maxprocesses 4 --dist loadfile
 
 .PHONY: help install demo test lint check lanes bench sample wheel clean
 
@@ -22,7 +24,7 @@ demo: install  ## Map the sample scene into geoseg-out/demo
 	@echo "Open geoseg-out/demo/report.html in a browser, or class.tif and classes.gpkg in QGIS."
 
 test: install  ## Run the tests that need no service (a few minutes)
-	$(PYTEST)
+	OMP_NUM_THREADS=1 $(PYTEST) $(TOGETHER)
 
 lint: install  ## Format, style, types, floors of the house
 	$(BIN)/ruff format --check .

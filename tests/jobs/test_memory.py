@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 import rasterio
 from builders import BANDS, geobox_at
 from rasterio.windows import Window
@@ -14,10 +15,10 @@ from geoseg.jobs.run import Silence, run
 from geoseg.recipe import Recipe
 
 WIDTH, BLOCK, TILE, HALO = 1024, 1024, 512, 64
-LOW, HIGH = 2048, 4096
-GROWTH_MB = 8
-"""Of some 860. Measured: 4 at most, up or down, from what threads happen to do at the same time. It is 2.7 bytes
-for each pixel more: less than a pixel's input (16), its probabilities (16) or its confidence as float32 (4)."""
+LOW, HIGH = 2048, 10240
+GROWTH_MB = 24
+"""Of some 860. Measured: 11 at most, up or down, from what threads happen to do at the same time. It is 3 bytes
+for each pixel more: less than a pixel's input (12), its probabilities (16) or its confidence as float32 (4)."""
 LIMITS = {
     # Freed arrays go back to the system at once, so that what is measured is what is held. Else malloc keeps
     # them for later, in some runs 200 MB more than in others (mallopt(3), M_MMAP_THRESHOLD).
@@ -27,6 +28,7 @@ LIMITS = {
 }
 
 
+@pytest.mark.lane
 def test_memory_until_the_rasters_are_written_does_not_grow_with_the_area(tmp_path):
     low, high = (_peak_mb(_write_bands(tmp_path / f"{h}.tif", h), tmp_path / f"map{h}") for h in (LOW, HIGH))
     assert high - low <= GROWTH_MB, f"{low:.0f} MB for {LOW} rows, {high:.0f} MB for {HIGH}"

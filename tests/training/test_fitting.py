@@ -30,11 +30,12 @@ def geoseg(*args):
 
 
 def test_the_loop_learns(chips, tmp_path):
-    fit = "epochs = 30\nsteps_per_epoch = 16\nbatch_size = 4\nlearning_rate = 0.02\nema_decay = 0.9"
+    fit = "epochs = 12\nsteps_per_epoch = 16\nbatch_size = 4\nlearning_rate = 0.02\nema_decay = 0.9"
     told = []
     out = train(read(chips, tmp_path, fit=fit), on_epoch=told.append)
-    assert max(e.val_miou for e in told) > 0.95
-    assert [e.number for e in told] == list(range(1, 31))
+    assert told[0].val_miou < 0.6
+    assert max(e.val_miou for e in told) > 0.75, "test_families_learn, a lane, goes on to 0.95"
+    assert [e.number for e in told] == list(range(1, 13))
     assert {p.name for p in out.iterdir()} == {
         "item.json",
         "weights.safetensors",
