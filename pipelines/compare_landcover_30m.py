@@ -95,11 +95,28 @@ def scored(root: Path, model: str, make: Maker, groups: np.ndarray | None = None
 def line(name: str, counts: dict[str, np.ndarray]) -> str:
     """A row of a table: accuracy and mean IoU with 95 % intervals by places."""
     stack = np.stack(list(counts.values()))
-    cells = []
-    for score in (metrics.pixel_accuracy, metrics.miou):
-        found = bootstrap(stack, score)
-        cells.append(f"{float(found.value):.3f} ({float(found.low):.3f} to {float(found.high):.3f})")
-    return f"| {name} | {' | '.join(cells)} |"
+    scores = (metrics.pixel_accuracy, metrics.miou)
+    return f"| {name} | {' | '.join(ranged(stack, score)[0] for score in scores)} |"
+
+
+def class_table(names: list[str], counts: dict[str, dict[str, np.ndarray]]) -> str:
+    """IoU of each class by each model, with 95 % intervals by places."""
+    stacks = [np.stack(list(found.values())) for found in counts.values()]
+    columns = [ranged(stack, metrics.iou) for stack in stacks]
+    pixels = stacks[0].sum(axis=(0, 2))
+    head = f"| IoU of | {' | '.join(counts)} | pixels |\n|---|{'---|' * (len(counts) + 1)}"
+    rows = (
+        f"| {name} | {' | '.join(column[n] for column in columns)} | {pixels[n]:,} |"
+        for n, name in enumerate(names)
+    )
+    return "\n".join([head, *rows])
+
+
+def ranged(stack: np.ndarray, score: Callable[[np.ndarray], np.ndarray]) -> list[str]:
+    """Each value of a score with its 95 % interval, as text."""
+    found = bootstrap(stack, score)
+    values = zip(found.value.ravel(), found.low.ravel(), found.high.ravel(), strict=True)
+    return [f"{value:.3f} ({low:.3f} to {high:.3f})" for value, low, high in values]
 
 
 def main() -> None:
@@ -119,20 +136,22 @@ def main() -> None:
     print("| model | accuracy | mean IoU |\n|---|---|---|")
     for name, found in counts.items():
         print(line(name, found))
-    print("\n| class | " + " | ".join(counts) + " | pixels |\n|---|" + "---|" * (len(counts) + 1))
-    totals = [np.sum(list(found.values()), axis=0) for found in counts.values()]
-    for n, name in enumerate(names):
-        cells = " | ".join(f"{metrics.iou(total)[n]:.3f}" for total in totals)
-        print(f"| {name} | {cells} | {totals[0][n].sum():,} |")
+    print(f"\n{class_table(names, counts)}")
     print("\n| place | accuracy | mean IoU | pixels |\n|---|---|---|---|")
     for place, own in sorted(counts[given.model].items(), key=lambda item: int(item[0])):
         scores = f"{metrics.pixel_accuracy(own):.3f} | {metrics.miou(own):.3f}"
         print(f"| {place} | {scores} | {own.sum():,} |")
+    grouped = {
+        name: scored(
+            given.root, given.model, lambda place, image, make=make: groups[make(place, image)], groups
+        )
+        for name, make in makers.items()
+    }
+    grouped["spectral-rules"] = scored(given.root, "spectral-rules", network("spectral-rules"), groups)
     print("\nIn the four classes of the rules:\n\n| model | accuracy | mean IoU |\n|---|---|---|")
-    for name, make in makers.items():
-        grouped = lambda place, image, make=make: groups[make(place, image)]  # noqa: E731
-        print(line(name, scored(given.root, given.model, grouped, groups)))
-    print(line("spectral-rules", scored(given.root, "spectral-rules", network("spectral-rules"), groups)))
+    for name, found in grouped.items():
+        print(line(name, found))
+    print(f"\n{class_table(['water', 'vegetation', 'bare', 'built'], grouped)}")
 
 
 if __name__ == "__main__":

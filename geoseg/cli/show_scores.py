@@ -42,12 +42,17 @@ def print_scores(scores: Scores, out: Path) -> None:
 def _pixels(scores: Scores) -> Table:
     has_outlines = scores.overall.get(BOUNDARY_ORDER[0]) is not None
     outlines = ("boundary IoU", "trimap IoU") if has_outlines else ()
-    table = _table(scores.title, "IoU", "F1", "precision", "recall", *outlines, "reference", "predicted")
+    has_ranges = any(c.iou_interval for c in scores.classes)
+    ranges = ("95 % interval",) if has_ranges else ()
+    table = _table(
+        scores.title, "IoU", *ranges, "F1", "precision", "recall", *outlines, "reference", "predicted"
+    )
     for c in scores.classes:
-        shares = [c.iou, c.dice, c.precision, c.recall]
+        shares = [c.dice, c.precision, c.recall]
         shares += [c.boundary_iou, c.trimap_iou] if has_outlines else []
-        name = _name(c.color, c.class_name)
-        table.add_row(name, *map(_percent, shares), f"{c.support:,}", f"{c.predicted:,}")
+        iou = [_percent(c.iou), *([_range(c.iou_interval)] if has_ranges else [])]
+        counts = f"{c.support:,}", f"{c.predicted:,}"
+        table.add_row(_name(c.color, c.class_name), *iou, *map(_percent, shares), *counts)
     return table
 
 

@@ -24,8 +24,13 @@ def number(value: float | np.floating | Floats) -> float | None:
 
 def interval_of(statistics: NDArray[Any], score: Callable[[Any], Floats]) -> Range | None:
     """The 95 % interval of a score over places (place, ...); None where there are too few to tell."""
+    return intervals_of(statistics, lambda counts: np.asarray(score(counts))[..., None])[0]
+
+
+def intervals_of(statistics: NDArray[Any], score: Callable[[Any], Floats]) -> list[Range | None]:
+    """The same for a score with several values (..., value), such as one of each class."""
     if len(statistics) < MIN_PLACES:
-        return None
-    interval = bootstrap(statistics, score, level=LEVEL)
-    low, high = float(interval.low), float(interval.high)
-    return (low, high) if np.isfinite([low, high]).all() else None
+        return [None] * np.asarray(score(statistics.sum(axis=0))).size
+    found = bootstrap(statistics, score, level=LEVEL)
+    limits = zip(found.low.ravel().tolist(), found.high.ravel().tolist(), strict=True)
+    return [(low, high) if np.isfinite([low, high]).all() else None for low, high in limits]

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from geoseg.evaluation.boundary import BoundaryCounts, boundary_iou
 from geoseg.evaluation.confidence.reliability import Reliability
 from geoseg.evaluation.confusion import Counts
-from geoseg.evaluation.intervals import interval_of, number
+from geoseg.evaluation.intervals import Range, interval_of, intervals_of, number
 from geoseg.evaluation.metrics import OVERALL, PER_CLASS, Metric, iou, mean_of_defined
 from geoseg.evaluation.objects.results import InstanceScores, Objects, Panoptic
 from geoseg.legend import Legend
@@ -40,6 +40,8 @@ class ClassScores(_Frozen):
     support: int
     """Pixels (or points) of the reference."""
     predicted: int
+    iou_interval: Range | None = None
+    """95 % interval of ``iou``, by resampling places; None where there are too few."""
     boundary_iou: float | None = None
     """None where it was not asked for, too; so below."""
     trimap_iou: float | None = None
@@ -178,7 +180,7 @@ def scores_of(
     """
     stacked = counts if counts.ndim == 3 else counts[None]
     is_averaged = np.array([c.name not in unaveraged for c in legend.classes])
-    classes = _classes(stacked.sum(axis=0), legend, outlines)
+    classes = _classes(stacked, legend, outlines)
     overall, intervals = {}, {}
     for name, (statistics, score) in _overall(stacked, outlines, is_averaged).items():
         overall[name] = number(score(statistics.sum(axis=0)))
@@ -203,7 +205,9 @@ def scores_of(
     )
 
 
-def _classes(total: Counts, legend: Legend, outlines: Outlines | None) -> tuple[ClassScores, ...]:
+def _classes(stacked: Counts, legend: Legend, outlines: Outlines | None) -> tuple[ClassScores, ...]:
+    total = stacked.sum(axis=0)
+    ranges = intervals_of(stacked[stacked.sum(axis=(1, 2)) > 0], iou)
     per_class = {name: PER_CLASS[name](total) for name in ("iou", "dice", "precision", "recall")}
     if outlines is not None:
         per_class["boundary_iou"] = boundary_iou(outlines.boundary.sum(axis=0))
@@ -215,6 +219,7 @@ def _classes(total: Counts, legend: Legend, outlines: Outlines | None) -> tuple[
             color=c.color_hint,
             support=int(total[n].sum()),
             predicted=int(total[:, n].sum()),
+            iou_interval=ranges[n],
             **{name: number(values[n]) for name, values in per_class.items()},
         )
         for n, c in enumerate(legend.classes)

@@ -254,6 +254,9 @@ def test_places_are_scored_one_by_one_and_resampled(tmp_path):
         assert place.pixel_accuracy == pytest.approx((found[here] == true[here]).mean())
     for name, (low, high) in scores.intervals.items():
         assert low < scores.overall[name] < high
+    for c in scores.classes:
+        low, high = c.iou_interval
+        assert low < c.iou < high
 
 
 def test_scores_with_places_are_those_of_the_places(tmp_path):

@@ -50,6 +50,8 @@ def test_the_loop_learns(chips, tmp_path):
     text = (out / "card.md").read_text()
     assert "16 images of 8 places" in text
     assert "4 places that it has not learned from" in text
+    assert all(f"\n- **{what}** " in text for what in ("Takes", "Gives", "Network", "Learned from", "Data"))
+    assert text.count("too few places") == 4 + 4, "of four scores and of four classes"
     scores = pd.read_csv(out / "metrics.csv")
     best = f"| miou | {scores.val_miou.max():.3f} |"
     assert best in text, "the epoch that was best is kept, and is scored as maps are made"
