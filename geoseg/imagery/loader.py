@@ -212,9 +212,8 @@ def band_metadata(item: pystac.Item) -> dict[str, dict[str, Any]]:
 
 
 def _is_wide(metadata: Mapping[str, Any]) -> bool:
-    """Whether float32 would round the nodata value of whole numbers, and measured ones to the same."""
-    nodata = metadata.get("nodata")
-    return metadata.get("data_type") in _WIDE and nodata is not None and float(np.float32(nodata)) != nodata
+    """Whether float32 would round measured whole numbers to the nodata value."""
+    return metadata.get("data_type") in _WIDE and abs(metadata.get("nodata", 0)) >= 2**24
 
 
 def _calibrated(data: xr.DataArray, metadata: Mapping[str, Any]) -> xr.DataArray:

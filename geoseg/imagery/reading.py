@@ -55,8 +55,8 @@ _FINAL = re.compile(
     r"|AWS_SECRET_ACCESS_KEY|InvalidAccessKeyId|SignatureDoesNotMatch"
 )
 _DAMAGE = re.compile(
-    r"[Rr]ead [Ee]rror|got \d+ bytes|Decoding error|TIFF\w*:Failed|TIFF\w*:Cannot|Failed to read|[Pp]remature"
-    r"|too short|too long|truncat|malformed|corrupt|Unable to read data|failed in HFA|IReadBlock failed"
+    r"[Rr]ead [Ee]rror|got \d+ bytes|Decoding error|TIFF\w*:Failed|TIFF\w*:Cannot|Cannot read TIFF"
+    r"|Failed to read|[Pp]remature|too short|too long|truncat|malformed|corrupt|Unable to read data|failed in HFA|IReadBlock failed"
 )
 """What GDAL and the libraries below it say of files that are cut short or damaged."""
 _NO_RANGES = "Range downloading not supported"

@@ -88,7 +88,7 @@ def ground_of(geobox: GeoBox, label: str) -> Geometry:
 
 
 def _misplaced(what: str, transform: Affine) -> ImageryError:
-    numbers = ", ".join(f"{v:g}" for v in transform[:6])
+    numbers = ", ".join(f"{v:.10g}" for v in transform[:6])
     return ImageryError(
         f"{what} (its geotransform is {numbers}). Correct it: "
         "gdal_translate -a_srs EPSG:<code> -a_ullr <west> <north> <east> <south> IN.tif OUT.tif"
@@ -127,8 +127,9 @@ def _end_of(source: DatasetReader) -> int:
         header: dict[str, str] = source.tags(ns="ENVI")
         if header.get("file_compression", "0") != "0":
             return 0
-        n_values: int = source.width * source.height * source.count
-        return int(header.get("header_offset", 0)) + n_values * np.dtype(source.dtypes[0]).itemsize
+        n_values = source.width * source.height * source.count
+        end: int = int(header.get("header_offset", 0)) + n_values * np.dtype(source.dtypes[0]).itemsize
+        return end
     if source.driver == "GTiff":  # gdal.org/drivers/raster/gtiff.html, "Internal: block offsets"
         height, width = source.block_shapes[0]
         last = f"{(source.width - 1) // width}_{(source.height - 1) // height}"
