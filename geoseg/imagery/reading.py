@@ -55,8 +55,8 @@ _FINAL = re.compile(
     r"|AWS_SECRET_ACCESS_KEY|InvalidAccessKeyId|SignatureDoesNotMatch"
 )
 _DAMAGE = re.compile(
-    r"[Rr]ead [Ee]rror|got \d+ bytes|Decoding error|TIFF\w*:Failed|TIFF\w*:Cannot|Cannot read TIFF"
-    r"|Failed to read|[Pp]remature|too short|too long|truncat|malformed|corrupt|Unable to read data|failed in HFA|IReadBlock failed"
+    r"[Rr]ead [Ee]rror|got \d+ bytes|Decoding error|TIFF\w*:(?:Failed|Cannot)|Cannot read TIFF|Failed to read"
+    r"|[Pp]remature|too short|too long|truncat|malformed|corrupt|Unable to read data|failed in HFA|IReadBlock"
 )
 """What GDAL and the libraries below it say of files that are cut short or damaged."""
 _NO_RANGES = "Range downloading not supported"
