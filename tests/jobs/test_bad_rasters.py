@@ -126,9 +126,7 @@ def test_a_rotated_raster_has_the_class_of_each_place(tmp_path: Path, plain: np.
     np.testing.assert_array_equal(found[is_inside][is_uniform], plain[at][is_uniform])
 
 
-@pytest.mark.parametrize(
-    "cut", [np.s_[:, 7:8], np.s_[:, :, 9:10], np.s_[:, 7:8, 9:10]], ids=["row", "column", "pixel"]
-)
+@pytest.mark.parametrize("cut", [np.s_[:, 7:8], np.s_[:, :, 9:10]], ids=["row", "column"])
 def test_one_row_or_column(tmp_path: Path, plain: np.ndarray, cut: Any) -> None:
     found = map_of(write(tmp_path / "a.tif", DN[cut]), scale=(1e-4,))
     np.testing.assert_array_equal(found, plain[cut[1:]])
@@ -207,7 +205,7 @@ def test_each_band_has_its_own_nodata(tmp_path: Path, plain: np.ndarray) -> None
     np.testing.assert_array_equal(found[is_same], plain[is_same])
 
 
-@pytest.mark.parametrize("nodata", ["-9999", "70000", "nan", "inf", "0.5"])
+@pytest.mark.parametrize("nodata", ["-9999", "nan", "0.5"])
 def test_a_nodata_value_that_no_pixel_can_have_hides_none(
     tmp_path: Path, plain: np.ndarray, nodata: str
 ) -> None:
@@ -215,7 +213,7 @@ def test_a_nodata_value_that_no_pixel_can_have_hides_none(
     np.testing.assert_array_equal(map_of(path), plain)
 
 
-@pytest.mark.parametrize("nodata", [None, np.nan, -9999, np.inf])
+@pytest.mark.parametrize("nodata", [None, np.nan, np.inf])
 def test_nan_and_infinities_are_no_values(tmp_path: Path, plain: np.ndarray, nodata: float | None) -> None:
     pixels, hole = holed(REFLECTANCE, (np.nan, np.inf, -np.inf))
     found = map_of(write(tmp_path / "a.tif", pixels, nodata=nodata))
@@ -277,7 +275,7 @@ def scaled(path: Path, scale: float, offset: float) -> Path:
     return path
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "int16", "uint64"])
+@pytest.mark.parametrize("dtype", ["float64", "float16", "uint64"])
 def test_number_types(tmp_path: Path, plain: np.ndarray, dtype: str) -> None:
     kind = {"dtype": "float32", "nbits": 16} if dtype == "float16" else {"dtype": dtype}
     pixels = REFLECTANCE if dtype.startswith("float") else DN
