@@ -86,6 +86,8 @@ def one_line(error: Exception) -> str:
 
     Of a pydantic ``ValidationError`` the first mistake and where it is.
     """
+    if "See previous exception" in str(error) and isinstance(error.__cause__, Exception):  # rasterio
+        return one_line(error.__cause__)
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     mistakes = getattr(error, "errors", None)

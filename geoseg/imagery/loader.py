@@ -9,6 +9,7 @@ import odc.stac
 import pystac
 import xarray as xr
 from odc.geo.geobox import GeoBox
+from odc.geo.overlap import compute_reproject_roi
 from odc.geo.xr import xr_coords
 from odc.loader import RasterLoadParams, RasterSource, RioDriver, RioReader
 
@@ -24,6 +25,8 @@ CLOUDS = "clouds"
 
 MASKED = "geoseg:is_masked"
 """Field of an asset whose file hides pixels by a mask or an alpha band."""
+
+_WIDE = frozenset({"int32", "uint32", "int64", "uint64"})
 
 
 def load(
@@ -83,8 +86,10 @@ def _load_item(
         return _nothing(geobox, bands)
     if missing:
         raise ImageryError(f"Item {item.id} lost its bands {', '.join(missing)}. Run geoseg check on it.")
-    data = _read(item, geobox, bands, resampling, sign)
-    layers = [_calibrated(data[band], band_metadata(item)[band]) for band in bands]
+    metadata = band_metadata(item)
+    dtype = "float64" if any(_is_wide(metadata[band]) for band in bands) else "float32"
+    data = _read(item, geobox, bands, resampling, sign, dtype=dtype)
+    layers = [_calibrated(data[band], metadata[band]).astype("float32") for band in bands]
     stacked = xr.concat(layers, dim="band", combine_attrs="drop").assign_coords(band=list(bands))
     masks = _masks(item)
     if masks.assets:
@@ -101,8 +106,9 @@ def _read(
     sign: Callable[[str], str] | None,
     *,
     is_mask: bool = False,
+    dtype: str = "float32",
 ) -> xr.Dataset:
-    """Stored numbers, or those of the files' masks (0: hidden), as float32, lazily, a variable per band."""
+    """Stored numbers, or those of the files' masks (0: hidden), as floats, lazily, a variable per band."""
     return odc.stac.load(
         [item],
         bands=list(bands),
@@ -110,7 +116,7 @@ def _read(
         groupby="id",
         chunks={"y": CELL, "x": CELL},
         resampling=resampling,
-        dtype="float32",
+        dtype=dtype,
         driver=_PatientDriver(sign, is_mask),
     )
 
@@ -162,7 +168,19 @@ class _PatientReader(RioReader):
             reader = RioReader(replace(self._src, uri=uri), self._ctx)
             return reader.read(cfg, dst_geobox, dst=dst, selection=selection)
 
-        return read_patiently(self._src.uri, once, sign=self._sign)
+        return read_patiently(
+            self._src.uri, once, sign=self._sign, where=lambda: _where(self._src, dst_geobox)
+        )
+
+
+def _where(source: RasterSource, geobox: GeoBox) -> str:
+    """Which pixels of a file, counted from 0, are those of ``geobox``."""
+    if source.geobox is None:
+        return f"band {source.band}"
+    rows, cols = compute_reproject_roi(source.geobox, geobox).roi_src
+    return (
+        f"rows {rows.start} to {rows.stop - 1}, columns {cols.start} to {cols.stop - 1} of band {source.band}"
+    )
 
 
 def _mask_of(address: str) -> str:
@@ -193,9 +211,14 @@ def band_metadata(item: pystac.Item) -> dict[str, dict[str, Any]]:
     return found
 
 
+def _is_wide(metadata: Mapping[str, Any]) -> bool:
+    """Whether float32 would round measured whole numbers to the nodata value."""
+    return metadata.get("data_type") in _WIDE and abs(metadata.get("nodata", 0)) >= 2**24
+
+
 def _calibrated(data: xr.DataArray, metadata: Mapping[str, Any]) -> xr.DataArray:
     nodata = metadata.get("nodata")
     if nodata is not None and not np.isnan(float(nodata)):
-        data = data.where(data != np.float32(nodata))
+        data = data.where(data != data.dtype.type(nodata))
     scale, offset = np.float32(metadata.get("scale", 1)), np.float32(metadata.get("offset", 0))
     return data if scale == 1 and offset == 0 else data * scale + offset

@@ -11,14 +11,22 @@ import pystac
 import rasterio
 from odc.geo.geobox import GeoBox
 from odc.geo.geom import Geometry
-from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.enums import ColorInterp
 from rasterio.io import DatasetReader
 
-from geoseg.aoi import to_degrees
 from geoseg.errors import GeosegWarning, ImageryError, RecipeError
 from geoseg.imagery.bands import common_names, name_of_file
+from geoseg.imagery.changes import FILES, files_of
 from geoseg.imagery.loader import MASKED
 from geoseg.imagery.reading import gdal_env, read_patiently
+from geoseg.imagery.sound import (
+    ground_of,
+    is_masked,
+    kinds_of,
+    refuse_short,
+    refuse_unmeasured,
+    refuse_unplaced,
+)
 from geoseg.redaction import redact
 from geoseg.registry import did_you_mean
 from geoseg.stac.metadata import COMMON_NAMES
@@ -51,7 +59,8 @@ def items_from_images(
         offset: see ``scale``.
 
     Raises:
-        ImageryError: a file cannot be opened, has no CRS, its bands have no names or two have the same.
+        ImageryError: a file cannot be opened or is cut short, nothing says where it lies, its bands have no
+            names or two have the same, or hold no reflectance (see :mod:`geoseg.imagery.sound`).
         RecipeError: ``bands``, ``scale`` or ``offset`` has the wrong length, or a name is unknown.
     """
     items: list[pystac.Item] = []
@@ -68,7 +77,8 @@ def items_from_images(
     names = _names_for(opened, bands)
     for number, (image, info, band_names) in enumerate(zip(images, opened, names, strict=True)):
         _refuse_twins(image, band_names)
-        footprint = _footprint(info["geobox"])
+        refuse_unmeasured(info, band_names)
+        footprint = info["footprint"]
         shared = _shared(items[-1], footprint, band_names) if items else None
         if shared is None:
             items.append(_item(image, info, number, footprint))
@@ -119,17 +129,21 @@ def _is_path(image: str) -> bool:
 
 
 def _info(source: DatasetReader, image: str) -> dict[str, Any]:
-    _refuse_unplaced(source, redact(image))
+    label = redact(image)
+    refuse_unplaced(source, label)
+    refuse_short(source, label)
+    geobox = GeoBox((source.height, source.width), source.transform, str(source.crs))
     is_alpha = [c == ColorInterp.alpha for c in source.colorinterp]
     descriptions = [d or "" for d in source.descriptions]
     if source.count == 1:
-        names = [name_of_file(Path(redact(image)).stem, descriptions[0])]
+        names = [name_of_file(Path(label).stem, descriptions[0])]
     else:
         names = common_names([d for d, alpha in zip(descriptions, is_alpha, strict=True) if not alpha])
     return {
-        "geobox": GeoBox((source.height, source.width), source.transform, str(source.crs)),
+        "geobox": geobox,
+        "footprint": ground_of(geobox, label),
         "crs": source.crs,
-        "label": redact(image),
+        "label": label,
         "names": names,
         "is_alpha": is_alpha,
         "descriptions": [d or f"band {i}" for i, d in enumerate(descriptions, 1)],
@@ -138,36 +152,11 @@ def _info(source: DatasetReader, image: str) -> dict[str, Any]:
         "scales": source.scales,
         "offsets": source.offsets,
         "is_stated": any(s != 1 for s in source.scales) or any(o != 0 for o in source.offsets),
-        "is_masked": _is_masked(source, image),
+        "is_masked": is_masked(source, image),
+        "kinds": kinds_of(source),
+        "files": files_of(source.files) if _is_path(image) else [],
         "tags": source.tags(),
     }
-
-
-def _is_masked(source: DatasetReader, image: str) -> bool:
-    is_masked = any(MaskFlags.per_dataset in flags for flags in source.mask_flag_enums)
-    if is_masked and "?" in image:
-        raise ImageryError(
-            f"{redact(image)} has a mask or an alpha band, which cannot be read at an address with '?'. "
-            "Copy or rename the file first."
-        )
-    return is_masked
-
-
-def _refuse_unplaced(source: DatasetReader, label: str) -> None:
-    if source.crs is None and (source.gcps[0] or source.rpcs):
-        raise ImageryError(
-            f"{label} is placed by control points or RPCs, not by a geotransform. Warp it first: "
-            "gdalwarp -t_srs EPSG:<code> IN.tif OUT.tif"
-        )
-    if source.crs is None:
-        raise ImageryError(
-            f"{label} has no CRS, so nothing says where it lies. Assign one: "
-            "gdal_translate -a_srs EPSG:<code> IN.tif OUT.tif"
-        )
-    if source.transform.is_identity:
-        raise ImageryError(
-            f"{label} has a CRS but no geotransform. Georeference it first (gdalwarp, QGIS Georeferencer)."
-        )
 
 
 def _names_for(opened: list[dict[str, Any]], bands: Sequence[str] | None) -> list[list[str | None]]:
@@ -175,6 +164,7 @@ def _names_for(opened: list[dict[str, Any]], bands: Sequence[str] | None) -> lis
     if bands is None:
         for info in opened:
             if not any(info["names"]):
+                refuse_unmeasured(info, [None] * len(info["kinds"]))
                 _refuse_nameless(info)
         named = [info["names"] for info in opened]
     else:
@@ -236,10 +226,6 @@ def _known(bands: Sequence[str]) -> list[str | None]:
     return [None if b == SKIP else next(names) for b in bands]
 
 
-def _footprint(geobox: GeoBox) -> Geometry:
-    return to_degrees(geobox.extent)
-
-
 def _item(image: str, info: dict[str, Any], number: int, footprint: Geometry) -> pystac.Item:
     when = _acquired(info["tags"])
     return pystac.Item(
@@ -287,5 +273,6 @@ def _asset(image: str, info: dict[str, Any], names: list[str | None]) -> pystac.
             "proj:shape": list(geobox.shape),
             "proj:transform": list(geobox.affine)[:6],
             **({MASKED: True} if info["is_masked"] else {}),
+            **({FILES: info["files"]} if info["files"] else {}),
         },
     )

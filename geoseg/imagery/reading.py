@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+import shlex
 import tempfile
 import threading
 import time
@@ -53,6 +54,11 @@ _FINAL = re.compile(
     r"response code: (?:401|403|404|410)\b|Access ?Denied|The specified (?:key|bucket) does not exist"
     r"|AWS_SECRET_ACCESS_KEY|InvalidAccessKeyId|SignatureDoesNotMatch"
 )
+_DAMAGE = re.compile(
+    r"[Rr]ead [Ee]rror|got \d+ bytes|Decoding error|TIFF\w*:(?:Failed|Cannot)|Cannot read TIFF|Failed to read"
+    r"|[Pp]remature|too short|too long|truncat|malformed|corrupt|Unable to read data|failed in HFA|IReadBlock"
+)
+"""What GDAL and the libraries below it say of files that are cut short or damaged."""
 _NO_RANGES = "Range downloading not supported"
 _whole_only: set[str] = set()
 """Servers that give files only as a whole."""
@@ -67,7 +73,13 @@ def gdal_env(options: Mapping[str, str] | None = None) -> rasterio.Env:
     return rasterio.Env(**{k: v for k, v in chosen.items() if k not in os.environ})
 
 
-def read_patiently(address: str, read: Callable[[str], T], *, sign: Callable[[str], str] | None = None) -> T:
+def read_patiently(
+    address: str,
+    read: Callable[[str], T],
+    *,
+    sign: Callable[[str], str] | None = None,
+    where: Callable[[], str] = str,
+) -> T:
     """Read one file, again and again while its server fails, for :data:`PATIENCE_S` at most.
 
     An answer that it is not there, or not to be had, is final. A server that cannot give a part of a file
@@ -77,6 +89,7 @@ def read_patiently(address: str, read: Callable[[str], T], *, sign: Callable[[st
         address: path or address of the file; local files are read once.
         read: opens what it is given and reads; within :func:`gdal_env`.
         sign: turns ``address`` into one that may be read, anew for each try: signatures expire.
+        where: says which part of the file is read; asked when that fails for good.
 
     Raises:
         ImageryError: one line with the address (without its query) and the reason.
@@ -95,7 +108,7 @@ def read_patiently(address: str, read: Callable[[str], T], *, sign: Callable[[st
         waited_s = time.monotonic() - started
         is_final = not _REMOTE.search(address) or (_FINAL.search(reason) and not sign)
         if is_final or waited_s + pause_s > PATIENCE_S:
-            raise ImageryError(_message(address, reason, n_tries, waited_s))
+            raise ImageryError(_message(address, where(), reason, n_tries, waited_s))
         logger.info("%s: %s, trying again in %g s.", redact(address), reason, pause_s)
         time.sleep(pause_s)
         settings, pause_s = _FORGET, pause_s * 2
@@ -132,8 +145,45 @@ def _reason(error: BaseException) -> str:
     return _ADDRESS.sub(lambda m: redact(m.group(0)), text).rstrip(".!")
 
 
-def _message(address: str, reason: str, n_tries: int, waited_s: float) -> str:
+def _message(address: str, where: str, reason: str, n_tries: int, waited_s: float) -> str:
     if not _REMOTE.search(address):
-        return f"{address} cannot be read: {reason}. Check the path, or convert it to GeoTIFF."
+        return _message_of_file(address, where, reason)
+    part = f" in {where}" if where else ""
     tries = f" ({n_tries} tries in {waited_s:.0f} s)" if n_tries > 1 else ""
-    return f"{redact(address)} cannot be read{tries}: {reason}. Check the address, or try later."
+    if _DAMAGE.search(reason):
+        next_step = "Try later; if it stays so, the file there is cut short or damaged"
+    else:
+        next_step = "Check the address, or try later"
+    return f"{redact(address)} cannot be read{part}{tries}: {_plain(reason)}. {next_step}."
+
+
+def _message_of_file(address: str, where: str, reason: str) -> str:
+    path = Path(address)
+    if path.is_file() and path.stat().st_size == 0:
+        return f"{address} is empty: it has 0 bytes. Copy or download it again."
+    if "not recognized as being in a supported" in reason:
+        what = f"{address} is no image that GDAL knows{_beginning(path)}"
+        return f"{what}. Check the path, or convert it to GeoTIFF."
+    if _DAMAGE.search(reason):
+        part = f"{where} cannot be read" if where else "it cannot be read"
+        return (
+            f"{address} is cut short or damaged: {part} ({_plain(reason)}). Copy or download it again; "
+            f"gdalinfo -checksum {shlex.quote(address)} says whether it is whole."
+        )
+    part = f" in {where}" if where else ""
+    return f"{address} cannot be read{part}: {reason}. Check the path, or convert it to GeoTIFF."
+
+
+def _plain(reason: str) -> str:
+    """Without the numbers that libtiff gives where it does not know the row."""
+    return re.sub(r"(?: at)? (?:row|scanline) 4294967295(?:, col 4294967295)?,?", "", reason)
+
+
+def _beginning(path: Path) -> str:
+    """How a text begins: what was saved instead of an image often says why."""
+    try:
+        with path.open("rb") as file:
+            start = " ".join(file.read(60).decode("ascii").split())
+    except (OSError, UnicodeDecodeError):
+        return ""
+    return f": it begins with the text '{start}'" if start and start.isprintable() else ""

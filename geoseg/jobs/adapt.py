@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from rasterio.windows import Window
 
+from geoseg.imagery.changes import unchanged
 from geoseg.inference.runner import Pixels
 from geoseg.jobs.blocks import BlockTask, aoi_mask, read_window
 from geoseg.jobs.plan import plan_run
@@ -35,7 +36,8 @@ def adapt(recipe: Recipe, out: Path, *, say: Callable[[str], None] = lambda text
     refuse_existing(out)
     plan = plan_run(recipe, say=say)
     tiles = islice(_tiles(tasks_of(plan, Path()), min(plan.tiles.size, _SIDE)), _MOST_TILES)
-    model, folds = adapted(load_model(recipe.model), tiles), folds_of(recipe.model)
+    with unchanged(plan.selection.items):
+        model, folds = adapted(load_model(recipe.model), tiles), folds_of(recipe.model)
 
     def fill(folder: Path) -> None:
         card = save_model(model, folder)

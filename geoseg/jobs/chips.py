@@ -10,6 +10,7 @@ from geoseg.errors import TrainingError
 from geoseg.evaluation.labelled_document import LabelClass
 from geoseg.grid.geobox import window_geobox
 from geoseg.grid.tiling import Block, TilePlan
+from geoseg.imagery.changes import unchanged
 from geoseg.jobs.chip_bands import card_for_chips
 from geoseg.jobs.chip_cutting import Cut, Found, cut, look
 from geoseg.jobs.chip_request import NO_LICENSE, SIDE, ChipRequest
@@ -103,7 +104,7 @@ def _new(job: Cut, found: Found) -> ChipsMade:
     made: list[ChipsMade] = []
 
     def fill(folder: Path) -> None:
-        rows = _with_splits(job, found, cut(job, found, folder))
+        rows = _with_splits(job, found, _cut_whole(job, found, folder))
         document = document_of(
             name=job.plan.out.name,
             title=f"Chips of {job.plan.name}",
@@ -123,11 +124,16 @@ def _new(job: Cut, found: Found) -> ChipsMade:
 def _add(job: Cut, found: Found, before: ChipFolder) -> ChipsMade:
     out = job.plan.out
     with new_files(out) as files:
-        new = _with_splits(job, found, cut(job, found, files))
+        new = _with_splits(job, found, _cut_whole(job, found, files))
         rows = (*before.rows, *new)
         document = document_with(before, found.meaning.classes, new)
         publish(files, out, before, document, rows, (*before.notes, _note(job)))
     return ChipsMade(out, document.classes, rows, len(new))
+
+
+def _cut_whole(job: Cut, found: Found, folder: Path) -> list[Chip]:
+    with unchanged(job.plan.selection.items):
+        return cut(job, found, folder)
 
 
 def _as_before(recipe: Recipe, request: ChipRequest, before: ChipFolder) -> tuple[Recipe, ChipRequest]:

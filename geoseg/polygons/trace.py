@@ -15,7 +15,7 @@ from odc.geo.geobox import GeoBox
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
-from geoseg.errors import ImageryError, OutputError
+from geoseg.errors import ImageryError, OutputError, one_line
 from geoseg.legend import CLASS_NODATA, CONFIDENCE_NODATA, CONFIDENCE_SCALE, Legend
 from geoseg.polygons.areas import crs_of, pixel_aspect, sizes
 from geoseg.polygons.rings import build_polygons, find_edges, to_map
@@ -224,7 +224,7 @@ def _read_window(source: rasterio.DatasetReader, rows: slice, cols: slice, nodat
         values: npt.NDArray[Any] = source.read(1, window=Window.from_slices(rows, cols))
     except RasterioError as error:
         raise ImageryError(
-            f"{source.name} is damaged at row {rows.start}: {error}. Write it again."
+            f"{source.name} is damaged at row {rows.start}: {one_line(error)}. Write it again."
         ) from error
     if source.nodata is not None:
         values[values == source.nodata] = nodata

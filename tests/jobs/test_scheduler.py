@@ -131,7 +131,7 @@ def test_an_error_in_a_worker_is_told_as_it_is(scheduler, scene, tmp_path):
         )
         breaker = threading.Thread(target=_empty_when_planned, args=(tmp_path, image))
         breaker.start()
-        with pytest.raises(ImageryError, match=r"scene\.tif cannot be read"):
+        with pytest.raises(ImageryError, match=r"scene\.tif (is empty|cannot be read|changed)"):
             run(recipe)
         breaker.join()
     assert not list(tmp_path.glob("*map*"))
