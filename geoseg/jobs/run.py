@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from geoseg.errors import GeosegWarning, PreflightError, RecipeError
+from geoseg.imagery.changes import unchanged
 from geoseg.jobs import publish
 from geoseg.jobs.blocks import ROW_LISTENERS, BlockDone, BlockTask, aoi_mask
 from geoseg.jobs.cluster import run_here, run_on
@@ -112,7 +113,8 @@ def _make(plan: Plan, folder: Path, listener: Listener, warned: list[str], start
     created = datetime.now(UTC).replace(microsecond=0)
     title = f"Land cover of {plan.name}"
     timings = dict(plan.timings_s)
-    done = _compute(plan, folder / "parts", listener)
+    with unchanged(plan.selection.items):
+        done = _compute(plan, folder / "parts", listener)
     timings |= {"read": sum(d.read_s for d in done), "predict": sum(d.predict_s for d in done)}
     if not any(d.n_valid for d in done):
         raise PreflightError(

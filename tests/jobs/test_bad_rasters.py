@@ -530,9 +530,6 @@ def test_a_file_that_breaks_off_while_it_is_read(
     refusal(path, block_size=512)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="jobs/run.py must put `with unchanged(plan.selection.items):` around _compute"
-)
 @pytest.mark.parametrize("change", ["touched", "rewritten"])
 def test_a_file_that_is_rewritten_while_it_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
