@@ -14,6 +14,7 @@ from odc.geo.xr import xr_coords
 from odc.loader import RasterLoadParams, RasterSource, RioDriver, RioReader
 
 from geoseg.errors import ImageryError
+from geoseg.imagery.on_grid import place_on_grid, read_on_grid
 from geoseg.imagery.reading import read_patiently
 
 CELL = 512
@@ -42,7 +43,8 @@ def load(
     Args:
         items: items as :func:`geoseg.imagery.preflight.check_inputs` prepares them: their bands go by common
             name and carry the scale, offset and nodata that were decided.
-        geobox: the grid. Pixels are read in squares of :data:`CELL`, counted from its first pixel.
+        geobox: the grid. Pixels are read in squares of :data:`CELL`, counted from its first pixel; of local
+            files that lie on the grid whole rows, see :mod:`geoseg.imagery.on_grid`.
         bands: STAC common names.
         resampling: for bands on another grid; pixels that lie on the grid are taken as they are.
         sign: turns an address into one that may be read; called for each read, since signatures expire.
@@ -88,14 +90,35 @@ def _load_item(
         raise ImageryError(f"Item {item.id} lost its bands {', '.join(missing)}. Run geoseg check on it.")
     metadata = band_metadata(item)
     dtype = "float64" if any(_is_wide(metadata[band]) for band in bands) else "float32"
-    data = _read(item, geobox, bands, resampling, sign, dtype=dtype)
+    data = None if sign else _read_local(item, geobox, bands, dtype)
+    if data is None:
+        data = _read(item, geobox, bands, resampling, sign, dtype=dtype)
     layers = [_calibrated(data[band], metadata[band]).astype("float32") for band in bands]
     stacked = xr.concat(layers, dim="band", combine_attrs="drop").assign_coords(band=list(bands))
     masks = _masks(item)
     if masks.assets:
         shown = _read(masks, geobox, tuple(masks.assets), "nearest", sign, is_mask=True).to_dataarray("band")
         stacked = stacked.where((shown > 0).all("band"))
-    return stacked.transpose("time", "band", "y", "x").drop_vars("time")
+    return stacked.transpose("time", "band", "y", "x").drop_vars("time", errors="ignore")
+
+
+def _read_local(item: pystac.Item, geobox: GeoBox, bands: tuple[str, ...], dtype: str) -> xr.Dataset | None:
+    """The same as :func:`_read` gives, faster: of files that lie on the grid; None where one does not."""
+    parts = []
+    for asset in item.assets.values():
+        named = [b.get("common_name") for b in asset.extra_fields["eo:bands"]]
+        wanted = {b: named.index(b) for b in bands if b in named}
+        if not wanted:
+            continue
+        at = place_on_grid(asset, geobox)
+        if at is None:
+            return None
+        stated = [asset.extra_fields["raster:bands"][n].get("nodata") for n in wanted.values()]
+        numbers = [n + 1 for n in wanted.values()]
+        parts.append(
+            read_on_grid(asset, list(wanted), numbers, at=at, geobox=geobox, nodata=stated, dtype=dtype)
+        )
+    return xr.merge(parts, join="exact", combine_attrs="drop").expand_dims("time")
 
 
 def _read(

@@ -229,10 +229,51 @@ def test_a_cell_is_the_same_in_every_window(
 def test_chunks_are_cells(tmp_path: Path) -> None:
     item = simple(write(tmp_path / "a.tif", dn(1)))
     geobox = GeoBox((1200, 700), NORTH_UP, UTM)
-    lazy = load(pystac.ItemCollection([item, item]), geobox=geobox, bands=("red",))
+    lazy = load(pystac.ItemCollection([item, item]), geobox=geobox, bands=("red",), sign=str)
     assert lazy.chunks == ((1, 1), (1,), (CELL, CELL, 1200 - 2 * CELL), (CELL, 700 - CELL))
     assert lazy.dims == ("time", "band", "y", "x")
     assert lazy.odc.geobox == geobox
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    dtype=st.sampled_from(["uint8", "int16", "uint16", "int32", "uint32", "float32", "float64"]),
+    stated=st.sampled_from([None, 0, 3, -1.0]),
+    own=st.sampled_from([None, 0, 5]),
+    at=st.tuples(st.integers(-700, 60), st.integers(-60, 60)),
+    block=st.sampled_from([None, 16, 64]),
+)
+def test_local_files_on_the_grid_are_read_as_all_others_are(
+    tmp_path_factory: pytest.TempPathFactory,
+    dtype: str,
+    stated: float | None,
+    own: int | None,
+    at: tuple[int, int],
+    block: int | None,
+) -> None:
+    path = tmp_path_factory.mktemp("files") / "a.tif"
+    pixels = np.random.default_rng(0).integers(0, 9, (3, 130, 90)).astype(dtype)
+    tiles = {"tiled": True, "blockxsize": block, "blockysize": block} if block else {}
+    write(path, pixels, nodata=own, **tiles)
+    nodata = {} if stated is None else {"nodata": stated}
+    bands = {"red": {"asset": "a", "index": 3, "scale": 1e-4, "offset": -0.1, **nodata}}
+    bands["nir"] = {"asset": "a", "index": 1, **nodata}
+    item = prepared(item_of((str(path), {})), bands)
+    grid = GeoBox((1500, 100), NORTH_UP @ Affine.translation(at[1], at[0]), UTM)
+    one = pystac.ItemCollection([item])
+    fast = load(one, geobox=grid, bands=("nir", "red"))
+    slow = load(one, geobox=grid, bands=("nir", "red"), sign=str)
+    assert len(fast.chunks[3]) == 1, "whole rows"
+    assert fast.chunks != slow.chunks
+    assert fast.odc.geobox == slow.odc.geobox
+    xr.testing.assert_equal(fast.compute(scheduler="threads"), slow.compute(scheduler="threads"))
+
+
+def test_rows_are_read_by_whole_blocks_of_the_file(tmp_path: Path) -> None:
+    tiles = {"tiled": True, "blockxsize": 256, "blockysize": 256}
+    item = simple(write(tmp_path / "a.tif", np.ones((1, 2000, 300), np.uint8), **tiles))
+    grid = GeoBox((1500, 100), NORTH_UP @ Affine.translation(0, 100), UTM)
+    assert load(pystac.ItemCollection([item]), geobox=grid, bands=("red",)).chunks[2] == (412, 512, 512, 64)
 
 
 def test_nothing_is_read_before_it_is_computed(tmp_path: Path) -> None:

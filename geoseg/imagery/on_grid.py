@@ -1,0 +1,128 @@
+"""Local files whose pixels lie on the grid already: whole rows of all bands at once, each block unpacked once."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pystac
+import rasterio
+import xarray as xr
+from affine import Affine
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+from odc.geo.xr import xr_coords
+from rasterio.windows import Window
+
+from geoseg.imagery.reading import read_patiently
+
+ROWS = 512
+"""Rows that are read at a time, at least; whole blocks of the file."""
+_EXACT = 1e-6
+"""How far from whole pixels a file may lie, in pixels, to be on the grid."""
+
+
+def place_on_grid(asset: pystac.Asset, geobox: GeoBox) -> tuple[int, int] | None:
+    """Row and column of the asset's first pixel on ``geobox``; None where it lies otherwise, or is not a file.
+
+    Only what the item states is looked at (``proj:transform``, ``proj:code``); nothing is opened.
+    """
+    stated, code = asset.extra_fields.get("proj:transform"), asset.extra_fields.get("proj:code")
+    if not stated or not code or geobox.crs != code or not Path(asset.href).is_file():
+        return None
+    shift = ~geobox.affine @ Affine(*stated[:6])
+    col, row = shift.c, shift.f
+    off = (shift.a - 1, shift.b, shift.d, shift.e - 1, col - round(col), row - round(row))
+    # A deviation of scale adds up over the width of the image.
+    size = max(*geobox.shape, *asset.extra_fields.get("proj:shape", (1, 1)))
+    if max(map(abs, off[:4])) * size > _EXACT or max(map(abs, off[4:])) > _EXACT:
+        return None
+    return round(row), round(col)
+
+
+def read_on_grid(
+    asset: pystac.Asset,
+    bands: Sequence[str],
+    indexes: Sequence[int],
+    *,
+    at: tuple[int, int],
+    geobox: GeoBox,
+    nodata: Sequence[float | None],
+    dtype: str,
+) -> xr.Dataset:
+    """Stored numbers of some bands of a file on ``geobox``, NaN outside it and where nodata; not yet read.
+
+    Args:
+        asset: a local file.
+        bands: names of the variables, (y, x) each.
+        indexes: the bands' numbers in the file, from 1.
+        at: row and column of the file's first pixel, see :func:`place_on_grid`.
+        geobox: the grid.
+        nodata: of each band as the item states it; the file's own counts too.
+        dtype: float32 or float64.
+    """
+    import dask.array as da
+
+    height, width = geobox.shape
+    edges = _edges(asset.href, at[0], height)
+    strips = [
+        da.from_delayed(
+            _delayed(asset.href, tuple(indexes), Window(-at[1], top - at[0], width, bottom - top), nodata, dtype),
+            shape=(len(bands), bottom - top, width),
+            dtype=np.dtype(dtype),
+        )
+        for top, bottom in zip(edges, edges[1:], strict=False)
+    ]
+    data = xr.DataArray(
+        da.concatenate(strips, axis=1), dims=("band", "y", "x"), coords={**xr_coords(geobox), "band": list(bands)}
+    )
+    return data.to_dataset("band")
+
+
+def _delayed(*given: Any) -> Any:
+    import dask
+
+    return dask.delayed(_read_rows, pure=False)(*given)
+
+
+def _edges(path: str, top: int, height: int) -> list[int]:
+    """Where strips begin and end: between blocks of the file, whose first row lies at ``top``."""
+    step = read_patiently(path, _block_height)
+    step *= -(-ROWS // step)
+    first = top + -(-(1 - top) // step) * step  # the first edge below row 0
+    return [0, *range(first, height, step), height]
+
+
+def _block_height(address: str) -> int:
+    with rasterio.open(address) as source:
+        return int(min(source.block_shapes[0][0], source.height))
+
+
+def _read_rows(
+    path: str, indexes: tuple[int, ...], window: Window, nodata: Sequence[float | None], dtype: str
+) -> NDArray[np.floating[Any]]:
+    """(band, y, x) of a window that may reach beyond the file."""
+    result = np.full((len(indexes), window.height, window.width), np.nan, dtype)
+
+    def read(address: str) -> None:
+        with rasterio.open(address) as source:
+            top, left = max(window.row_off, 0), max(window.col_off, 0)
+            bottom = min(window.row_off + window.height, source.height)
+            right = min(window.col_off + window.width, source.width)
+            if top >= bottom or left >= right:
+                return
+            rows = slice(top - window.row_off, bottom - window.row_off)
+            cols = slice(left - window.col_off, right - window.col_off)
+            inside = Window(left, top, right - left, bottom - top)
+            found = source.read(list(indexes), window=inside, out_dtype=dtype)
+            for band, index, stated in zip(found, indexes, nodata, strict=True):
+                for value in {stated, source.nodatavals[index - 1]} - {None}:
+                    band[band == band.dtype.type(value)] = np.nan
+            result[:, rows, cols] = found
+
+    def where() -> str:
+        first, last = max(window.row_off, 0), window.row_off + window.height - 1
+        return f"rows {first} to {last} of bands {', '.join(map(str, indexes))}"
+
+    read_patiently(path, read, where=where)
+    return result
