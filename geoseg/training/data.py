@@ -128,6 +128,8 @@ def _shuffled(places: Sequence[str]) -> list[str]:
 class Chips(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     """Images of one split as tensors: (band, y, x) float32 reflectance with NaN, (y, x) int64 labels.
 
+    A pixel that lacks a band of the model has no label.
+
     Each is read once and kept in memory. With ``crop``, a square is cut at each visit, where its seed says.
     """
 
@@ -171,7 +173,9 @@ class Chips(Dataset[tuple[torch.Tensor, torch.Tensor]]):
                     "be alike."
                 )
             pixels = stored[self._take].astype(np.float32) * np.float32(benchmark.scale)
-            self._kept[n] = torch.from_numpy(pixels), torch.from_numpy(self._index[labels])
+            known = np.isfinite(pixels).all(0)  # where no network can answer, nothing is taught or scored
+            indices = np.where(known, self._index[labels], IGNORE)
+            self._kept[n] = torch.from_numpy(pixels), torch.from_numpy(indices)
         return self._kept[n]
 
     def class_counts(self) -> NDArray[np.int64]:

@@ -13,7 +13,7 @@ from geoseg.evaluation.confusion import IGNORED, Counts, count
 from geoseg.evaluation.metrics import OVERALL
 from geoseg.models.card import ModelCard
 from geoseg.models.rounding import Rounding
-from geoseg.models.zoo import ready
+from geoseg.models.zoo import logits_of, ready
 from geoseg.training.augment import Augmentation
 from geoseg.training.distillation import Teacher, soft_loss
 from geoseg.training.losses import DeepSupervision
@@ -79,10 +79,11 @@ class Segmenter(L.LightningModule):
         if self._teacher is not None:
             teacher, how = self._teacher
             finest = logits if isinstance(logits, torch.Tensor) else logits[0]
-            said = teacher(pixels)
+            said, is_known = teacher(pixels), pixels.isfinite().all(1)
             if chosen is not None:
                 said = said.flatten(2).gather(2, chosen[:, None].expand(-1, said.shape[1], -1))[..., None]
-            soft = soft_loss(finest, said, temperature=how.temperature)
+                is_known = is_known.flatten(1).gather(1, chosen)[..., None]
+            soft = soft_loss(finest, said, is_known, temperature=how.temperature)
             loss = (1 - how.weight) * loss + how.weight * soft
         self.log("loss", loss.detach(), on_step=False, on_epoch=True, batch_size=len(labels))
         return loss
@@ -133,11 +134,7 @@ class Segmenter(L.LightningModule):
 
 def classes_of(network: nn.Module, pixels: torch.Tensor, card: ModelCard) -> torch.Tensor:
     """(y, x) of reflectance (band, y, x), which is filled up to a size that the network takes."""
-    height, width = pixels.shape[1:]
-    lack = (0, -width % card.tile_multiple, 0, -height % card.tile_multiple)
-    filled = nn.functional.pad(pixels[None], lack, value=float("nan"))
-    classes: torch.Tensor = network(ready(filled, card))[0, :, :height, :width].argmax(0)
-    return classes
+    return logits_of(network, pixels[None], card)[0].argmax(0)
 
 
 def _some_labelled(labels: torch.Tensor, k: int) -> torch.Tensor:

@@ -51,8 +51,9 @@ def test_the_loop_learns(chips, tmp_path):
     assert "16 images of 8 places" in text
     assert "4 places that it has not learned from" in text
     scores = pd.read_csv(out / "metrics.csv")
-    best = f"| miou | {scores.val_miou.max():.3f} |"
-    assert best in text, "the epoch that was best is kept, and is scored as maps are made"
+    scored = float(text.split("| miou | ")[1].split()[0])
+    assert scored <= scores.val_miou.max() + 5e-4, "a map has no class where the image has no value"
+    assert scored == pytest.approx(scores.val_miou.max(), abs=0.01), "the epoch that was best is kept"
 
 
 @pytest.mark.lane

@@ -7,6 +7,7 @@ from builders import network
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from geoseg.models.zoo import ready
 from geoseg.training.augment import Augmentation, match_histograms
 from geoseg.training.data import Chips, EpochSampler, image_weights, read_splits, statistics
 from geoseg.training.tables import Augment, Data
@@ -29,6 +30,7 @@ def test_images_are_reflectance_and_labels_are_indices(split):
     assert pixels[:, -4:, -4:].isnan().all()
     assert 0 <= pixels[:, :-4].nan_to_num(0.1).min() <= pixels[:, :-4].nan_to_num(0.1).max() < 1
     assert (labels[:6, :6] == 255).all()
+    assert (labels[-4:, -4:] == 255).all(), "no value, no label"
     assert set(labels.unique().tolist()) == {0, 1, 2, 3, 255}
 
 
@@ -116,18 +118,35 @@ def test_labels_move_with_the_image(scale):
     assert {0, 1, 255} == set(classes.unique().tolist())
 
 
-def test_nodata_becomes_the_mean_and_bands_drop_to_it():
+@pytest.mark.parametrize("options", [{}, {"gain": 0.3, "noise": 0.1}, {"scale": (0.6, 1.5), "cutmix": 1.0}])
+def test_a_pixel_that_lacks_a_band_has_none_and_teaches_nothing(options):
+    """However it is varied, the network gets 0 in all bands there, as where a map is made."""
     torch.manual_seed(0)
-    mean = torch.tensor([0.1, 0.2])
-    pixels = torch.full((8, 2, 16, 16), 0.5)
-    pixels[:, :, :4] = float("nan")
-    plain = Augment(flip=False, scale=(1.0, 1.0), gain=0, band_gain=0, noise=0)
+    plain = Augment(scale=(1.0, 1.0), gain=0, band_gain=0, noise=0)
+    card = CARD.model_copy(update={"bands": ("red", "nir"), "mean": (0.1, 0.2), "std": (1.0, 1.0)})
+    pixels = torch.full((8, 2, 32, 32), 0.5)
+    pixels[:, 0, :12] = float("nan")
+    pixels[:, :, 20:24] = float("nan")
+    labels = torch.zeros(8, 32, 32, dtype=torch.long)
+    varied, left = Augmentation(plain.model_copy(update=options), torch.tensor(card.mean))(pixels, labels)
+    found, is_known = ready(varied, card), left != 255
+    assert is_known.any()
+    assert (~is_known).any()
+    assert (found[:, 0] == 0)[~is_known].all()
+    assert (found[:, 1] == 0)[~is_known].all()
+    assert (found != 0).all(1)[is_known].all()
+    if "gain" not in options:
+        assert torch.allclose(varied.movedim(1, -1)[is_known], torch.tensor(0.5)), "none is half a pixel"
+
+
+def test_bands_drop_to_their_means():
+    torch.manual_seed(0)
+    how = Augment(flip=False, scale=(1.0, 1.0), gain=0, band_gain=0, noise=0, band_dropout=1.0)
     labels = torch.zeros(8, 16, 16, dtype=torch.long)
-    found, same = Augmentation(plain, mean)(pixels, labels)
-    assert found[:, :, :4] == pytest.approx(mean[None, :, None, None].expand(8, 2, 4, 16).numpy())
-    assert torch.equal(same, labels)
-    lost, _ = Augmentation(plain.model_copy(update={"band_dropout": 1.0}), mean)(pixels, labels)
+    mean = torch.tensor([0.1, 0.2])
+    lost, same = Augmentation(how, mean)(torch.full((8, 2, 16, 16), 0.5), labels)
     assert lost.mean((0, 2, 3)) == pytest.approx(mean.numpy())
+    assert torch.equal(same, labels)
 
 
 @given(st.integers(0, 1000))
