@@ -18,6 +18,9 @@ from geoseg.models.card import ModelCard
 from geoseg.training.leaks import overlaps
 from geoseg.training.tables import Data
 
+_RAREST = 10.0
+"""No image is drawn more often than this for its rare classes, times the mean image."""
+
 Visit = tuple[int, int]
 """Which image, and the seed of what is cut from it."""
 
@@ -188,16 +191,28 @@ class Chips(Dataset[tuple[torch.Tensor, torch.Tensor]]):
 def image_weights(places: Sequence[str], class_counts: NDArray[np.int64], data: Data) -> NDArray[np.float64]:
     """(image,) how likely each image is to be drawn; they add up to 1.
 
-    A place with k images is drawn in proportion to k to the ``place_power``. Within that, an image's weight
-    is multiplied by that of its rarest class: the class's share of all pixels to the power -``class_power``.
+    A place with k images is drawn in proportion to k to the ``place_power``, whatever classes it has. Among
+    the images of a place, one is drawn as often as its classes are rare: where each image is a place of its
+    own, among all.
     """
     _, place, sizes = np.unique(np.asarray(places), return_inverse=True, return_counts=True)
-    weights = sizes[place] ** (data.place_power - 1.0)
-    if data.class_power:
-        shares = class_counts.sum(axis=0) / max(class_counts.sum(), 1)
-        rarity = np.where(shares > 0, np.maximum(shares, 1e-6) ** -data.class_power, 0)
-        weights = weights * np.where(class_counts > 0, rarity, 0).max(axis=1).clip(min=1.0)
+    shares = sizes[place] ** (data.place_power - 1.0)
+    group = place if sizes.max() > 1 else np.zeros_like(place)
+    rarity = _rarity(class_counts, data.class_power)
+    weights = shares * rarity / (np.bincount(group, rarity) / np.bincount(group))[group]
     found: NDArray[np.float64] = weights / weights.sum()
+    return found
+
+
+def _rarity(class_counts: NDArray[np.int64], power: float) -> NDArray[np.float64]:
+    """(image,) the mean over labelled pixels of their class's share of all pixels to the power -``power``.
+
+    Between 1, also of images without labels, and ``_RAREST`` times the mean of all.
+    """
+    shares = class_counts.sum(axis=0) / max(class_counts.sum(), 1)
+    of_class = np.where(shares > 0, shares, 1.0) ** -power
+    of_image = class_counts @ of_class / class_counts.sum(axis=1).clip(min=1)
+    found: NDArray[np.float64] = of_image.clip(min=1.0, max=_RAREST * max(float(shares @ of_class), 1.0))
     return found
 
 

@@ -36,7 +36,7 @@ def teacher_of(distill: Distill, card: ModelCard) -> Teacher:
 def soft_loss(
     logits: torch.Tensor, probs: torch.Tensor, is_known: torch.Tensor, *, temperature: float
 ) -> torch.Tensor:
-    """Kullback-Leibler divergence of softened answers, a mean over known pixels times the temperature squared.
+    """Kullback-Leibler divergence of softened answers, a mean over known pixels times temperature squared.
 
     Hinton et al. 2015 (arXiv:1503.02531), section 2.
 

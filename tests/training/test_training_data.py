@@ -66,10 +66,39 @@ def test_places_are_drawn_by_their_power(places, power):
 
 def test_rare_classes_are_drawn_more_often():
     counts = np.array([[100, 0], [100, 0], [100, 0], [90, 10]])
-    even = image_weights(list("abcd"), counts, data())
-    rare = image_weights(list("abcd"), counts, data(class_power=1.0))
-    assert rare[3] > 10 * rare[0]
+    even = image_weights(list("aaaa"), counts, data())
+    rare = image_weights(list("aaaa"), counts, data(class_power=1.0))
+    assert rare[3] > 4 * rare[0], "a tenth of it is of the rare class, which is one pixel in forty"
     assert even == pytest.approx([0.25] * 4)
+    assert image_weights(list("abcd"), counts, data(class_power=1.0)) == pytest.approx(rare), (
+        "where each image is a place of its own, there are no places to balance"
+    )
+
+
+@given(
+    st.lists(st.integers(0, 100_000), min_size=20, max_size=20),
+    st.floats(0.1, 1),
+    st.sampled_from([0, 0.5, 1]),
+)
+@settings(max_examples=40, deadline=None)
+def test_rare_classes_leave_places_their_share(n_rare, class_power, place_power):
+    places = list("a" * 5 + "b" * 15)
+    counts = np.stack([np.full(20, 100_000), np.array(n_rare)], 1)
+    asked = {"place_power": place_power}
+    weights = image_weights(places, counts, data(class_power=class_power, **asked))
+    plain = image_weights(places, counts, data(**asked))
+    assert weights.sum() == pytest.approx(1)
+    assert weights[:5].sum() == pytest.approx(plain[:5].sum())
+    assert weights.max() <= 10 * plain.max()
+
+
+def test_a_single_rare_pixel_hardly_counts():
+    counts = np.array([[9999, 1], [10_000, 0]])
+    weights = image_weights(["a", "a"], counts, data(class_power=0.3))
+    assert weights == pytest.approx([0.5, 0.5], abs=0.01)
+    assert image_weights(["a", "a"], np.zeros((2, 2), np.int64), data(class_power=1)) == pytest.approx(
+        [0.5, 0.5]
+    )
 
 
 def test_an_epoch_is_drawn_from_its_number():
