@@ -256,6 +256,11 @@ def statistics(chips: Chips, weights: NDArray[np.float64]) -> Statistics:
     )
 
 
+def seed_of(*numbers: int) -> int:
+    """A seed below 2^63 that follows from numbers of 0 or more; zeros at their end make no other one."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
+
+
 class EpochSampler(Sampler[Visit]):
     """So many images an epoch, drawn by weight; an epoch's draw depends on the seed and its number only.
 
@@ -274,8 +279,7 @@ class EpochSampler(Sampler[Visit]):
 
     def __iter__(self) -> Iterator[Visit]:
         rank = torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
-        seed = self._seed * 100_003 + self._epoch + rank * 1_000_000_007
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator().manual_seed(seed_of(self._seed, self._epoch, rank))
         drawn = torch.multinomial(self._weights, self._n, replacement=True, generator=generator)
         seeds = torch.randint(2**31, (self._n,), generator=generator)
         yield from zip(drawn.tolist(), seeds.tolist(), strict=True)

@@ -31,16 +31,17 @@ from geoseg.training.data import (
     Images,
     Statistics,
     read_splits,
+    seed_of,
     statistics,
 )
 from geoseg.training.distillation import teacher_of
 from geoseg.training.losses import DeepSupervision, build_loss
 from geoseg.training.material import card_for, images_of, norms_of_folds, weights_of
 from geoseg.training.module import Segmenter
-from geoseg.training.recipe import TrainRecipe
+from geoseg.training.recipe import TrainRecipe, differences
 from geoseg.training.report import write_card_text
 from geoseg.training.start import begin, settle
-from geoseg.training.trainer import LAST, METRICS, make_trainer
+from geoseg.training.trainer import BEST, LAST, METRICS, make_trainer
 
 logger = logging.getLogger(__name__)
 
@@ -93,7 +94,7 @@ def _train_one(
             f"{n_per_epoch} images make no batch of {recipe.fit.batch_size}. Give a smaller fit.batch_size."
         )
     segmenter = _segmenter(recipe, card, found, n_batches=len(loader))
-    trainer, best = make_trainer(recipe, runs, on_epoch, n_steps=-(-len(loader) // recipe.fit.accumulate))
+    trainer = make_trainer(recipe, runs, on_epoch, n_steps=-(-len(loader) // recipe.fit.accumulate))
     last = runs / LAST
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="lightning")
@@ -106,7 +107,7 @@ def _train_one(
         )
     if trainer.interrupted:
         raise KeyboardInterrupt
-    model, int8 = _best_model(segmenter, card, Path(best.best_model_path))
+    model, int8 = _best_model(segmenter, card, runs / BEST)
     _finish(model, recipe, runs, out, int8=int8, learned=train_images, held=val_images)
     return out
 
@@ -172,26 +173,25 @@ def _new_folder(recipe: TrainRecipe) -> Path:
 
 def _run_folder(out: Path, recipe: TrainRecipe, *, resume: bool) -> Path:
     folder = out.with_name(f"{out.name}.run")
-    text = json.dumps(recipe.model_dump(mode="json"), indent=2) + "\n"
     there = folder / RECIPE
     if there.exists():
         if not resume:
             raise TrainingError(
                 f"{folder} holds an interrupted training. Give --resume to go on, or remove the folder."
             )
-        if there.read_text("utf-8") != text:
+        if keys := differences(there, recipe):
+            more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
             raise TrainingError(
-                f"{folder} holds a training by another recipe ({there}). Remove the folder, or give the "
-                "recipe its values back."
+                f"{folder} holds a training by another recipe ({there}): they differ in "
+                f"{', '.join(keys[:3])}{more}. Remove the folder, or give these their values back."
             )
-        return folder
     folder.mkdir(parents=True, exist_ok=True)
-    there.write_text(text, "utf-8")
+    there.write_text(json.dumps(recipe.model_dump(mode="json"), indent=2) + "\n", "utf-8")
     return folder
 
 
 def _segmenter(recipe: TrainRecipe, card: ModelCard, found: Statistics, *, n_batches: int) -> Segmenter:
-    torch.manual_seed(recipe.fit.seed)
+    torch.manual_seed(seed_of(recipe.fit.seed))
     network, fresh = begin(FAMILIES[card.family](card), card, recipe.start)
     can_be_asked = any(isinstance(m, ContextMLP) for m in network.modules())
     if recipe.fit.pixels_per_image and not can_be_asked:

@@ -15,6 +15,7 @@ from geoseg.models.card import ModelCard
 from geoseg.models.rounding import Rounding
 from geoseg.models.zoo import logits_of, ready
 from geoseg.training.augment import Augmentation
+from geoseg.training.data import seed_of
 from geoseg.training.distillation import Teacher, soft_loss
 from geoseg.training.losses import DeepSupervision
 from geoseg.training.start import keep_frozen_still
@@ -65,8 +66,7 @@ class Segmenter(L.LightningModule):
 
     def training_step(self, batch: tuple[torch.Tensor, torch.Tensor], batch_idx: int) -> torch.Tensor:
         """The loss of a batch, varied; its random numbers follow from the seed and the batch's number."""
-        at = (self._fit.seed * 1_000_003 + self.current_epoch) * 1_000_003 + batch_idx
-        torch.manual_seed(at + self.global_rank * 1_009)
+        torch.manual_seed(seed_of(self._fit.seed, self.current_epoch, self.global_rank, batch_idx + 1))
         pixels, labels = self._augmentation(*batch)
         inputs, chosen = ready(pixels, self._card), None
         if self._fit.pixels_per_image:
