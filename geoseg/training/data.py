@@ -133,11 +133,12 @@ class Chips(Dataset[tuple[torch.Tensor, torch.Tensor]]):
 
     A pixel that lacks a band of the model has no label.
 
-    Each is read once and kept in memory. With ``crop``, a square is cut at each visit, where its seed says.
+    Each is read once and kept in memory. With ``crop``, a square is cut at each visit, where its seed
+    says; without, what an image lacks of whole tiles is filled with nodata.
     """
 
     def __init__(self, images: Images, card: ModelCard, *, crop: int | None = None) -> None:
-        self._images, self._crop = images, crop
+        self._images, self._crop, self._multiple = images, crop, card.tile_multiple
         bands, values = images.benchmark.bands, images.benchmark.legend.values
         self._take = [bands.index(band) for band in bands_for(card, images.benchmark)]
         self._index = np.full(256, IGNORE, np.int64)
@@ -150,12 +151,13 @@ class Chips(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     def __getitem__(self, visit: Visit | int) -> tuple[torch.Tensor, torch.Tensor]:
         n, seed = visit if isinstance(visit, tuple) else (visit, 0)
         pixels, labels = self.whole(n)
-        if self._crop is None:
-            return pixels, labels
-        lack = [0, max(self._crop - labels.shape[1], 0), 0, max(self._crop - labels.shape[0], 0)]
+        rows, columns = (self._crop or -(-size // self._multiple) * self._multiple for size in labels.shape)
+        lack = [0, max(columns - labels.shape[1], 0), 0, max(rows - labels.shape[0], 0)]
         if any(lack):
             pixels = torch.nn.functional.pad(pixels, lack, value=float("nan"))
             labels = torch.nn.functional.pad(labels, lack, value=IGNORE)
+        if self._crop is None:
+            return pixels, labels
         rng = np.random.default_rng(seed)
         top, left = (int(rng.integers(size - self._crop + 1)) for size in labels.shape)
         at = (slice(top, top + self._crop), slice(left, left + self._crop))
@@ -180,6 +182,10 @@ class Chips(Dataset[tuple[torch.Tensor, torch.Tensor]]):
             indices = np.where(known, self._index[labels], IGNORE)
             self._kept[n] = torch.from_numpy(pixels), torch.from_numpy(indices)
         return self._kept[n]
+
+    def shapes(self) -> set[tuple[int, int]]:
+        """(height, width) of the images."""
+        return {(int(y.shape[0]), int(y.shape[1])) for _, y in map(self.whole, range(len(self)))}
 
     def class_counts(self) -> NDArray[np.int64]:
         """(image, class) labelled pixels."""

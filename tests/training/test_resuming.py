@@ -6,7 +6,6 @@ import shutil
 import pandas as pd
 import pytest
 import torch
-from builders import network
 from conftest import recipe_text
 
 from geoseg.errors import TrainingError
@@ -15,7 +14,7 @@ from geoseg.training.data import seed_of
 from geoseg.training.fitting import train
 from geoseg.training.module import Segmenter
 from geoseg.training.recipe import TrainRecipe
-from geoseg.training.trainer import BEST, make_trainer
+from geoseg.training.trainer import BEST
 
 TINY = "steps_per_epoch = 1\nbatch_size = 2\n"
 
