@@ -33,14 +33,13 @@ from geoseg.training.data import (
 )
 from geoseg.training.material import card_for, images_of, norms_of_folds, weights_of
 from geoseg.training.module import Segmenter
-from geoseg.training.recipe import TrainRecipe, differences
+from geoseg.training.recipe import RECIPE, TrainRecipe, differences
 from geoseg.training.report import write_card_text
+from geoseg.training.seen import refuse_seen
 from geoseg.training.start import settle
 from geoseg.training.trainer import BEST, LAST, METRICS, make_trainer
 
 logger = logging.getLogger(__name__)
-
-RECIPE = "recipe.json"
 
 
 def train(
@@ -52,10 +51,11 @@ def train(
     ``resume`` an interrupted training goes on from there, to the same weights on the CPU as without a break.
 
     Raises:
-        TrainingError: the data cannot be learned from; or an interrupted training lies there.
+        TrainingError: the data cannot be learned from, or a model that helps has seen what is validated; or an interrupted training lies there.
         EvaluationError: the data set is incomplete.
         ModelError: the network cannot be built, or the folder exists.
     """
+    refuse_seen(recipe)
     if recipe.members:
         return _train_members(recipe, on_epoch, resume=resume)
     return _train_one(recipe, on_epoch, resume=resume)

@@ -14,6 +14,9 @@ from geoseg.resources import find_resource, path_exists, resource_folder
 from geoseg.training.losses import LossTerm
 from geoseg.training.tables import Augment, Beside, Data, Distill, Fit, Network, Pseudo, Start, Table
 
+RECIPE = "recipe.json"
+"""Its file in the folder of a model."""
+
 _SHIPPED = "pipelines"
 _PATHS = {
     "data": ("benchmark", "root"),

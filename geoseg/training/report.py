@@ -9,6 +9,7 @@ from geoseg.models.zoo import Model
 from geoseg.training.data import Chips, Images
 from geoseg.training.recipe import TrainRecipe
 from geoseg.training.rounded import Cost, cost_of_int8
+from geoseg.training.seen import models_of
 
 NAME = "card.md"
 
@@ -43,6 +44,7 @@ def write_card_text(
         f"- **Network** {card.family}, {n_weights:,} weights; licence {card.license}.",
         f"- **Learned from** {n_images:,} images of {n_places:,} places (split {data.train_split}).",
         *_of_others(recipe, learned.n_beside),
+        *_of_models(recipe),
         "",
         f"## Scores on {len(scores.places):,} places that it has not learned from ({where})",
         "",
@@ -79,6 +81,12 @@ def _of_others(recipe: TrainRecipe, n: int) -> list[str]:
     return [
         f"- **And from** {n:,} images of {recipe.beside.benchmark}, {recipe.beside.share:.0%} of what it saw."
     ]
+
+
+def _of_models(recipe: TrainRecipe) -> list[str]:
+    did = {"start.model": "begun with", "distill.teachers": "taught by", "pseudo.model": "labels by"}
+    said = [f"{did[key]} {name}" for key, name in models_of(recipe)]
+    return [f"- **Other models** {'; '.join(said)}."] if said else []
 
 
 def _int8_lines(cost: Cost) -> list[str]:
