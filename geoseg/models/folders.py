@@ -70,7 +70,10 @@ def make_folder(out: Path, fill: Callable[[Path], object]) -> None:
 
 
 def _is_of_writing(error: OSError, *folders: Path) -> bool:
-    """Whether the system said so of these folders or of no file, as when a disk is full; libraries give no number."""
+    """Whether the system says so of these folders or of no file, as when a disk is full.
+
+    What libraries say of damaged files has no number.
+    """
     if error.errno is None or error.filename is None:
         return error.errno is not None
     file = Path(error.filename)

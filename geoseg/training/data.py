@@ -12,7 +12,7 @@ from torch.utils.data import Dataset, Sampler
 
 from geoseg.errors import TrainingError
 from geoseg.evaluation.benchmark import IGNORE, Benchmark, Sample
-from geoseg.evaluation.benchmark_images import Part, bands_for, labelled_samples
+from geoseg.evaluation.benchmark_images import Part, labelled_samples, pixels_and_labels
 from geoseg.evaluation.labelled import benchmark_of
 from geoseg.models.card import ModelCard
 from geoseg.training.leaks import overlaps
@@ -54,10 +54,10 @@ class Statistics:
 
 
 def read_splits(data: Data) -> tuple[Images, Images]:
-    """The images to learn from and those to validate on.
+    """The images to learn from and those to validate on; see :func:`refuse_leaks` for what is in both.
 
     Raises:
-        TrainingError: a place is in both: scores on it would say nothing of places that were not seen.
+        TrainingError: there are too few places.
         EvaluationError: the data set is incomplete, or has no such split.
     """
     train, val = _splits(data)
@@ -87,7 +87,6 @@ def _splits(data: Data) -> tuple[Images, Images]:
         Images(tuple(labelled_samples(benchmark, Part(data.benchmark, Path(data.root), split))), benchmark)
         for split in (data.train_split, data.val_split)
     )
-    refuse_leaks(train, val)
     return train, val
 
 
@@ -129,7 +128,7 @@ def _shuffled(places: Sequence[str]) -> list[str]:
 
 
 class Chips(Dataset[tuple[torch.Tensor, torch.Tensor]]):
-    """Images of one split as tensors: (band, y, x) float32 reflectance with NaN, (y, x) int64 labels.
+    """Images of one split as tensors: (band, y, x) float32 reflectance with NaN, (y, x) uint8 labels.
 
     A pixel that lacks a band of the model has no label.
 
@@ -138,10 +137,9 @@ class Chips(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     """
 
     def __init__(self, images: Images, card: ModelCard, *, crop: int | None = None) -> None:
-        self._images, self._crop, self._multiple = images, crop, card.tile_multiple
-        bands, values = images.benchmark.bands, images.benchmark.legend.values
-        self._take = [bands.index(band) for band in bands_for(card, images.benchmark)]
-        self._index = np.full(256, IGNORE, np.int64)
+        self._images, self._card, self._crop = images, card, crop
+        values = images.benchmark.legend.values
+        self._index = np.full(256, IGNORE, np.uint8)
         self._index[list(values)] = np.arange(len(values))
         self._kept: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
 
@@ -151,7 +149,8 @@ class Chips(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     def __getitem__(self, visit: Visit | int) -> tuple[torch.Tensor, torch.Tensor]:
         n, seed = visit if isinstance(visit, tuple) else (visit, 0)
         pixels, labels = self.whole(n)
-        rows, columns = (self._crop or -(-size // self._multiple) * self._multiple for size in labels.shape)
+        multiple = self._card.tile_multiple
+        rows, columns = (self._crop or -(-size // multiple) * multiple for size in labels.shape)
         lack = [0, max(columns - labels.shape[1], 0), 0, max(rows - labels.shape[0], 0)]
         if any(lack):
             pixels = torch.nn.functional.pad(pixels, lack, value=float("nan"))
@@ -167,19 +166,12 @@ class Chips(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         """An image and its labels, uncut.
 
         Raises:
-            TrainingError: they differ in size.
+            EvaluationError: they differ in size, or a band is missing.
         """
         if n not in self._kept:
-            sample, benchmark = self._images.samples[n], self._images.benchmark
-            stored, labels = sample.read_image(), sample.read_labels()  # type: ignore[misc]
-            if stored.shape[1:] != labels.shape:
-                raise TrainingError(
-                    f"Image {sample.id} has {stored.shape[1:]} pixels, its labels {labels.shape}. They must "
-                    "be alike."
-                )
-            pixels = stored[self._take].astype(np.float32) * np.float32(benchmark.scale)
+            pixels, labels = pixels_and_labels(self._images.samples[n], self._images.benchmark, self._card)
             known = np.isfinite(pixels).all(0)  # where no network can answer, nothing is taught or scored
-            indices = np.where(known, self._index[labels], IGNORE)
+            indices = np.where(known, self._index[labels], np.uint8(IGNORE))
             self._kept[n] = torch.from_numpy(pixels), torch.from_numpy(indices)
         return self._kept[n]
 

@@ -51,7 +51,8 @@ def train(
     ``resume`` an interrupted training goes on from there, to the same weights on the CPU as without a break.
 
     Raises:
-        TrainingError: the data cannot be learned from, or a model that helps has seen what is validated; or an interrupted training lies there.
+        TrainingError: the data cannot be learned from; a model that helps has seen what is validated; or an
+            interrupted training lies there.
         EvaluationError: the data set is incomplete.
         ModelError: the network cannot be built, or the folder exists.
     """

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from geoseg.evaluation.benchmark import IGNORE
-from geoseg.evaluation.confusion import IGNORED, Counts, count
+from geoseg.evaluation.confusion import Counts, count
 from geoseg.evaluation.metrics import OVERALL
 from geoseg.models.card import ModelCard
 from geoseg.models.rounding import Rounding
@@ -67,7 +67,7 @@ class Segmenter(L.LightningModule):
     def training_step(self, batch: tuple[torch.Tensor, torch.Tensor], batch_idx: int) -> torch.Tensor:
         """The loss of a batch, varied; its random numbers follow from the seed and the batch's number."""
         torch.manual_seed(seed_of(self._fit.seed, self.current_epoch, self.global_rank, batch_idx + 1))
-        pixels, labels = self._augmentation(*batch)
+        pixels, labels = self._augmentation(batch[0], batch[1].long())
         inputs, chosen = ready(pixels, self._card), None
         if self._fit.pixels_per_image:
             chosen = _some_labelled(labels, self._fit.pixels_per_image)
@@ -98,9 +98,7 @@ class Segmenter(L.LightningModule):
         (pixels,), (labels,) = batch
         n = len(self._card.legend.classes)
         for at in pieces(labels.shape):
-            expected = labels[*at].cpu().numpy().astype(np.int32)
-            found = classes_of(self.network, pixels[:, *at], self._card).cpu().numpy().astype(np.int32)
-            self._counts += count(np.where(expected == IGNORE, IGNORED, expected), found, n_classes=n)
+            self._counts += counts_of(labels[*at], classes_of(self.network, pixels[:, *at], self._card), n)
 
     def on_validation_epoch_end(self) -> None:
         """MIoU and accuracy of all validation images together."""
@@ -135,6 +133,11 @@ class Segmenter(L.LightningModule):
 def classes_of(network: nn.Module, pixels: torch.Tensor, card: ModelCard) -> torch.Tensor:
     """(y, x) of reflectance (band, y, x), which is filled up to a size that the network takes."""
     return logits_of(network, pixels[None], card)[0].argmax(0)
+
+
+def counts_of(labels: torch.Tensor, found: torch.Tensor, n_classes: int) -> Counts:
+    """The confusion matrix of labels, IGNORE where there is none, and of the classes found; both (y, x)."""
+    return count(labels.cpu().numpy(), found.cpu().numpy(), n_classes=n_classes)
 
 
 def _some_labelled(labels: torch.Tensor, k: int) -> torch.Tensor:

@@ -53,9 +53,9 @@ def refuse_seen(recipe: TrainRecipe) -> None:
         seen = seen_by(name)
         if both := sorted(seen.places & validated):
             raise TrainingError(
-                f"{key}: {name} has learned from {len(both)} of the {len(validated)} places that are validated "
-                f"on (first: {both[0][1]} of {both[0][0]}), so scores would be too good. Take a model that has "
-                "not, or validate on other places."
+                f"{key}: {name} has learned from {len(both)} of the {len(validated)} places that are "
+                f"validated on (first: {both[0][1]} of {both[0][0]}), so scores would be too good. Take a "
+                "model that has not, or validate on other places."
             )
         if not seen.is_all:
             silent.append(name)

@@ -95,6 +95,6 @@ def test_other_classes_and_bands_are_refused(chips, tmp_path):
         pseudo_labelled(other, benchmark, BANDS)
     with pytest.raises(TrainingError, match=r"\[pseudo\] .* has no rededge071"):
         pseudo_labelled(other, benchmark, ("rededge071",))
+    lacking = model_folder(tmp_path / "six", bands=("coastal", *BANDS))
     with pytest.raises(EvaluationError, match="needs coastal"):
-        lacking = model_folder(tmp_path / "six", bands=("coastal", *BANDS))
         pseudo_labelled(Pseudo(model=str(lacking), **asked), benchmark, BANDS)

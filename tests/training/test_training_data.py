@@ -29,6 +29,7 @@ def test_images_are_reflectance_and_labels_are_indices(split):
     assert (pixels.shape, labels.shape) == ((4, 64, 64), (64, 64))
     assert pixels[:, -4:, -4:].isnan().all()
     assert 0 <= pixels[:, :-4].nan_to_num(0.1).min() <= pixels[:, :-4].nan_to_num(0.1).max() < 1
+    assert (pixels.dtype, labels.dtype) == (torch.float32, torch.uint8), "five bytes, not twelve, for a band"
     assert (labels[:6, :6] == 255).all()
     assert (labels[-4:, -4:] == 255).all(), "no value, no label"
     assert set(labels.unique().tolist()) == {0, 1, 2, 3, 255}
