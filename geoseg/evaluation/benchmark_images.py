@@ -117,6 +117,21 @@ def image_and_labels(sample: Sample, benchmark: Benchmark, card: ModelCard) -> t
     Raises:
         EvaluationError: the data set lacks a band, or image and labels differ in size.
     """
+    values, labels = pixels_and_labels(sample, benchmark, card)
+    size = benchmark.gsd_m or 1.0
+    plane = GeoBox(labels.shape, Affine.scale(size, -size), _PLANE)
+    coords = {**xr_coords(plane), "band": list(card.bands)}
+    return xr.DataArray(values, dims=("band", "y", "x"), coords=coords), labels
+
+
+def pixels_and_labels(
+    sample: Sample, benchmark: Benchmark, card: ModelCard
+) -> tuple[NDArray[np.float32], Labels]:
+    """The model's bands of an image, (band, y, x) as brightness or reflectance, and its labels (y, x).
+
+    Raises:
+        EvaluationError: the data set lacks a band, or image and labels differ in size.
+    """
     if sample.read_labels is None:
         raise EvaluationError(f"Image {sample.id} of {benchmark.title} has no class labels.")
     take = [benchmark.bands.index(band) for band in bands_for(card, benchmark)]
@@ -126,11 +141,7 @@ def image_and_labels(sample: Sample, benchmark: Benchmark, card: ModelCard) -> t
             f"Image {sample.id} has {pixels.shape[2]} x {pixels.shape[1]} pixels, its labels "
             f"{labels.shape[1]} x {labels.shape[0]}. The data set is damaged: get it again."
         )
-    size = benchmark.gsd_m or 1.0
-    plane = GeoBox(labels.shape, Affine.scale(size, -size), _PLANE)
-    coords = {**xr_coords(plane), "band": list(card.bands)}
-    values = pixels[take].astype(np.float32) * np.float32(benchmark.scale)
-    return xr.DataArray(values, dims=("band", "y", "x"), coords=coords), labels
+    return pixels[take].astype(np.float32) * np.float32(benchmark.scale), labels
 
 
 def classes_of(

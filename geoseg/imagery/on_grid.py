@@ -67,14 +67,18 @@ def read_on_grid(
     edges = _edges(asset.href, at[0], height)
     strips = [
         da.from_delayed(
-            _delayed(asset.href, tuple(indexes), Window(-at[1], top - at[0], width, bottom - top), nodata, dtype),
+            _delayed(
+                asset.href, tuple(indexes), Window(-at[1], top - at[0], width, bottom - top), nodata, dtype
+            ),
             shape=(len(bands), bottom - top, width),
             dtype=np.dtype(dtype),
         )
         for top, bottom in zip(edges, edges[1:], strict=False)
     ]
     data = xr.DataArray(
-        da.concatenate(strips, axis=1), dims=("band", "y", "x"), coords={**xr_coords(geobox), "band": list(bands)}
+        da.concatenate(strips, axis=1),
+        dims=("band", "y", "x"),
+        coords={**xr_coords(geobox), "band": list(bands)},
     )
     return data.to_dataset("band")
 

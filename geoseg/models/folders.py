@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from geoseg.errors import ModelError
+from geoseg.errors import ModelError, one_line
 from geoseg.models.calibration import CALIBRATION_NAME, ModelCalibration, write_calibration
 from geoseg.models.zoo import folder_of, load_model, save_model
 
@@ -53,7 +53,7 @@ def make_folder(out: Path, fill: Callable[[Path], object]) -> None:
     """A new folder that appears when ``fill`` has written all of it.
 
     Raises:
-        ModelError: it cannot be written.
+        ModelError: it cannot be written. What ``fill`` cannot read is its own error.
     """
     temporary = out.with_name(f".{out.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
@@ -62,6 +62,19 @@ def make_folder(out: Path, fill: Callable[[Path], object]) -> None:
         fill(temporary)
         temporary.rename(out)
     except OSError as error:
-        raise ModelError(f"{out} cannot be written: {error.strerror}. Give another --out.") from None
+        if not _is_of_writing(error, out, temporary):
+            raise
+        raise ModelError(f"{out} cannot be written: {one_line(error)}. Give another --out.") from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _is_of_writing(error: OSError, *folders: Path) -> bool:
+    """Whether the system says so of these folders or of no file, as when a disk is full.
+
+    What libraries say of damaged files has no number.
+    """
+    if error.errno is None or error.filename is None:
+        return error.errno is not None
+    file = Path(error.filename)
+    return any(file.is_relative_to(folder) or folder.is_relative_to(file) for folder in folders)

@@ -25,6 +25,9 @@ _DEFAULTS = {"width": 24, "depth": 4, "dropout": 0.1, "indices": True, "deep_sup
 class SmallUNet(nn.Module):
     """U-Net (Ronneberger et al. 2015) of residual blocks with batch norm, SiLU and dropout of layers."""
 
+    HEADS = ("head", "coarse_heads")
+    """Its layers that give the classes."""
+
     def __init__(
         self,
         n_inputs: int,

@@ -243,3 +243,12 @@ def ready(pixels: torch.Tensor, card: ModelCard) -> torch.Tensor:
     is_known = pixels.isfinite().all(1, keepdim=True)
     filled = torch.where(is_known, normalise(pixels, card), 0.0)
     return filled.contiguous(memory_format=torch.channels_last)
+
+
+def logits_of(network: nn.Module, pixels: torch.Tensor, card: ModelCard) -> torch.Tensor:
+    """(n, class, y, x) for reflectance (n, band, y, x) of any size: what it lacks of a tile is nodata."""
+    height, width = pixels.shape[-2:]
+    lack = (0, -width % card.tile_multiple, 0, -height % card.tile_multiple)
+    filled = nn.functional.pad(pixels, lack, value=float("nan"))
+    logits: torch.Tensor = network(ready(filled, card))
+    return logits[..., :height, :width]

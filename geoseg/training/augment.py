@@ -5,14 +5,19 @@ import torch
 from kornia.constants import DataKey, Resample
 from torch import nn
 
+from geoseg.evaluation.benchmark import IGNORE
 from geoseg.training.tables import Augment
+
+_WHOLE = 0.99
+"""A pixel that is mixed of others is known where no more than rounding is missing of it."""
 
 
 class Augmentation(nn.Module):
     """Batches of reflectance and labels, varied by torch's own random numbers.
 
     Geometry is kornia's, and is the same for image and labels; beyond the edges both are mirrored, as zeros
-    would be a colour that no place has.
+    would be a colour that no place has. A pixel that lacks a band has none, as where a map is made; it stays
+    without, whatever is done to those beside it, and teaches nothing.
     """
 
     _mean: torch.Tensor
@@ -32,18 +37,21 @@ class Augmentation(nn.Module):
 
     @torch.no_grad()
     def forward(self, pixels: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """(n, band, y, x) reflectance, NaN = nodata, and (n, y, x) labels; the same, varied, without NaN."""
-        pixels = torch.where(pixels.isnan(), self._mean, pixels)
+        """(n, band, y, x) reflectance, NaN = nodata, and (n, y, x) labels; the same, varied."""
+        is_known = pixels.isfinite().all(1, keepdim=True)  # (n, 1, y, x)
+        pixels = torch.cat([torch.where(is_known, pixels, self._mean), is_known.to(pixels)], 1)
         if self._has_geometry:
             pixels, moved = self._geometry(pixels, labels[:, None].to(pixels))
             labels = moved[:, 0].round().long()
         if self._how.cutmix and torch.rand(()) < self._how.cutmix:
             pixels, labels = _cutmix(pixels, labels)
+        pixels, is_known = pixels[:, :-1], pixels[:, -1:] > _WHOLE
         if self._how.match:
             matched = match_histograms(pixels, pixels[torch.randperm(len(pixels))])
             is_matched = (torch.rand(len(pixels), 1, 1, 1) < self._how.match).to(pixels.device)
             pixels = torch.where(is_matched, matched, pixels)
-        return self._radiometry(pixels), labels
+        varied = torch.where(is_known, self._radiometry(pixels), torch.nan)
+        return varied, torch.where(is_known[:, 0], labels, IGNORE)
 
     def _radiometry(self, pixels: torch.Tensor) -> torch.Tensor:
         how, (n, bands) = self._how, pixels.shape[:2]

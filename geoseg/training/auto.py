@@ -81,10 +81,13 @@ def choose(found: Fingerprint, *, memory_mb: float, has_gpu: bool) -> tuple[Choi
     )
     choices.append(Choice("network", "halo", halo, why))
     choices += _loss(found) + _augment(found, crop)
-    by_memory = int(memory_mb * 1e6 * _MEMORY_SHARE / (_BYTES_PER_PIXEL[family] * crop**2))
+    free_mb = memory_mb if has_gpu else max(memory_mb - found.memory_mb, 0)
+    by_memory = int(free_mb * 1e6 * _MEMORY_SHARE / (_BYTES_PER_PIXEL[family] * crop**2))
     by_data = int(_DATA_SHARE * found.n_pixels / crop**2)
     batch = max(min(by_memory, max(by_data, _LEAST_BATCH), _MOST_BATCH), 1)
-    why = f"{by_memory} squares of {crop} px fit into {_MEMORY_SHARE:.0%} of {memory_mb:,.0f} MB"
+    why = f"{by_memory} squares of {crop} px fit into {_MEMORY_SHARE:.0%} of {free_mb:,.0f} MB"
+    if not has_gpu:
+        why += f", which {memory_mb:,.0f} MB are without {found.memory_mb:,.0f} MB of images"
     if batch < by_memory:
         why += f"; not more than {_MOST_BATCH}, nor than {_DATA_SHARE:.0%} of all pixels ({by_data} squares)"
     choices.append(Choice("fit", "batch_size", batch, why))

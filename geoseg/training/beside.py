@@ -1,5 +1,6 @@
 """Labelled images of another data set that are learned from too, such as drawn scenes beside real chips."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,8 +19,8 @@ from geoseg.training.tables import Beside
 def beside_samples(beside: Beside, benchmark: Benchmark, bands: tuple[str, ...]) -> tuple[Sample, ...]:
     """The images that ``beside`` names, as the main data set would store them.
 
-    Bands are put in that data set's order, in its scale; those that it has beyond ``bands`` are NaN where
-    the other has none. Classes are told by their names.
+    Classes are told by their names; bands that the main data set has beyond ``bands`` are NaN where the
+    other has none.
 
     Args:
         beside: which images.
@@ -27,35 +28,67 @@ def beside_samples(beside: Beside, benchmark: Benchmark, bands: tuple[str, ...])
         bands: those that the model takes.
 
     Raises:
-        TrainingError: a band that the model takes is missing, or a class is unknown.
+        TrainingError: a class is unknown, or see :func:`refuse_unlike`.
         EvaluationError: the images are not there.
     """
     others = benchmark_of(beside.benchmark)
-    found = [_band_of(band, others) for band in benchmark.bands]
+    refuse_unlike(others, benchmark, bands, table="beside")
+    values = values_by_name(others.legend, benchmark, whose=f"[beside] {others.title}")
+    part = Part(beside.benchmark, Path(beside.root), beside.split, beside.limit)
+    return tuple(
+        replace(own, read_labels=partial(_labels, sample, values))
+        for sample, own in adopted(labelled_samples(others, part), others, benchmark, table="beside")
+    )
+
+
+def refuse_unlike(others: Benchmark, benchmark: Benchmark, bands: Sequence[str], *, table: str) -> None:
+    """Raises TrainingError where images lack a band that the model takes, or have pixels of another size.
+
+    Args:
+        others: the data set of a ``table`` of the recipe.
+        benchmark: the main one.
+        bands: those that the model takes.
+        table: its name.
+    """
     if lacking := [b for b in bands if _band_of(b, others) is None]:
         raise TrainingError(
-            f"[beside] {others.title} has no {', '.join(lacking)}: it has {', '.join(others.bands)}. Give "
+            f"[{table}] {others.title} has no {', '.join(lacking)}: it has {', '.join(others.bands)}. Give "
             "data.bands without."
         )
     if others.gsd_m and benchmark.gsd_m and not 0.5 <= others.gsd_m / benchmark.gsd_m <= 2:
         raise TrainingError(
-            f"[beside] {others.title} has pixels of {others.gsd_m:g} m, {benchmark.title} of "
+            f"[{table}] {others.title} has pixels of {others.gsd_m:g} m, {benchmark.title} of "
             f"{benchmark.gsd_m:g} m: what is learned of one would be wrong for the other. Resample one."
         )
-    values = values_by_name(others.legend, benchmark, whose=f"[beside] {others.title}")
+
+
+def adopted(
+    samples: Sequence[Sample], others: Benchmark, benchmark: Benchmark, *, table: str
+) -> list[tuple[Sample, Sample]]:
+    """Each sample of another data set, and the same with its image as the main data set would store it.
+
+    Args:
+        samples: of ``others``.
+        others: the other data set.
+        benchmark: the main one, whose order of bands and scale the images get.
+        table: of the recipe, which names of images and places begin with; places of the same data set keep
+            theirs, so that it is seen where they validate.
+    """
+    found = [_band_of(band, others) for band in benchmark.bands]
     scale = others.scale / benchmark.scale
-    return tuple(
-        replace(
+    is_same = Path(others.source).resolve() == Path(benchmark.source).resolve()
+    return [
+        (
             sample,
-            id=f"beside/{sample.id}",
-            place=sample.place if others.source == benchmark.source else f"beside/{sample.place}",
-            read_image=partial(_image, sample, found, scale),
-            read_labels=partial(_labels, sample, values),
+            replace(
+                sample,
+                id=f"{table}/{sample.id}",
+                place=sample.place if is_same else f"{table}/{sample.place}",
+                read_image=partial(_image, sample, found, scale),
+            ),
         )
-        for sample in labelled_samples(
-            others, Part(beside.benchmark, Path(beside.root), beside.split, beside.limit)
-        )
-    )
+        for sample in samples
+    ]
 
 
 def values_by_name(legend: Legend, benchmark: Benchmark, *, whose: str) -> Labels:

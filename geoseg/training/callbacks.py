@@ -3,11 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import lightning as L  # noqa: N812  (its own name for it)
 import pandas as pd
 import torch
-from lightning.pytorch.callbacks import Callback, WeightAveraging
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, WeightAveraging
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,29 @@ class LastQuarterMean(WeightAveraging):
     def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
         """After the last step of an epoch: what is validated next is the mean with it."""
         return step_idx is not None and (step_idx + 1) % self._n_steps == 0
+
+
+class Patience(EarlyStopping):
+    """Ends a training that gets no better, and one that is resumed after it was ended so."""
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Lightning restores for how long it got no better, but not that this was enough."""
+        trainer.should_stop = trainer.should_stop or self.wait_count >= self.patience
+
+
+class BestCheckpoint(ModelCheckpoint):
+    """Keeps the epoch with the best validation mIoU, also in a folder that was moved meanwhile."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(
+            folder, filename="best", monitor="val_miou", mode="max", enable_version_counter=False
+        )
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Lightning forgets the best score where the folder is another one; here the score is what counts."""
+        path, score = str(Path(str(self.dirpath)) / "best.ckpt"), state_dict["best_model_score"]
+        paths = {"dirpath": self.dirpath, "best_model_path": path, "kth_best_model_path": path}
+        super().load_state_dict({**state_dict, **paths, "best_k_models": {path: score}})
 
 
 class Told(Callback):

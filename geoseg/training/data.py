@@ -12,11 +12,14 @@ from torch.utils.data import Dataset, Sampler
 
 from geoseg.errors import TrainingError
 from geoseg.evaluation.benchmark import IGNORE, Benchmark, Sample
-from geoseg.evaluation.benchmark_images import Part, bands_for, labelled_samples
+from geoseg.evaluation.benchmark_images import Part, labelled_samples, pixels_and_labels
 from geoseg.evaluation.labelled import benchmark_of
 from geoseg.models.card import ModelCard
 from geoseg.training.leaks import overlaps
 from geoseg.training.tables import Data
+
+_RAREST = 10.0
+"""No image is drawn more often than this for its rare classes, times the mean image."""
 
 Visit = tuple[int, int]
 """Which image, and the seed of what is cut from it."""
@@ -51,10 +54,10 @@ class Statistics:
 
 
 def read_splits(data: Data) -> tuple[Images, Images]:
-    """The images to learn from and those to validate on.
+    """The images to learn from and those to validate on; see :func:`refuse_leaks` for what is in both.
 
     Raises:
-        TrainingError: a place is in both: scores on it would say nothing of places that were not seen.
+        TrainingError: there are too few places.
         EvaluationError: the data set is incomplete, or has no such split.
     """
     train, val = _splits(data)
@@ -84,7 +87,6 @@ def _splits(data: Data) -> tuple[Images, Images]:
         Images(tuple(labelled_samples(benchmark, Part(data.benchmark, Path(data.root), split))), benchmark)
         for split in (data.train_split, data.val_split)
     )
-    refuse_leaks(train, val)
     return train, val
 
 
@@ -126,16 +128,18 @@ def _shuffled(places: Sequence[str]) -> list[str]:
 
 
 class Chips(Dataset[tuple[torch.Tensor, torch.Tensor]]):
-    """Images of one split as tensors: (band, y, x) float32 reflectance with NaN, (y, x) int64 labels.
+    """Images of one split as tensors: (band, y, x) float32 reflectance with NaN, (y, x) uint8 labels.
 
-    Each is read once and kept in memory. With ``crop``, a square is cut at each visit, where its seed says.
+    A pixel that lacks a band of the model has no label.
+
+    Each is read once and kept in memory. With ``crop``, a square is cut at each visit, where its seed
+    says; without, what an image lacks of whole tiles is filled with nodata.
     """
 
     def __init__(self, images: Images, card: ModelCard, *, crop: int | None = None) -> None:
-        self._images, self._crop = images, crop
-        bands, values = images.benchmark.bands, images.benchmark.legend.values
-        self._take = [bands.index(band) for band in bands_for(card, images.benchmark)]
-        self._index = np.full(256, IGNORE, np.int64)
+        self._images, self._card, self._crop = images, card, crop
+        values = images.benchmark.legend.values
+        self._index = np.full(256, IGNORE, np.uint8)
         self._index[list(values)] = np.arange(len(values))
         self._kept: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
 
@@ -145,12 +149,14 @@ class Chips(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     def __getitem__(self, visit: Visit | int) -> tuple[torch.Tensor, torch.Tensor]:
         n, seed = visit if isinstance(visit, tuple) else (visit, 0)
         pixels, labels = self.whole(n)
-        if self._crop is None:
-            return pixels, labels
-        lack = [0, max(self._crop - labels.shape[1], 0), 0, max(self._crop - labels.shape[0], 0)]
+        multiple = self._card.tile_multiple
+        rows, columns = (self._crop or -(-size // multiple) * multiple for size in labels.shape)
+        lack = [0, max(columns - labels.shape[1], 0), 0, max(rows - labels.shape[0], 0)]
         if any(lack):
             pixels = torch.nn.functional.pad(pixels, lack, value=float("nan"))
             labels = torch.nn.functional.pad(labels, lack, value=IGNORE)
+        if self._crop is None:
+            return pixels, labels
         rng = np.random.default_rng(seed)
         top, left = (int(rng.integers(size - self._crop + 1)) for size in labels.shape)
         at = (slice(top, top + self._crop), slice(left, left + self._crop))
@@ -160,19 +166,18 @@ class Chips(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         """An image and its labels, uncut.
 
         Raises:
-            TrainingError: they differ in size.
+            EvaluationError: they differ in size, or a band is missing.
         """
         if n not in self._kept:
-            sample, benchmark = self._images.samples[n], self._images.benchmark
-            stored, labels = sample.read_image(), sample.read_labels()  # type: ignore[misc]
-            if stored.shape[1:] != labels.shape:
-                raise TrainingError(
-                    f"Image {sample.id} has {stored.shape[1:]} pixels, its labels {labels.shape}. They must "
-                    "be alike."
-                )
-            pixels = stored[self._take].astype(np.float32) * np.float32(benchmark.scale)
-            self._kept[n] = torch.from_numpy(pixels), torch.from_numpy(self._index[labels])
+            pixels, labels = pixels_and_labels(self._images.samples[n], self._images.benchmark, self._card)
+            known = np.isfinite(pixels).all(0)  # where no network can answer, nothing is taught or scored
+            indices = np.where(known, self._index[labels], np.uint8(IGNORE))
+            self._kept[n] = torch.from_numpy(pixels), torch.from_numpy(indices)
         return self._kept[n]
+
+    def shapes(self) -> set[tuple[int, int]]:
+        """(height, width) of the images."""
+        return {(int(y.shape[0]), int(y.shape[1])) for _, y in map(self.whole, range(len(self)))}
 
     def class_counts(self) -> NDArray[np.int64]:
         """(image, class) labelled pixels."""
@@ -184,16 +189,28 @@ class Chips(Dataset[tuple[torch.Tensor, torch.Tensor]]):
 def image_weights(places: Sequence[str], class_counts: NDArray[np.int64], data: Data) -> NDArray[np.float64]:
     """(image,) how likely each image is to be drawn; they add up to 1.
 
-    A place with k images is drawn in proportion to k to the ``place_power``. Within that, an image's weight
-    is multiplied by that of its rarest class: the class's share of all pixels to the power -``class_power``.
+    A place with k images is drawn in proportion to k to the ``place_power``, whatever classes it has. Among
+    the images of a place, one is drawn as often as its classes are rare: where each image is a place of its
+    own, among all.
     """
     _, place, sizes = np.unique(np.asarray(places), return_inverse=True, return_counts=True)
-    weights = sizes[place] ** (data.place_power - 1.0)
-    if data.class_power:
-        shares = class_counts.sum(axis=0) / max(class_counts.sum(), 1)
-        rarity = np.where(shares > 0, np.maximum(shares, 1e-6) ** -data.class_power, 0)
-        weights = weights * np.where(class_counts > 0, rarity, 0).max(axis=1).clip(min=1.0)
+    shares = sizes[place] ** (data.place_power - 1.0)
+    group = place if sizes.max() > 1 else np.zeros_like(place)
+    rarity = _rarity(class_counts, data.class_power)
+    weights = shares * rarity / (np.bincount(group, rarity) / np.bincount(group))[group]
     found: NDArray[np.float64] = weights / weights.sum()
+    return found
+
+
+def _rarity(class_counts: NDArray[np.int64], power: float) -> NDArray[np.float64]:
+    """(image,) the mean over labelled pixels of their class's share of all pixels to the power -``power``.
+
+    Between 1, also of images without labels, and ``_RAREST`` times the mean of all.
+    """
+    shares = class_counts.sum(axis=0) / max(class_counts.sum(), 1)
+    of_class = np.where(shares > 0, shares, 1.0) ** -power
+    of_image = class_counts @ of_class / class_counts.sum(axis=1).clip(min=1)
+    found: NDArray[np.float64] = of_image.clip(min=1.0, max=_RAREST * max(float(shares @ of_class), 1.0))
     return found
 
 
@@ -237,6 +254,11 @@ def statistics(chips: Chips, weights: NDArray[np.float64]) -> Statistics:
     )
 
 
+def seed_of(*numbers: int) -> int:
+    """A seed below 2^63 that follows from numbers of 0 or more; zeros at their end make no other one."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
+
+
 class EpochSampler(Sampler[Visit]):
     """So many images an epoch, drawn by weight; an epoch's draw depends on the seed and its number only.
 
@@ -255,8 +277,7 @@ class EpochSampler(Sampler[Visit]):
 
     def __iter__(self) -> Iterator[Visit]:
         rank = torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
-        seed = self._seed * 100_003 + self._epoch + rank * 1_000_000_007
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator().manual_seed(seed_of(self._seed, self._epoch, rank))
         drawn = torch.multinomial(self._weights, self._n, replacement=True, generator=generator)
         seeds = torch.randint(2**31, (self._n,), generator=generator)
         yield from zip(drawn.tolist(), seeds.tolist(), strict=True)

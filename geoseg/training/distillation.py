@@ -4,15 +4,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from geoseg.errors import TrainingError
 from geoseg.models.card import ModelCard
-from geoseg.models.zoo import create_model, normalise, probs_of
+from geoseg.models.zoo import create_model, logits_of, probs_of, ready
 from geoseg.training.tables import Distill
 
 Teacher = Callable[[torch.Tensor], torch.Tensor]
-"""(n, band, y, x) reflectance without NaN to (n, class, y, x) probabilities."""
+"""(n, band, y, x) reflectance, NaN = nodata, to (n, class, y, x) probabilities."""
 
 _LEAST = 1e-6
 
@@ -34,20 +33,23 @@ def teacher_of(distill: Distill, card: ModelCard) -> Teacher:
     return mean
 
 
-def soft_loss(logits: torch.Tensor, probs: torch.Tensor, *, temperature: float) -> torch.Tensor:
-    """Kullback-Leibler divergence of softened answers, a mean over pixels times the temperature squared.
+def soft_loss(
+    logits: torch.Tensor, probs: torch.Tensor, is_known: torch.Tensor, *, temperature: float
+) -> torch.Tensor:
+    """Kullback-Leibler divergence of softened answers, a mean over known pixels times temperature squared.
 
     Hinton et al. 2015 (arXiv:1503.02531), section 2.
 
     Args:
         logits: (n, class, y, x) the student's.
         probs: (n, class, y, x) the teacher's.
+        is_known: (n, y, x) where the image is not nodata.
         temperature: above 1 looks at the order of unlikely classes too.
     """
     target = (probs.clamp_min(_LEAST).log() / temperature).log_softmax(1)
     found = (logits.float() / temperature).log_softmax(1)
-    divergence = (target.exp() * (target - found)).sum(1)
-    return divergence.mean() * temperature**2
+    divergence = (target.exp() * (target - found)).sum(1) * is_known
+    return divergence.sum() / is_known.sum().clamp_min(1) * temperature**2
 
 
 def _model(name: str, card: ModelCard) -> Teacher:
@@ -62,12 +64,7 @@ def _model(name: str, card: ModelCard) -> Teacher:
 
     def say(pixels: torch.Tensor) -> torch.Tensor:
         module = model.module.to(pixels.device)
-        height, width = pixels.shape[-2:]
-        multiple = model.card.tile_multiple
-        filled = nn.functional.pad(
-            normalise(pixels[:, take], model.card), (0, -width % multiple, 0, -height % multiple)
-        )
-        return probs_of(module(filled)[..., :height, :width], model.card)[:, order]
+        return probs_of(logits_of(module, pixels[:, take], model.card), model.card)[:, order]
 
     return say
 
@@ -91,7 +88,7 @@ def _onnx(path: str, card: ModelCard) -> Teacher:
     name, n_classes = session.get_inputs()[0].name, len(card.legend.classes)
 
     def say(pixels: torch.Tensor) -> torch.Tensor:
-        (logits, *_) = session.run(None, {name: normalise(pixels, card).cpu().numpy()})
+        (logits, *_) = session.run(None, {name: ready(pixels, card).contiguous().cpu().numpy()})
         if logits.shape[1] != n_classes:
             raise TrainingError(f"{path} gives {logits.shape[1]} classes, expected {n_classes}.")
         return torch.from_numpy(logits).to(pixels).softmax(1)

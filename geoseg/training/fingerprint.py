@@ -45,6 +45,11 @@ class Fingerprint:
     is_even: bool
     """Whether all images are squares of that side."""
 
+    @property
+    def memory_mb(self) -> float:
+        """What the images to learn from take, in megabytes: float32 for each band, a byte for the label."""
+        return self.n_pixels * (4 * len(self.bands) + 1) / 1e6
+
 
 def fingerprint_of(folder: Path) -> tuple[Fingerprint, Benchmark, Path]:
     """What the labelled images of a folder are like, and the file that describes them.

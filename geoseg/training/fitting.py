@@ -15,14 +15,12 @@ from torch.utils.data import DataLoader
 from geoseg.errors import TrainingError
 from geoseg.evaluation.labelled import benchmark_of
 from geoseg.models.card import ModelCard
-from geoseg.models.context import ContextMLP
 from geoseg.models.ensemble import ensemble_of, joined_card
 from geoseg.models.folders import make_folder, refuse_existing
 from geoseg.models.folds import Folds, write_folds
 from geoseg.models.int8 import Int8, int8_of, joined_int8, read_int8, write_int8
-from geoseg.models.rounding import Rounding, layers_of
-from geoseg.models.zoo import FAMILIES, Model, load_model, prepare_model, save_model
-from geoseg.training.augment import Augmentation
+from geoseg.models.zoo import Model, load_model, prepare_model, save_model
+from geoseg.training.building import build_segmenter, n_per_epoch, refuse_uneven, refuse_untrainable
 from geoseg.training.callbacks import Epoch
 from geoseg.training.curves import write_curves
 from geoseg.training.data import (
@@ -33,18 +31,15 @@ from geoseg.training.data import (
     read_splits,
     statistics,
 )
-from geoseg.training.distillation import teacher_of
-from geoseg.training.losses import DeepSupervision, build_loss
 from geoseg.training.material import card_for, images_of, norms_of_folds, weights_of
 from geoseg.training.module import Segmenter
-from geoseg.training.recipe import TrainRecipe
+from geoseg.training.recipe import RECIPE, TrainRecipe, differences
 from geoseg.training.report import write_card_text
-from geoseg.training.start import begin, settle
-from geoseg.training.trainer import LAST, METRICS, make_trainer
+from geoseg.training.seen import refuse_seen
+from geoseg.training.start import settle
+from geoseg.training.trainer import BEST, LAST, METRICS, make_trainer
 
 logger = logging.getLogger(__name__)
-
-RECIPE = "recipe.json"
 
 
 def train(
@@ -56,10 +51,12 @@ def train(
     ``resume`` an interrupted training goes on from there, to the same weights on the CPU as without a break.
 
     Raises:
-        TrainingError: the data cannot be learned from; or an interrupted training lies there.
+        TrainingError: the data cannot be learned from; a model that helps has seen what is validated; or an
+            interrupted training lies there.
         EvaluationError: the data set is incomplete.
         ModelError: the network cannot be built, or the folder exists.
     """
+    refuse_seen(recipe)
     if recipe.members:
         return _train_members(recipe, on_epoch, resume=resume)
     return _train_one(recipe, on_epoch, resume=resume)
@@ -78,22 +75,18 @@ def _train_one(
     train_images, val_images = images_of(recipe)
     card = card_for(recipe, train_images.benchmark)
     chips = Chips(train_images, card, crop=recipe.augment.crop)
+    refuse_uneven(chips.shapes(), recipe)
     weights = weights_of(train_images, chips, recipe)
     found = statistics(chips, weights)
     if recipe.data.folds is not None:  # networks of one model are normalised alike
         found = replace(norms or norms_of_folds(recipe), class_shares=found.class_shares)
     card = card.model_copy(update={"mean": found.mean, "std": found.std, "value_range": found.value_range})
-    n_per_epoch = (recipe.fit.steps_per_epoch or 0) * recipe.fit.batch_size or len(chips)
-    sampler = EpochSampler(weights, n_per_epoch, seed=recipe.fit.seed)
+    sampler = EpochSampler(weights, n_per_epoch(recipe, len(chips)), seed=recipe.fit.seed)
     loader = DataLoader(
         chips, recipe.fit.batch_size, sampler=sampler, drop_last=True, generator=torch.Generator()
     )
-    if not len(loader):
-        raise TrainingError(
-            f"{n_per_epoch} images make no batch of {recipe.fit.batch_size}. Give a smaller fit.batch_size."
-        )
-    segmenter = _segmenter(recipe, card, found, n_batches=len(loader))
-    trainer, best = make_trainer(recipe, runs, on_epoch, n_steps=-(-len(loader) // recipe.fit.accumulate))
+    segmenter = build_segmenter(recipe, card, found, n_batches=len(loader))
+    trainer = make_trainer(recipe, runs, on_epoch, n_steps=-(-len(loader) // recipe.fit.accumulate))
     last = runs / LAST
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="lightning")
@@ -106,22 +99,24 @@ def _train_one(
         )
     if trainer.interrupted:
         raise KeyboardInterrupt
-    model, int8 = _best_model(segmenter, card, Path(best.best_model_path))
+    model, int8 = _best_model(segmenter, card, runs / BEST)
     _finish(model, recipe, runs, out, int8=int8, learned=train_images, held=val_images)
     return out
 
 
 def _refuse_unjoinable(recipe: TrainRecipe) -> None:
-    """Members that could not be one model are refused before the first is trained."""
+    """Members that could not be trained, or not be one model, are refused before the first is trained."""
     benchmark = benchmark_of(recipe.data.benchmark)
     cards = [card_for(member, benchmark) for member in recipe.members]
-    for card in cards:
-        FAMILIES[card.family](card)
     joined_card(cards, name=recipe.name)
-    for member in recipe.members:
-        images_of(member)
     if len({member.model_dump_json(exclude={"name"}) for member in recipe.members}) < len(cards):
         raise TrainingError("Two members are the same, to the seed. Give one of them fit = { seed = 1 }.")
+    for member, card in zip(recipe.members, cards, strict=True):
+        refuse_untrainable(member, card, images_of(member)[0])
+    whole = [member for member in recipe.members if member.augment.crop is None]
+    shapes = {s.read_image().shape[1:] for s in images_of(recipe)[0].samples if whole}
+    for member in whole:
+        refuse_uneven(shapes, member)
 
 
 def _train_members(recipe: TrainRecipe, on_epoch: Callable[[Epoch], None], *, resume: bool) -> Path:
@@ -172,52 +167,21 @@ def _new_folder(recipe: TrainRecipe) -> Path:
 
 def _run_folder(out: Path, recipe: TrainRecipe, *, resume: bool) -> Path:
     folder = out.with_name(f"{out.name}.run")
-    text = json.dumps(recipe.model_dump(mode="json"), indent=2) + "\n"
     there = folder / RECIPE
     if there.exists():
         if not resume:
             raise TrainingError(
                 f"{folder} holds an interrupted training. Give --resume to go on, or remove the folder."
             )
-        if there.read_text("utf-8") != text:
+        if keys := differences(there, recipe):
+            more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
             raise TrainingError(
-                f"{folder} holds a training by another recipe ({there}). Remove the folder, or give the "
-                "recipe its values back."
+                f"{folder} holds a training by another recipe ({there}): they differ in "
+                f"{', '.join(keys[:3])}{more}. Remove the folder, or give these their values back."
             )
-        return folder
     folder.mkdir(parents=True, exist_ok=True)
-    there.write_text(text, "utf-8")
+    there.write_text(json.dumps(recipe.model_dump(mode="json"), indent=2) + "\n", "utf-8")
     return folder
-
-
-def _segmenter(recipe: TrainRecipe, card: ModelCard, found: Statistics, *, n_batches: int) -> Segmenter:
-    torch.manual_seed(recipe.fit.seed)
-    network, fresh = begin(FAMILIES[card.family](card), card, recipe.start)
-    can_be_asked = any(isinstance(m, ContextMLP) for m in network.modules())
-    if recipe.fit.pixels_per_image and not can_be_asked:
-        raise TrainingError(
-            f"fit.pixels_per_image is for networks that can be asked for some pixels, which {card.family} "
-            "cannot. Leave it out, or take the family context-mlp."
-        )
-    if recipe.start.model is not None and fresh:
-        logger.warning("New weights, as those of %s do not fit: %s.", recipe.start.model, ", ".join(fresh))
-    network = network.to(memory_format=torch.channels_last)
-    rounding = None
-    if recipe.fit.int8:
-        layers = layers_of(network, n_bands=len(card.bands), tile_multiple=card.tile_multiple)
-        rounding = Rounding(network, layers)
-    return Segmenter(
-        card,
-        network,
-        DeepSupervision(
-            build_loss(recipe.loss, n_classes=len(card.legend.classes), class_shares=found.class_shares)
-        ),
-        Augmentation(recipe.augment, torch.tensor(found.mean)),
-        fit=recipe.fit,
-        n_steps=recipe.fit.epochs * -(-n_batches // recipe.fit.accumulate),
-        teacher=(teacher_of(recipe.distill, card), recipe.distill) if recipe.distill else None,
-        rounding=rounding,
-    )
 
 
 def _best_model(segmenter: Segmenter, card: ModelCard, checkpoint: Path) -> tuple[Model, Int8 | None]:

@@ -18,11 +18,8 @@ from torch import nn
 
 from geoseg import training
 from geoseg.errors import TrainingError
-from geoseg.legend import CLASS_NODATA
+from geoseg.evaluation.benchmark import IGNORE
 from geoseg.registry import Registry, did_you_mean
-
-IGNORED = CLASS_NODATA
-"""The label of pixels that must change neither a loss nor its gradient."""
 
 
 class Loss(BaseModel):
@@ -238,5 +235,5 @@ def in_full(logits: torch.Tensor) -> torch.Tensor:
 
 def labelled(logits: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """The pixels that have a label, in one row: their logits (pixel, class) in full, their labels (pixel)."""
-    has_label = labels != IGNORED
+    has_label = labels != IGNORE
     return in_full(logits).movedim(1, -1)[has_label], labels[has_label]

@@ -32,10 +32,11 @@ def images_of(recipe: TrainRecipe) -> tuple[Images, Images]:
     """
     train_images, val_images = read_splits(recipe.data)
     benchmark, samples, n_beside = train_images.benchmark, train_images.samples, 0
+    bands = recipe.data.bands or benchmark.bands
     if recipe.pseudo is not None:
-        samples += pseudo_labelled(recipe.pseudo, benchmark)
+        samples += pseudo_labelled(recipe.pseudo, benchmark, bands)
     if recipe.beside is not None:
-        more = beside_samples(recipe.beside, benchmark, recipe.data.bands or benchmark.bands)
+        more = beside_samples(recipe.beside, benchmark, bands)
         samples, n_beside = samples + more, len(more)
     joined = replace(train_images, samples=samples, n_beside=n_beside)
     if recipe.data.folds is None or recipe.data.fold is not None:

@@ -9,12 +9,13 @@ import torch
 from torch import nn
 
 from geoseg.evaluation.benchmark import IGNORE
-from geoseg.evaluation.confusion import IGNORED, Counts, count
+from geoseg.evaluation.confusion import Counts, count
 from geoseg.evaluation.metrics import OVERALL
 from geoseg.models.card import ModelCard
 from geoseg.models.rounding import Rounding
-from geoseg.models.zoo import ready
+from geoseg.models.zoo import logits_of, ready
 from geoseg.training.augment import Augmentation
+from geoseg.training.data import seed_of
 from geoseg.training.distillation import Teacher, soft_loss
 from geoseg.training.losses import DeepSupervision
 from geoseg.training.start import keep_frozen_still
@@ -65,9 +66,8 @@ class Segmenter(L.LightningModule):
 
     def training_step(self, batch: tuple[torch.Tensor, torch.Tensor], batch_idx: int) -> torch.Tensor:
         """The loss of a batch, varied; its random numbers follow from the seed and the batch's number."""
-        at = (self._fit.seed * 1_000_003 + self.current_epoch) * 1_000_003 + batch_idx
-        torch.manual_seed(at + self.global_rank * 1_009)
-        pixels, labels = self._augmentation(*batch)
+        torch.manual_seed(seed_of(self._fit.seed, self.current_epoch, self.global_rank, batch_idx + 1))
+        pixels, labels = self._augmentation(batch[0], batch[1].long())
         inputs, chosen = ready(pixels, self._card), None
         if self._fit.pixels_per_image:
             chosen = _some_labelled(labels, self._fit.pixels_per_image)
@@ -79,10 +79,11 @@ class Segmenter(L.LightningModule):
         if self._teacher is not None:
             teacher, how = self._teacher
             finest = logits if isinstance(logits, torch.Tensor) else logits[0]
-            said = teacher(pixels)
+            said, is_known = teacher(pixels), pixels.isfinite().all(1)
             if chosen is not None:
                 said = said.flatten(2).gather(2, chosen[:, None].expand(-1, said.shape[1], -1))[..., None]
-            soft = soft_loss(finest, said, temperature=how.temperature)
+                is_known = is_known.flatten(1).gather(1, chosen)[..., None]
+            soft = soft_loss(finest, said, is_known, temperature=how.temperature)
             loss = (1 - how.weight) * loss + how.weight * soft
         self.log("loss", loss.detach(), on_step=False, on_epoch=True, batch_size=len(labels))
         return loss
@@ -97,9 +98,7 @@ class Segmenter(L.LightningModule):
         (pixels,), (labels,) = batch
         n = len(self._card.legend.classes)
         for at in pieces(labels.shape):
-            expected = labels[*at].cpu().numpy().astype(np.int32)
-            found = classes_of(self.network, pixels[:, *at], self._card).cpu().numpy().astype(np.int32)
-            self._counts += count(np.where(expected == IGNORE, IGNORED, expected), found, n_classes=n)
+            self._counts += counts_of(labels[*at], classes_of(self.network, pixels[:, *at], self._card), n)
 
     def on_validation_epoch_end(self) -> None:
         """MIoU and accuracy of all validation images together."""
@@ -133,11 +132,12 @@ class Segmenter(L.LightningModule):
 
 def classes_of(network: nn.Module, pixels: torch.Tensor, card: ModelCard) -> torch.Tensor:
     """(y, x) of reflectance (band, y, x), which is filled up to a size that the network takes."""
-    height, width = pixels.shape[1:]
-    lack = (0, -width % card.tile_multiple, 0, -height % card.tile_multiple)
-    filled = nn.functional.pad(pixels[None], lack, value=float("nan"))
-    classes: torch.Tensor = network(ready(filled, card))[0, :, :height, :width].argmax(0)
-    return classes
+    return logits_of(network, pixels[None], card)[0].argmax(0)
+
+
+def counts_of(labels: torch.Tensor, found: torch.Tensor, n_classes: int) -> Counts:
+    """The confusion matrix of labels, IGNORE where there is none, and of the classes found; both (y, x)."""
+    return count(labels.cpu().numpy(), found.cpu().numpy(), n_classes=n_classes)
 
 
 def _some_labelled(labels: torch.Tensor, k: int) -> torch.Tensor:

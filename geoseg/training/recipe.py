@@ -1,6 +1,8 @@
 """What a training depends on, in one value: a TOML file."""
 
+import json
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -11,6 +13,9 @@ from geoseg.registry import did_you_mean
 from geoseg.resources import find_resource, path_exists, resource_folder
 from geoseg.training.losses import LossTerm
 from geoseg.training.tables import Augment, Beside, Data, Distill, Fit, Network, Pseudo, Start, Table
+
+RECIPE = "recipe.json"
+"""Its file in the folder of a model."""
 
 _SHIPPED = "pipelines"
 _PATHS = {
@@ -135,6 +140,35 @@ class TrainRecipe(Table):
             raise TrainingError(f"{path}: {_explain(error)}") from None
         except (OSError, ValueError) as error:
             raise TrainingError(f"{path} is not TOML: {one_line(error)}.") from None
+
+
+def differences(path: Path, recipe: TrainRecipe) -> list[str]:
+    """The keys, such as ``fit.seed``, in which a recipe differs from the one that was kept as JSON.
+
+    But for ``out``, as folders may be moved; a key that the kept one lacks had its default.
+    """
+    text = path.read_text("utf-8")
+    try:
+        kept = TrainRecipe.model_validate_json(text).model_dump(mode="json")
+    except (ValidationError, TrainingError):
+        kept = _json_of(text)
+    one, other = (dict(_flat(tables)) for tables in (kept, recipe.model_dump(mode="json")))
+    return sorted(key for key in one.keys() | other.keys() if one.get(key) != other.get(key) and key != "out")
+
+
+def _json_of(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return {}
+
+
+def _flat(tables: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in tables.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
 
 
 def _found_beside(given: dict[str, Any], folder: Path) -> dict[str, Any]:

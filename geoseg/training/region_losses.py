@@ -7,7 +7,8 @@ import torch
 from pydantic import AfterValidator, Field
 from torch.nn import functional as F  # noqa: N812  (torch's own name for it)
 
-from geoseg.training.losses import IGNORED, LOSSES, Loss, in_full, labelled
+from geoseg.evaluation.benchmark import IGNORE
+from geoseg.training.losses import LOSSES, Loss, in_full, labelled
 
 _EPS = 1e-7
 
@@ -134,7 +135,7 @@ class Boundary(Loss):
 
     def __call__(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """See ``Loss``."""
-        has_label = (labels != IGNORED)[:, None]  # (n, 1, y, x)
+        has_label = (labels != IGNORE)[:, None]  # (n, 1, y, x)
         probs = in_full(logits).softmax(1)  # (n, class, y, x)
         truth = labels[:, None] == torch.arange(probs.shape[1], device=labels.device)[:, None, None]
         found = self._outlines(probs, has_label)

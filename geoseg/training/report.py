@@ -12,6 +12,7 @@ from geoseg.models.zoo import Model
 from geoseg.training.data import Chips, Images
 from geoseg.training.recipe import TrainRecipe
 from geoseg.training.rounded import Cost, cost_of_int8
+from geoseg.training.seen import models_of
 
 NAME = "card.md"
 WEAK_IOU = 0.3
@@ -79,6 +80,7 @@ def _head(model: Model, recipe: TrainRecipe, learned: Images) -> list[str]:
         f"- **Learned from** {n_images:,} images of {n_places:,} places (split {data.train_split}).",
         f"- **Data** {benchmark.title}; licence: {benchmark.license}; from {benchmark.home}.",
         *_of_others(recipe, learned.n_beside),
+        *_of_models(recipe),
     ]
 
 
@@ -130,6 +132,12 @@ def _of_others(recipe: TrainRecipe, n: int) -> list[str]:
     return [
         f"- **And from** {n:,} images of {recipe.beside.benchmark}, {recipe.beside.share:.0%} of what it saw."
     ]
+
+
+def _of_models(recipe: TrainRecipe) -> list[str]:
+    did = {"start.model": "begun with", "distill.teachers": "taught by", "pseudo.model": "labels by"}
+    said = [f"{did[key]} {name}" for key, name in models_of(recipe)]
+    return [f"- **Other models** {'; '.join(said)}."] if said else []
 
 
 def _int8_lines(cost: Cost, recipe: TrainRecipe) -> list[str]:

@@ -5,14 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from geoseg.evaluation.benchmark import IGNORE
-from geoseg.evaluation.confusion import IGNORED, count
 from geoseg.evaluation.metrics import OVERALL
 from geoseg.models.int8 import Int8
 from geoseg.models.int8_network import rounded
 from geoseg.models.zoo import Model
 from geoseg.training.data import Chips
-from geoseg.training.module import classes_of, pieces
+from geoseg.training.module import classes_of, counts_of, pieces
 
 
 @dataclass(frozen=True)
@@ -37,13 +35,10 @@ def cost_of_int8(model: Model, int8: Int8, chips: Chips) -> Cost:
     for k in range(len(chips)):
         pixels, labels = chips.whole(k)
         for at in pieces(labels.shape):
-            expected = labels[*at].numpy().astype(np.int32)
-            found = [classes_of(network, pixels[:, *at], model.card).numpy() for network in networks]
+            found = [classes_of(network, pixels[:, *at], model.card) for network in networks]
             for one, classes in zip(counts, found, strict=True):
-                one += count(
-                    np.where(expected == IGNORE, IGNORED, expected), classes.astype(np.int32), n_classes=n
-                )
-            n_same, n_pixels = n_same + int((found[0] == found[1]).sum()), n_pixels + found[0].size
+                one += counts_of(labels[*at], classes, n)
+            n_same, n_pixels = n_same + int((found[0] == found[1]).sum()), n_pixels + found[0].numel()
     accuracy, miou = ([float(OVERALL[name](c)) for c in counts] for name in ("pixel_accuracy", "miou"))
     return Cost(
         accuracy=accuracy[0],

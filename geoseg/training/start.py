@@ -108,7 +108,7 @@ def _load(network: nn.Module, card: ModelCard, folder: Path, stem: Stem) -> tupl
     there, own = read_weights(folder, old), network.state_dict()
     first = next((n for n, m in network.named_modules() if isinstance(m, nn.Conv2d)), None)
     key = f"{first}.weight"
-    of_classes = _head(network, len(card.legend.classes)) if _names(old) != _names(card) else ()
+    of_classes = _heads(network, len(card.legend.classes)) if _names(old) != _names(card) else ()
     fits = {
         k: v
         for k, v in there.items()
@@ -141,8 +141,15 @@ def _names(card: ModelCard) -> list[str]:
     return [c.name for c in card.legend.classes]
 
 
-def _head(network: nn.Module, n_classes: int) -> tuple[str, ...]:
-    """The layers that give the classes: the convolutions with as many outputs, the last one at least."""
+def _heads(network: nn.Module, n_classes: int) -> tuple[str, ...]:
+    """The layers that give the classes: those that the network names, or its last with as many outputs."""
+    named = [
+        f"{path}.{head}.".lstrip(".")
+        for path, module in network.named_modules()
+        for head in getattr(module, "HEADS", ())
+    ]
+    if named:
+        return tuple(named)
     found = [
         n for n, m in network.named_modules() if isinstance(m, nn.Conv2d) and m.out_channels == n_classes
     ]

@@ -41,7 +41,8 @@ class Data(Table):
     place_power: Share = 0.5
     """How often a place is seen: its number of images to this power. 1 draws images, 0 draws places."""
     class_power: Share = 0.0
-    """How much more often images with rare classes are seen: 0 not at all, 1 as often as others."""
+    """How much more often the images of a place with much of rare classes are seen: a pixel counts as
+    its class's share of all pixels to the power of minus this, an image as the mean of its pixels."""
 
 
 class Network(Table):
@@ -170,4 +171,4 @@ class Fit(Table):
     model."""
     devices: Annotated[int, Field(ge=1)] = 1
     """GPUs, or processes where there are none; each takes batches of its own, gradients are averaged."""
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0)] = 0

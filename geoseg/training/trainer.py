@@ -6,20 +6,20 @@ from pathlib import Path
 
 import lightning as L  # noqa: N812  (its own name for it)
 import torch
-from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from geoseg.training.callbacks import Epoch, ExponentialMean, LastQuarterMean, Told
+from geoseg.training.callbacks import BestCheckpoint, Epoch, ExponentialMean, LastQuarterMean, Patience, Told
 from geoseg.training.recipe import TrainRecipe
 from geoseg.training.tables import Fit
 
-LAST, METRICS = "last.ckpt", "metrics.csv"
+BEST, LAST, METRICS = "best.ckpt", "last.ckpt", "metrics.csv"
 
 
 def make_trainer(
     recipe: TrainRecipe, runs: Path, on_epoch: Callable[[Epoch], None], *, n_steps: int
-) -> tuple[L.Trainer, ModelCheckpoint]:
-    """Lightning's trainer of a recipe, and the callback that knows the best epoch.
+) -> L.Trainer:
+    """Lightning's trainer of a recipe, which leaves the best and the last epoch in ``runs``.
 
     Args:
         recipe: what is asked for.
@@ -30,9 +30,7 @@ def make_trainer(
     for noisy in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     fit = recipe.fit
-    best = ModelCheckpoint(
-        runs, filename="best", monitor="val_miou", mode="max", enable_version_counter=False
-    )
+    best = BestCheckpoint(runs)
     last = ModelCheckpoint(runs, filename=LAST.removesuffix(".ckpt"), enable_version_counter=False)
     # Told comes before the checkpoints, which are to hold its rows.
     callbacks: list[Callback] = [Told(runs / METRICS, on_epoch, recipe.name), best, last]
@@ -41,9 +39,9 @@ def make_trainer(
     elif fit.averaging == "swa":
         callbacks.insert(0, LastQuarterMean(fit.epochs, n_steps=n_steps))
     if fit.patience is not None:
-        callbacks.append(EarlyStopping("val_miou", mode="max", patience=fit.patience))
+        callbacks.append(Patience("val_miou", mode="max", patience=fit.patience))
     is_gpu = torch.cuda.is_available()
-    trainer = L.Trainer(
+    return L.Trainer(
         accelerator="gpu" if is_gpu else "cpu",
         devices=fit.devices,
         strategy="auto" if fit.devices == 1 else "ddp_fork",  # one command, and no pickles
@@ -59,7 +57,6 @@ def make_trainer(
         log_every_n_steps=1_000_000_000,
         use_distributed_sampler=False,
     )
-    return trainer, best
 
 
 def _precision(fit: Fit):  # type: ignore[no-untyped-def]

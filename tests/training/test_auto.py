@@ -84,7 +84,14 @@ def test_values_follow_from_the_data():
     assert "data.class_power" not in values(replace(FOUND, class_shares={"a": 0.5, "b": 0.5}))
     assert values(FOUND, has_gpu=True)["augment.crop"] == 296
     assert values(replace(FOUND, n_images=5000), has_gpu=True)["network.family"] == "unet"
+    data_mb = 300 * 90_000 * (2 * 4 + 1) / 1e6
+    assert values(FOUND, memory_mb=2000 + data_mb)["fit.batch_size"] == 2
     assert values(FOUND, memory_mb=2000)["fit.batch_size"] == 2
+    assert values(FOUND, memory_mb=2 * data_mb)["fit.batch_size"] == 1, "images are held in memory"
+    big = replace(FOUND, n_pixels=10**10)
+    assert values(big, memory_mb=8000, has_gpu=True)["fit.batch_size"] == 8, "not in that of the GPU"
+    whys = {c.key: c.why for c in choose(FOUND, memory_mb=2000, has_gpu=False)}
+    assert "1,757 MB, which 2,000 MB are without 243 MB of images" in whys["batch_size"]
 
 
 @given(

@@ -8,7 +8,7 @@ from conftest import recipe_text
 from scipy.special import log_softmax, softmax
 
 from geoseg.errors import TrainingError
-from geoseg.models.zoo import normalise, save_model
+from geoseg.models.zoo import normalise, ready, save_model
 from geoseg.training.distillation import soft_loss, teacher_of
 from geoseg.training.fitting import train
 from geoseg.training.recipe import TrainRecipe
@@ -21,11 +21,15 @@ CARD = network("small-unet", width=8, depth=2).card
 def test_the_soft_loss_is_the_divergence_of_softened_answers(temperature):
     rng = np.random.default_rng(1)
     student, teacher = rng.normal(size=(2, 2, 5, 3, 4))
-    found = soft_loss(torch.tensor(student), torch.tensor(softmax(teacher, 1)), temperature=temperature)
+    is_known = torch.from_numpy(rng.random((2, 3, 4)) < 0.7)
+    found = soft_loss(
+        torch.tensor(student), torch.tensor(softmax(teacher, 1)), is_known, temperature=temperature
+    )
     p, log_p = softmax(teacher / temperature, 1), log_softmax(teacher / temperature, 1)
-    expected = (p * (log_p - log_softmax(student / temperature, 1))).sum(1).mean() * temperature**2
+    expected = (p * (log_p - log_softmax(student / temperature, 1))).sum(1)[is_known].mean() * temperature**2
     assert float(found) == pytest.approx(expected, rel=1e-5)
-    assert float(soft_loss(torch.tensor(teacher), torch.tensor(softmax(teacher, 1)), temperature=2)) < 1e-6
+    same = soft_loss(torch.tensor(teacher), torch.tensor(softmax(teacher, 1)), is_known, temperature=2)
+    assert float(same) < 1e-6
 
 
 def test_teachers_are_averaged_in_the_students_order(tmp_path):
@@ -43,6 +47,15 @@ def test_teachers_are_averaged_in_the_students_order(tmp_path):
     student = CARD.model_copy(update={"legend": turned, "bands": CARD.bands[::-1]})
     again = teacher_of(Distill(teachers=tuple(f for f, _ in folders)), student)(pixels.flip(1))
     assert torch.allclose(again.flip(1), expected, atol=1e-6)
+
+
+def test_a_teacher_sees_nodata_as_where_a_map_is_made(tmp_path):
+    model = network("small-unet", width=8, depth=2)
+    save_model(model, tmp_path / "t")
+    pixels = torch.rand(1, len(CARD.bands), 32, 32)
+    pixels[:, 1, :8] = float("nan")
+    found = teacher_of(Distill(teachers=(str(tmp_path / "t"),)), CARD)(pixels)
+    assert torch.allclose(found, model.module(ready(pixels, model.card)).softmax(1), atol=1e-6)
 
 
 def test_an_onnx_file_teaches_as_the_network_it_was_made_from(tmp_path):

@@ -25,7 +25,8 @@ from torch.nn import functional as F  # noqa: N812
 from torchmetrics.functional.classification import multiclass_f1_score, multiclass_jaccard_index
 
 from geoseg.errors import TrainingError
-from geoseg.training.losses import IGNORED, LOSSES, DeepSupervision, LossTerm, build_loss, nearest_labels
+from geoseg.evaluation.benchmark import IGNORE
+from geoseg.training.losses import LOSSES, DeepSupervision, LossTerm, build_loss, nearest_labels
 
 N_CLASSES = 4
 SHARES = (0.55, 0.3, 0.1, 0.05)
@@ -60,7 +61,7 @@ def batch(seed=0, shape=(2, N_CLASSES, 7, 6), *, ignored=0.2, absent=None, dtype
     labels = coarse.repeat(3, 1).repeat(3, 2)[:, :height, :width]
     if absent is not None:
         labels[labels == absent] = (absent + 1) % n_classes
-    labels[rng.random(labels.shape) < ignored] = IGNORED
+    labels[rng.random(labels.shape) < ignored] = IGNORE
     return torch.tensor(rng.normal(0, 2, shape), dtype=dtype), torch.tensor(labels)
 
 
@@ -69,7 +70,7 @@ def loss_of(term, *, shares=SHARES):
 
 
 def valid(logits, labels):
-    keep = labels != IGNORED
+    keep = labels != IGNORE
     return logits.movedim(1, -1)[keep], labels[keep]
 
 
@@ -88,7 +89,7 @@ def test_each_registered_loss_is_tested():
 def test_cross_entropy_is_that_of_torch_and_smp(smoothing):
     logits, labels = batch()
     got = loss_of(LossTerm(name="cross-entropy", label_smoothing=smoothing))(logits, labels)
-    close(got, F.cross_entropy(logits, labels, ignore_index=IGNORED, label_smoothing=smoothing))
+    close(got, F.cross_entropy(logits, labels, ignore_index=IGNORE, label_smoothing=smoothing))
     scores, classes = valid(logits, labels)
     close(got, smp.SoftCrossEntropyLoss(smooth_factor=smoothing)(scores, classes))
 
@@ -99,7 +100,7 @@ def test_weighted_cross_entropy_is_that_of_torch(smoothing):
     weights = [0.5, 3.0, 0.0, 1.0]
     given_weights = LossTerm(name="weighted-cross-entropy", weights=weights, label_smoothing=smoothing)
     expected = F.cross_entropy(
-        logits, labels, torch.tensor(weights).double(), ignore_index=IGNORED, label_smoothing=smoothing
+        logits, labels, torch.tensor(weights).double(), ignore_index=IGNORE, label_smoothing=smoothing
     )
     close(loss_of(given_weights)(logits, labels), expected)
 
@@ -123,7 +124,7 @@ def test_class_balanced_is_its_definition(beta):
     effective = np.array([sum(beta**k for k in range(round(share * 400))) for share in SHARES])
     weights = 1 / effective / np.mean(1 / effective)
     log_p = logits.log_softmax(1).numpy()
-    places = np.argwhere(labels.numpy() != IGNORED)
+    places = np.argwhere(labels.numpy() != IGNORE)
     each = [-weights[labels[n, y, x]] * log_p[n, labels[n, y, x], y, x] for n, y, x in places]
     close(got, np.mean(each), rel=1e-7)
 
@@ -161,7 +162,7 @@ def test_focal_is_that_of_smp(gamma):
 def test_dice_is_that_of_smp(smooth, absent):
     logits, labels = batch(6, absent=absent)
     present = [c for c in range(N_CLASSES) if c != absent]
-    theirs = smp.DiceLoss("multiclass", classes=present, smooth=smooth, ignore_index=IGNORED)
+    theirs = smp.DiceLoss("multiclass", classes=present, smooth=smooth, ignore_index=IGNORE)
     got = loss_of(LossTerm(name="dice", smooth=smooth))(logits, labels)
     close(got, theirs(logits, labels))
 
@@ -171,7 +172,7 @@ def test_tversky_is_that_of_smp(gamma):
     logits, labels = batch(7, absent=1)
     options = {"alpha": 0.2, "beta": 0.9, "smooth": 0.5}
     by_class = [
-        smp.TverskyLoss("multiclass", classes=[c], ignore_index=IGNORED, gamma=1 / gamma, **options)
+        smp.TverskyLoss("multiclass", classes=[c], ignore_index=IGNORE, gamma=1 / gamma, **options)
         for c in (0, 2, 3)
     ]
     got = loss_of(LossTerm(name="tversky", gamma=gamma, **options))(logits, labels)
@@ -183,10 +184,10 @@ def test_tversky_is_that_of_smp(gamma):
 def test_lovasz_is_that_of_its_author(classes, per_image):
     logits, labels = batch(8, absent=3, dtype=torch.float32)  # theirs knows no float64
     got = loss_of(LossTerm(name="lovasz", classes=classes, per_image=per_image))(logits, labels)
-    theirs = _lovasz_softmax(logits.softmax(1), labels, classes, per_image, IGNORED)
+    theirs = _lovasz_softmax(logits.softmax(1), labels, classes, per_image, IGNORE)
     close(got, theirs, rel=1e-5)
     if classes == "present":
-        close(got, smp.LovaszLoss("multiclass", per_image, IGNORED)(logits, labels), rel=1e-5)
+        close(got, smp.LovaszLoss("multiclass", per_image, IGNORE)(logits, labels), rel=1e-5)
 
 
 def test_lovasz_is_the_extension_of_the_jaccard_loss():
@@ -211,7 +212,7 @@ def test_of_certain_answers_lovasz_is_one_minus_iou_and_dice_one_minus_f1():
     logits, labels = batch(10)
     certain = F.one_hot(logits.argmax(1), N_CLASSES).movedim(-1, 1) * 1e3
     arguments = (certain.argmax(1), labels, N_CLASSES)
-    options = {"average": "macro", "ignore_index": IGNORED}
+    options = {"average": "macro", "ignore_index": IGNORE}
     close(
         loss_of(LossTerm(name="lovasz"))(certain, labels),
         1 - multiclass_jaccard_index(*arguments, **options),
@@ -238,8 +239,8 @@ def test_boundary_is_its_definition(width, tolerance):
 
     for image, c in itertools.product(range(2), range(N_CLASSES)):
         truth = labels[image].numpy()
-        wanted = outline((truth == c).astype(float), truth != IGNORED)
-        found = outline(probs[image, c], truth != IGNORED)
+        wanted = outline((truth == c).astype(float), truth != IGNORE)
+        found = outline(probs[image, c], truth != IGNORE)
         if wanted.any():
             precision = (found * widened(wanted)).sum() / found.sum()
             recall = (wanted * widened(found)).sum() / wanted.sum()
@@ -310,7 +311,7 @@ def test_gradients_are_right(term):
 @given(seed=st.integers(0, 10**6), order=st.permutations(range(N_CLASSES)))
 def test_the_order_of_classes_does_not_matter(term, seed, order):
     logits, labels = batch(seed)
-    renamed = torch.full((256,), IGNORED)
+    renamed = torch.full((256,), IGNORE)
     renamed[torch.tensor(order)] = torch.arange(N_CLASSES)
     permuted = loss_of(term, shares=[SHARES[c] for c in order])(logits[:, order], renamed[labels])
     close(permuted, loss_of(term)(logits, labels))
@@ -321,7 +322,7 @@ def test_the_order_of_classes_does_not_matter(term, seed, order):
 @given(seed=st.integers(0, 10**6), scale=st.floats(0.1, 100))
 def test_ignored_pixels_change_nothing(term, seed, scale):
     logits, labels = batch(seed)
-    loss, is_ignored = loss_of(term), (labels == IGNORED)[:, None].expand_as(logits)
+    loss, is_ignored = loss_of(term), (labels == IGNORE)[:, None].expand_as(logits)
     noise = torch.randn(logits.shape, generator=torch.Generator().manual_seed(seed), dtype=logits.dtype)
     other = torch.where(is_ignored, scale * noise, logits).requires_grad_()
     value = loss(other, labels)
@@ -336,7 +337,7 @@ def test_ignored_pixels_change_nothing(term, seed, scale):
 def test_without_labels_loss_and_gradient_are_0(term, dtype):
     logits, labels = batch(16, dtype=dtype)
     logits.requires_grad_()
-    value = loss_of(term)(logits, torch.full_like(labels, IGNORED))
+    value = loss_of(term)(logits, torch.full_like(labels, IGNORE))
     (gradient,) = torch.autograd.grad(value, logits)
     assert value.shape == ()
     assert value == 0
@@ -403,7 +404,7 @@ def test_a_batch_is_the_mean_of_its_images(term):
         term = LossTerm(name="weighted-cross-entropy", weights=[2.0] * N_CLASSES)
     logits, labels = batch(22, ignored=0)
     labels[1] = (labels[0] + 1) % N_CLASSES
-    labels[:, 2, 3:] = IGNORED
+    labels[:, 2, 3:] = IGNORE
     single = [float(loss_of(term)(logits[i : i + 1], labels[i : i + 1])) for i in range(2)]
     assert single[0] != pytest.approx(single[1])
     close(loss_of(term)(logits, labels), np.mean(single))
@@ -518,7 +519,7 @@ def test_coarser_outputs_count_half_as_much_each():
     loss = build_loss([LossTerm(name="cross-entropy")], n_classes=N_CLASSES)
     several = DeepSupervision(loss)
     values = [
-        F.cross_entropy(scale, labels[:, k // 2 :: k, k // 2 :: k], ignore_index=IGNORED)
+        F.cross_entropy(scale, labels[:, k // 2 :: k, k // 2 :: k], ignore_index=IGNORE)
         for k, scale in zip((1, 2, 4), scales, strict=True)
     ]
     close(several(scales, labels), (4 * values[0] + 2 * values[1] + values[2]) / 7)

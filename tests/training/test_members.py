@@ -68,6 +68,21 @@ def test_members_become_one_model_and_a_broken_training_goes_on(chips, tmp_path)
         ),
         ("[[member]]\n[[member]]\nnetwork = { family = 'context-mlp' }\n", "context-mlp has no 'depth'"),
         ("[[member]]\n[[member]]\nnetwork = { tile_multiple = 24 }\n", "multiple of"),
+        (
+            "pixels_per_image = 9\n[[member]]\nnetwork = { family = 'context-mlp', hyperparameters = { width = 8 } }\n"
+            "[[member]]\n",
+            "small-unet cannot",
+        ),
+        (
+            "[[member]]\n[[member]]\nloss = [{ name = 'weighted-cross-entropy', weights = [1, 2] }]\n",
+            "2 values for 4 classes",
+        ),
+        (
+            "[distill]\nteachers = ['none.onnx']\n[[member]]\n[[member]]\nfit = { seed = 1 }\n",
+            "no file none.onnx",
+        ),
+        ("[start]\nmodel = 'none'\n[[member]]\n[[member]]\nfit = { seed = 1 }\n", "has no weights"),
+        ("[[member]]\n[[member]]\nfit = { batch_size = 99 }\n", "no batch of 99"),
     ],
 )
 def test_members_that_cannot_be_joined_are_refused_before_any_training(chips, tmp_path, members, message):

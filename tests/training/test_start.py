@@ -8,6 +8,7 @@ from conftest import recipe_text
 from safetensors.torch import load_file
 
 from geoseg.errors import TrainingError
+from geoseg.legend import Legend
 from geoseg.models.zoo import FAMILIES, create_model, save_model
 from geoseg.training.fitting import train
 from geoseg.training.recipe import TrainRecipe
@@ -95,6 +96,18 @@ def test_low_rank_steps_begin_as_the_model_and_end_as_plain_weights(rgb):
         settled = settle(own)
         assert torch.allclose(settled(pixels), moved, atol=1e-3)
     assert set(settled.state_dict()) == set(model.module.state_dict())
+
+
+def test_heads_of_other_classes_begin_fresh_at_all_scales(tmp_path):
+    options = {"width": 3, "depth": 4, "deep_supervision": True}  # some inner layers have 3 outputs too
+    model = network("small-unet", **options)
+    save_model(model, tmp_path / "theirs")
+    own, card = fresh(model.card.bands, family="small-unet", **options)
+    legend = Legend.of(third="D7191C", second="33A02C", first="1F78B4")
+    _, left = begin(own, card.model_copy(update={"legend": legend}), Start(model=str(tmp_path / "theirs")))
+    assert left == ("network.coarse_heads.0", "network.coarse_heads.1", "network.head")
+    _, left = begin(own, card, Start(model=str(tmp_path / "theirs")))
+    assert left == ()
 
 
 def test_what_cannot_be_begun_with_is_said(rgb, tmp_path):

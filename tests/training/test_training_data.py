@@ -7,6 +7,7 @@ from builders import network
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from geoseg.models.zoo import ready
 from geoseg.training.augment import Augmentation, match_histograms
 from geoseg.training.data import Chips, EpochSampler, image_weights, read_splits, statistics
 from geoseg.training.tables import Augment, Data
@@ -28,7 +29,9 @@ def test_images_are_reflectance_and_labels_are_indices(split):
     assert (pixels.shape, labels.shape) == ((4, 64, 64), (64, 64))
     assert pixels[:, -4:, -4:].isnan().all()
     assert 0 <= pixels[:, :-4].nan_to_num(0.1).min() <= pixels[:, :-4].nan_to_num(0.1).max() < 1
+    assert (pixels.dtype, labels.dtype) == (torch.float32, torch.uint8), "five bytes, not twelve, for a band"
     assert (labels[:6, :6] == 255).all()
+    assert (labels[-4:, -4:] == 255).all(), "no value, no label"
     assert set(labels.unique().tolist()) == {0, 1, 2, 3, 255}
 
 
@@ -64,10 +67,39 @@ def test_places_are_drawn_by_their_power(places, power):
 
 def test_rare_classes_are_drawn_more_often():
     counts = np.array([[100, 0], [100, 0], [100, 0], [90, 10]])
-    even = image_weights(list("abcd"), counts, data())
-    rare = image_weights(list("abcd"), counts, data(class_power=1.0))
-    assert rare[3] > 10 * rare[0]
+    even = image_weights(list("aaaa"), counts, data())
+    rare = image_weights(list("aaaa"), counts, data(class_power=1.0))
+    assert rare[3] > 4 * rare[0], "a tenth of it is of the rare class, which is one pixel in forty"
     assert even == pytest.approx([0.25] * 4)
+    assert image_weights(list("abcd"), counts, data(class_power=1.0)) == pytest.approx(rare), (
+        "where each image is a place of its own, there are no places to balance"
+    )
+
+
+@given(
+    st.lists(st.integers(0, 100_000), min_size=20, max_size=20),
+    st.floats(0.1, 1),
+    st.sampled_from([0, 0.5, 1]),
+)
+@settings(max_examples=40, deadline=None)
+def test_rare_classes_leave_places_their_share(n_rare, class_power, place_power):
+    places = list("a" * 5 + "b" * 15)
+    counts = np.stack([np.full(20, 100_000), np.array(n_rare)], 1)
+    asked = {"place_power": place_power}
+    weights = image_weights(places, counts, data(class_power=class_power, **asked))
+    plain = image_weights(places, counts, data(**asked))
+    assert weights.sum() == pytest.approx(1)
+    assert weights[:5].sum() == pytest.approx(plain[:5].sum())
+    assert weights.max() <= 10 * plain.max()
+
+
+def test_a_single_rare_pixel_hardly_counts():
+    counts = np.array([[9999, 1], [10_000, 0]])
+    weights = image_weights(["a", "a"], counts, data(class_power=0.3))
+    assert weights == pytest.approx([0.5, 0.5], abs=0.01)
+    assert image_weights(["a", "a"], np.zeros((2, 2), np.int64), data(class_power=1)) == pytest.approx(
+        [0.5, 0.5]
+    )
 
 
 def test_an_epoch_is_drawn_from_its_number():
@@ -116,18 +148,35 @@ def test_labels_move_with_the_image(scale):
     assert {0, 1, 255} == set(classes.unique().tolist())
 
 
-def test_nodata_becomes_the_mean_and_bands_drop_to_it():
+@pytest.mark.parametrize("options", [{}, {"gain": 0.3, "noise": 0.1}, {"scale": (0.6, 1.5), "cutmix": 1.0}])
+def test_a_pixel_that_lacks_a_band_has_none_and_teaches_nothing(options):
+    """However it is varied, the network gets 0 in all bands there, as where a map is made."""
     torch.manual_seed(0)
-    mean = torch.tensor([0.1, 0.2])
-    pixels = torch.full((8, 2, 16, 16), 0.5)
-    pixels[:, :, :4] = float("nan")
-    plain = Augment(flip=False, scale=(1.0, 1.0), gain=0, band_gain=0, noise=0)
+    plain = Augment(scale=(1.0, 1.0), gain=0, band_gain=0, noise=0)
+    card = CARD.model_copy(update={"bands": ("red", "nir"), "mean": (0.1, 0.2), "std": (1.0, 1.0)})
+    pixels = torch.full((8, 2, 32, 32), 0.5)
+    pixels[:, 0, :12] = float("nan")
+    pixels[:, :, 20:24] = float("nan")
+    labels = torch.zeros(8, 32, 32, dtype=torch.long)
+    varied, left = Augmentation(plain.model_copy(update=options), torch.tensor(card.mean))(pixels, labels)
+    found, is_known = ready(varied, card), left != 255
+    assert is_known.any()
+    assert (~is_known).any()
+    assert (found[:, 0] == 0)[~is_known].all()
+    assert (found[:, 1] == 0)[~is_known].all()
+    assert (found != 0).all(1)[is_known].all()
+    if "gain" not in options:
+        assert torch.allclose(varied.movedim(1, -1)[is_known], torch.tensor(0.5)), "none is half a pixel"
+
+
+def test_bands_drop_to_their_means():
+    torch.manual_seed(0)
+    how = Augment(flip=False, scale=(1.0, 1.0), gain=0, band_gain=0, noise=0, band_dropout=1.0)
     labels = torch.zeros(8, 16, 16, dtype=torch.long)
-    found, same = Augmentation(plain, mean)(pixels, labels)
-    assert found[:, :, :4] == pytest.approx(mean[None, :, None, None].expand(8, 2, 4, 16).numpy())
-    assert torch.equal(same, labels)
-    lost, _ = Augmentation(plain.model_copy(update={"band_dropout": 1.0}), mean)(pixels, labels)
+    mean = torch.tensor([0.1, 0.2])
+    lost, same = Augmentation(how, mean)(torch.full((8, 2, 16, 16), 0.5), labels)
     assert lost.mean((0, 2, 3)) == pytest.approx(mean.numpy())
+    assert torch.equal(same, labels)
 
 
 @given(st.integers(0, 1000))
