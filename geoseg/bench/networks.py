@@ -49,13 +49,22 @@ def model_for(name: str, folder: Path) -> str:
     return str(folder)
 
 
-def make_network(family: str, encoder: str, *, n_steps: int = N_STEPS) -> Model:
+def make_network(
+    family: str,
+    encoder: str,
+    *,
+    n_steps: int = N_STEPS,
+    mean: tuple[float, ...] = _MEAN,
+    std: tuple[float, ...] = _STD,
+) -> Model:
     """A network of 6 bands and 4 classes for tiles of 512 pixels with a halo of 64; the seed is fixed.
 
     Args:
         family: a registered model family that takes ``encoder_name``.
         encoder: of segmentation-models-pytorch.
         n_steps: of training, about 0.4 s each for ``unet`` and ``resnet18`` on two cores.
+        mean: subtracted from the reflectance of each of :data:`BANDS`.
+        std: what it is divided by then.
 
     Raises:
         ModelError: there is no such family or encoder.
@@ -68,8 +77,8 @@ def make_network(family: str, encoder: str, *, n_steps: int = N_STEPS) -> Model:
         family=family,
         hyperparameters={"encoder_name": encoder},
         bands=BANDS,
-        mean=_MEAN,
-        std=_STD,
+        mean=mean,
+        std=std,
         gsd_m=GSD_M,
         gsd_range_m=(GSD_M / 2, GSD_M * 2),
         tile_size=512,
