@@ -35,11 +35,19 @@ class Material:
         return self.model / "weights.safetensors"
 
 
-def make_material(folder: Path, *, size: int) -> Material:
-    """An image of ``size`` pixels square and the network, made in ``folder`` unless they are there."""
-    image, model = folder / f"scene-{size}.tif", folder / "model"
+def make_material(folder: Path, *, size: int, n_steps: int) -> Material:
+    """An image of ``size`` pixels square and a network, made in ``folder`` unless they are there.
+
+    Args:
+        folder: where they are kept.
+        size: side of the image, pixels.
+        n_steps: of training; see :func:`geoseg.bench.networks.make_network`.
+    """
+    image, model = folder / f"scene-{size}.tif", folder / f"model-{n_steps}"
     if not (model / "item.json").is_file():
-        network = make_network("unet", ENCODER, mean=(0.0,) * len(BANDS), std=(TOP,) * len(BANDS))
+        network = make_network(
+            "unet", ENCODER, n_steps=n_steps, mean=(0.0,) * len(BANDS), std=(TOP,) * len(BANDS)
+        )
         save_model(network, model)
         torch.save(network.module.state_dict(), model / "weights.pth")
         classes = [c.name for c in network.card.legend.classes]

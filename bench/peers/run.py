@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 from venvs import CannotInstall, python_of
 
-from geoseg.bench.networks import BANDS
+from geoseg.bench.networks import BANDS, N_STEPS
 from geoseg.bench.processes import GEOSEG, Ran, python_command, watch
 from geoseg.errors import OutputError
 
@@ -86,7 +86,7 @@ def main() -> None:
     folder = asked.venvs.expanduser().resolve()
     _SAY.print(f"image of {asked.size} x {asked.size} pixels and network", style="dim")
     (folder / "material").mkdir(parents=True, exist_ok=True)
-    material = make_material(folder / "material", size=asked.size)
+    material = make_material(folder / "material", size=asked.size, n_steps=asked.steps)
     with tempfile.TemporaryDirectory(prefix="geoseg-peers-") as temporary:
         rows = list(_all_rows(names, asked, folder, material, Path(temporary)))
     if asked.json:
@@ -101,6 +101,7 @@ def _command_line() -> argparse.Namespace:
     parser.add_argument("--repeat", type=int, default=1, help="rounds, in an order that alternates")
     parser.add_argument("--peers", help=f"which, with commas; all of {','.join(PEERS)}")
     parser.add_argument("--venvs", type=Path, default=Path("~/.cache/geoseg-peers"), help="cache folder")
+    parser.add_argument("--steps", type=int, default=N_STEPS, help="of the network's training")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of torch")
     parser.add_argument("--batch-size", type=int, help="in place of each peer's own")
     parser.add_argument(
