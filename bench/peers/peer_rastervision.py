@@ -19,7 +19,9 @@ from rastervision.pytorch_learner import (
 
 
 def _predict(asked: Asked, folder: str) -> None:
-    classes = ClassConfig(names=[f"class_{i}" for i in range(asked.n_classes)])
+    names = [f"class_{i}" for i in range(asked.n_classes)]
+    # It insists on a class for pixels without any prediction. There are none, so no further class is made up.
+    classes = ClassConfig(names=names, null_class=names[0])
     dataset = SemanticSegmentationSlidingWindowGeoDataset.from_uris(
         class_config=classes,
         image_uri=str(asked.image),

@@ -47,7 +47,7 @@ class Peer:
 
 
 PEERS = {
-    "torchgeo": Peer(("torchgeo==0.8.1",), "peer_torchgeo.py", 1),
+    "torchgeo": Peer(("torchgeo==0.8.1", "requests"), "peer_torchgeo.py", 1),
     "terratorch": Peer(("terratorch==1.2.11",), "peer_terratorch.py", 1),
     "geoai": Peer(("geoai-py==0.40.1",), "peer_geoai.py", 1),
     "rastervision": Peer(

@@ -1,7 +1,7 @@
 """Networks to measure with: any encoder, trained for seconds, so that their maps have natural patches.
 
 A network with random weights gives noise, and its run then measures the polygons of noise. A few steps of
-training on the cover that the synthetic scene was made from take some 20 s and give a map like that of a
+training on the cover that the synthetic scene was made from give a map like that of a
 trained network; what the run costs otherwise does not depend on the weights.
 """
 

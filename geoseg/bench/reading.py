@@ -7,10 +7,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import rasterio
-from rasterio.windows import Window
-
 from geoseg.bench.processes import Say, call
 from geoseg.bench.records import check_sizes, turn
 from geoseg.bench.scenes import write_scene
@@ -23,6 +19,8 @@ from geoseg.recipe import Recipe
 _THREADS = 4
 """Squares that are read at a time, as in :mod:`geoseg.inference.predictor`."""
 _MAX_AREA_KM2 = 1e9
+_BY_RASTERIO = ("geoseg.bench.plain", "read_by_rasterio")
+_BY_GEOSEG = ("geoseg.bench.reading", "read_by_geoseg")
 _M2_PER_KM2 = 1e6
 
 
@@ -107,8 +105,9 @@ def measure(image: Path, *, model: str, number: int, log: Path) -> Reading:
     Raises:
         OutputError: a run failed.
     """
-    names = {True: "read_by_geoseg", False: "read_by_rasterio"}
-    done = {ours: call(__name__, names[ours], str(image), model, log=log) for ours in turn(number)}
+    path = str(image)
+    commands = {True: (*_BY_GEOSEG, path, model), False: (*_BY_RASTERIO, path, *bands_of(path, model))}
+    done = {is_ours: call(*commands[is_ours], log=log) for is_ours in turn(number)}
     (ours, found), (theirs, expected) = done[True], done[False]
     mb, mpx = expected["mb"], expected["width"] * expected["height"] / 1e6
     seconds, rasterio_s = found["seconds"], expected["seconds"]
@@ -147,28 +146,13 @@ def read_by_geoseg(path: str, model: str) -> dict[str, float]:
     return {"seconds": seconds, "km2": height * width * pixel_m2 / _M2_PER_KM2}
 
 
-def read_by_rasterio(path: str, model: str) -> dict[str, float]:
-    """Seconds that rows of the file's own blocks take, the same bands; and how much that is."""
-    indexes = _indexes_of(path, model)
-    started = time.perf_counter()
-    with rasterio.open(path) as source:
-        n_rows = source.block_shapes[0][0]
-        for row in range(0, source.height, n_rows):
-            source.read(indexes, window=Window(0, row, source.width, min(n_rows, source.height - row)))
-        seconds = time.perf_counter() - started
-        item_size = sum(np.dtype(source.dtypes[i - 1]).itemsize for i in indexes)
-        mb = item_size * source.width * source.height / 1e6
-        size = {"width": source.width, "height": source.height}
-    return {"seconds": seconds, "mb": mb, "n_bands": len(indexes), **size}
-
-
-def _indexes_of(path: str, model: str) -> list[int]:
-    """The file's bands that the model takes, found as geoseg finds them."""
+def bands_of(path: str, model: str) -> list[str]:
+    """Numbers, from 1, of the file's bands that the model takes, found as geoseg finds them."""
     plan = _plan_of(path, model)
     wanted, found = set(plan.inputs.bands), []
     for asset in plan.inputs.items[0].assets.values():
         names = [band.get("common_name") for band in asset.extra_fields["eo:bands"]]
-        found += [number for number, name in enumerate(names, 1) if name in wanted]
+        found += [str(number) for number, name in enumerate(names, 1) if name in wanted]
     return found
 
 

@@ -9,8 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import rasterio
-from rasterio.features import shapes
-from shapely.geometry import shape
 
 from geoseg.bench.class_maps import legend_of, write_class_map
 from geoseg.bench.processes import Say, call
@@ -19,7 +17,8 @@ from geoseg.errors import ImageryError
 from geoseg.legend import CLASS_NODATA
 from geoseg.polygons.trace import polygonize_files
 
-_CONNECTIVITY = 4
+_BY_RASTERIO = ("geoseg.bench.plain", "trace_by_rasterio")
+_BY_GEOSEG = ("geoseg.bench.tracing", "trace_by_geoseg")
 _M2_PER_KM2 = 1e6
 
 
@@ -94,8 +93,10 @@ def measure(image: Path, *, number: int, log: Path) -> Tracing:
         OutputError: a run failed.
     """
     width, height, km2 = _ground_of(image)
-    names = {True: "trace_by_geoseg", False: "trace_by_rasterio"}
-    done = {ours: call(__name__, names[ours], str(image), log=log) for ours in turn(number)}
+    done = {
+        is_ours: call(*(_BY_GEOSEG if is_ours else _BY_RASTERIO), str(image), log=log)
+        for is_ours in turn(number)
+    }
     (ours, found), (theirs, expected) = done[True], done[False]
     return Tracing(
         image=image.name,
@@ -129,18 +130,6 @@ def trace_by_geoseg(path: str) -> dict[str, float]:
     legend = legend_of(_values_of(path))
     started = time.perf_counter()
     polygons = polygonize_files(Path(path), legend=legend)
-    return {"seconds": time.perf_counter() - started, "n_polygons": len(polygons)}
-
-
-def trace_by_rasterio(path: str) -> dict[str, float]:
-    """Seconds and number of polygons, of rasterio and shapely."""
-    started = time.perf_counter()
-    with rasterio.open(path) as source:
-        classes = source.read(1)
-        traced = shapes(
-            classes, mask=classes != CLASS_NODATA, connectivity=_CONNECTIVITY, transform=source.transform
-        )
-        polygons = [(shape(outline), int(value)) for outline, value in traced]
     return {"seconds": time.perf_counter() - started, "n_polygons": len(polygons)}
 
 
