@@ -43,7 +43,7 @@ class Peer:
     """What pip installs: the peer itself, pinned, first; then what its script needs besides."""
     script: str
     batch_size: int
-    """The fastest of those tried on a CPU; see README.md."""
+    """Tiles at a time; see README.md."""
 
 
 PEERS = {
