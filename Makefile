@@ -38,7 +38,10 @@ lanes: install  ## Tests against real services and programs (see .ci/run for wha
 	$(PYTEST) -m lane
 
 bench: install  ## Time and memory of the main job, as in docs/benchmarks.md
-	$(BIN)/geoseg bench
+	$(BIN)/geoseg bench predict
+	$(BIN)/geoseg bench polygonize
+	$(BIN)/geoseg bench read
+	$(BIN)/geoseg bench import
 
 sample: install  ## Make catalogs/sample again from the packages it comes from
 	$(BIN)/python catalogs/sample/make_sample.py

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from geoseg.cli import area as area_commands
-from geoseg.cli import bench as bench_command
+from geoseg.cli import bench as bench_commands
 from geoseg.cli import benchmarks as benchmarks_commands
 from geoseg.cli import calibrate as calibrate_command
 from geoseg.cli import change as change_command
@@ -31,6 +31,7 @@ app = typer.Typer(
 )
 app.add_typer(models_commands.app, name="models")
 app.add_typer(area_commands.app, name="area")
+app.add_typer(bench_commands.app, name="bench")
 app.add_typer(benchmarks_commands.app, name="benchmarks")
 app.command("calibrate")(calibrate_command.calibrate)
 app.command("change")(change_command.change)
@@ -38,7 +39,6 @@ app.command("chips")(takes_recipe(chips_command.chips, without=chips_command.UNU
 app.command("evaluate")(evaluate_command.evaluate)
 app.command("train")(train_command.train)
 app.command("doctor")(doctor_command.doctor)
-app.command("bench")(bench_command.bench)
 
 _UsageError: type[Exception] = typer.BadParameter.__mro__[2]
 """click's ClickException; newer typers carry their own copy of click, so it is reached through typer."""
