@@ -10,6 +10,7 @@ from torch import nn
 
 from geoseg.errors import ModelError, one_line
 from geoseg.models.ensemble import Ensemble
+from geoseg.models.onnx_network import OnnxNetwork
 
 OPSET = 17
 INPUT, OUTPUT = "pixels", "logits"
@@ -75,6 +76,8 @@ def as_graph(module: nn.Module) -> nn.Module:
     OpenVINO 2026.4 drops all axes at ReduceLogSumExp, so an ensemble spells it out; and the exporter asks for
     weights of norms that have none.
     """
+    if any(isinstance(part, OnnxNetwork) for part in module.modules()):
+        raise ModelError("An imported model is run by onnxruntime as it is, and is an ONNX file already.")
     module = copy.deepcopy(module)
     for norm in module.modules():
         if isinstance(norm, nn.BatchNorm2d) and not norm.affine:

@@ -103,7 +103,7 @@ def choose(
         expected = [_classes(model.module(batch)) for batch in batches]
         first = _candidate(EAGER, model, replace(work, precision="float32"), batches, expected)
         _time(first, batches)
-        tried, told = [first], []
+        tried, told = [first], list[Measured]()
         for name in BACKENDS if names is None else names:
             for precision in precisions:
                 if (name, precision) == (EAGER, "float32"):
