@@ -80,7 +80,7 @@ def _load_onnx(path: Path) -> Run:
     for key, value in RUNTIME_OPTIONS.items():
         options.add_session_config_entry(key, value)
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    return lambda pixels: session.run([OUTPUT], {INPUT: pixels})[0]  # type: ignore[no-any-return]
+    return lambda pixels: session.run([OUTPUT], {INPUT: pixels})[0]
 
 
 def _write_openvino(what: Deployable, path: Path) -> None:
@@ -110,7 +110,7 @@ def _write_exported(what: Deployable, path: Path) -> None:
 
 def _load_exported(path: Path) -> Run:
     module = torch.export.load(path).module()
-    return lambda pixels: module(torch.from_numpy(pixels)).numpy()  # type: ignore[no-any-return]
+    return lambda pixels: module(torch.from_numpy(pixels)).numpy()
 
 
 def _write_script(what: Deployable, path: Path) -> None:
@@ -120,7 +120,7 @@ def _write_script(what: Deployable, path: Path) -> None:
 
 def _load_script(path: Path) -> Run:
     module: Any = torch.jit.load(str(path), "cpu")  # type: ignore[no-untyped-call]
-    return lambda pixels: module(torch.from_numpy(pixels)).numpy()  # type: ignore[no-any-return]
+    return lambda pixels: module(torch.from_numpy(pixels)).numpy()
 
 
 def _why_no_tensorrt() -> str | None:
@@ -137,7 +137,7 @@ def _write_tensorrt(what: Deployable, path: Path) -> None:
 
 def _load_tensorrt(path: Path) -> Run:
     run = runner_of(path.read_bytes(), OUTPUT)
-    return lambda pixels: run(torch.from_numpy(pixels).cuda()).cpu().numpy()  # type: ignore[no-any-return]
+    return lambda pixels: run(torch.from_numpy(pixels).cuda()).cpu().numpy()
 
 
 def _why_no_coreml() -> str | None:
@@ -161,7 +161,7 @@ def _load_coreml(path: Path) -> Run:
     import coremltools as ct
 
     network = ct.models.MLModel(str(path))
-    return lambda pixels: network.predict({INPUT: pixels})[OUTPUT]  # type: ignore[no-any-return]
+    return lambda pixels: network.predict({INPUT: pixels})[OUTPUT]
 
 
 def _here() -> None:

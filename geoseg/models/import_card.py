@@ -112,7 +112,10 @@ def card_of(given: ImportCard, own: ModelCard | None, name: str) -> ModelCard:
         ModelError: something is not known, or does not fit.
     """
     if own is not None:
-        return own.model_copy(update={"name": name, "family": FAMILY, "hyperparameters": {}} | _sizes(given))
+        told = given.model_copy(update={"tile_size": given.tile_size or own.tile_size})
+        halo = own.halo if given.halo is None else given.halo
+        kept = {"name": name, "family": FAMILY, "hyperparameters": {}}
+        return own.model_copy(update={**kept, **_sizes(told), "halo": halo})
     for key, flag in (("bands", "--bands"), ("classes", "--classes"), ("gsd_m", "--gsd")):
         if getattr(given, key) is None:
             raise ModelError(f"The file does not say its {key}: give {flag}, or a --card that has {key}.")
@@ -131,7 +134,7 @@ def card_of(given: ImportCard, own: ModelCard | None, name: str) -> ModelCard:
             gsd_range_m=given.gsd_range_m or (gsd_m / 2, gsd_m * 2),
             legend=_legend(given.classes or ()),
             license=given.license or "other",
-            **({"value_range": given.value_range} if given.value_range else {}),
+            value_range=given.value_range or ModelCard.model_fields["value_range"].default,
             **_sizes(given),
         )
     except ValidationError as error:
@@ -147,7 +150,7 @@ def _sizes(given: ImportCard) -> dict[str, Any]:
 def _spread(values: Sequence[float] | None, n_bands: int, scale: float) -> tuple[float, ...] | None:
     if values is None:
         return None
-    return tuple(v * scale for v in (values * n_bands if len(values) == 1 else values))
+    return tuple(v * scale for v in (tuple(values) * n_bands if len(values) == 1 else values))
 
 
 def _legend(classes: Sequence[str] | Mapping[str, str]) -> Legend:

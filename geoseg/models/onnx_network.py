@@ -13,7 +13,7 @@ from torch import nn
 
 from geoseg.errors import ModelError, one_line
 from geoseg.models.card import ModelCard
-from geoseg.models.hyperparameters import options_of
+from geoseg.models.hyperparameters import Option, options_of
 from geoseg.models.zoo import register_family
 
 FAMILY = "onnx"
@@ -24,7 +24,7 @@ before or after a sigmoid."""
 OUTPUTS: tuple[Output, ...] = get_args(Output)
 _DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64,
            "tensor(uint8)": np.uint8, "tensor(uint16)": np.uint16}  # fmt: skip
-_DEFAULTS = {"n_bytes": 0, "layout": "nchw", "output": "logits"}
+_DEFAULTS: dict[str, Option] = {"n_bytes": 0, "layout": "nchw", "output": "logits"}
 
 
 class OnnxNetwork(nn.Module):

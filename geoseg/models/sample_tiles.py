@@ -59,6 +59,7 @@ def _layer(folder: Path, asset: dict[str, object]) -> NDArray[np.float32]:
     stored = asset["raster:bands"][0]  # type: ignore[index]
     with rasterio.open(folder / str(asset["href"])) as source:
         numbers = source.read(1)
-    reflectance = numbers.astype(np.float32) * np.float32(stored["scale"]) + np.float32(stored["offset"])
+    scale, offset = np.float32(stored["scale"]), np.float32(stored["offset"])
+    reflectance: NDArray[np.float32] = numbers.astype(np.float32) * scale + offset
     reflectance[numbers == stored["nodata"]] = np.nan
     return reflectance

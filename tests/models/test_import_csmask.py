@@ -18,7 +18,7 @@ from builders import as_image, geobox_at
 from geoseg.inference.predictor import predict
 from geoseg.models.import_card import ImportCard
 from geoseg.models.importing import import_model
-from geoseg.models.zoo import create_model, save_model
+from geoseg.models.zoo import create_model, normalise, save_model
 
 pytestmark = pytest.mark.lane
 SCENES = Path(__file__).parents[3] / "shared/data/imagery"
@@ -83,7 +83,7 @@ def test_a_map_is_as_the_package_makes_it(package, kind, name, layers, order, tm
     told = json.loads((package / f"model_{kind}_l2a.json").read_text())["data"]["dataset_statistics"]
     bands = tuple(told["band_names"])
     given = ImportCard(
-        bands=bands, classes=("clear", "cloud", "shadow"), mean=told["img"][0], std=told["img"][1], gsd_m=10,
+        bands=bands, classes=("clear", "cloud", "shadow"), mean=told["img"][0], std=told["img"][1], gsd_m=10, halo=48,
         license="Apache-2.0",
     )  # fmt: skip
     save_model(import_model(package / f"model_{kind}_l2a.onnx", given, name="csmask"), tmp_path / "model")
@@ -97,14 +97,14 @@ def test_a_map_is_as_the_package_makes_it(package, kind, name, layers, order, tm
     theirs = np.load(tmp_path / "theirs.npz")
 
     ours = image[[order.index(band) for band in bands]]
-    tile = (
-        torch.from_numpy(ours[:, :256, :256]) - torch.tensor(model.card.mean)[:, None, None]
-    ) / torch.tensor(model.card.std)[:, None, None]
-    assert np.allclose(model.module(tile[None]).numpy(), theirs["logits"], atol=1e-3)
+    tile = normalise(torch.from_numpy(ours[None, :, :256, :256]), model.card)
+    logits = model.module(tile).numpy()
+    assert np.allclose(logits, theirs["logits"], atol=1e-3)
+    assert (logits.argmax(1) == theirs["logits"].argmax(1)).mean() > 0.9999
     found = predict(
         as_image(ours, geobox_at(height=image.shape[1], width=image.shape[2]), bands), model=model
     ).class_id.to_numpy()
     assert len(np.unique(theirs["csm"])) == 3
     agreement = (found == theirs["csm"]).mean()
     print(f"{kind}: {agreement:.3%} of classes are the package's")
-    assert agreement > 0.97, "tiles lie elsewhere and are blended otherwise"
+    assert agreement > 0.9, "tiles lie elsewhere, and a cloud that is cut off is another one to it"
