@@ -21,7 +21,7 @@ EAGER = "torch-eager"
 
 
 class Network(Protocol):
-    """A network that is ready to run."""
+    """A network that is ready to run, by one thread at a time."""
 
     def __call__(self, batch: torch.Tensor) -> torch.Tensor:
         """Logits (n, class, y, x) float32 on the device of ``batch``.
