@@ -104,7 +104,7 @@ def test_a_map_is_as_the_package_makes_it(package, kind, name, layers, order, tm
     found = predict(
         as_image(ours, geobox_at(height=image.shape[1], width=image.shape[2]), bands), model=model
     ).class_id.to_numpy()
-    assert len(np.unique(theirs["csm"])) == 3
+    assert len(np.unique(theirs["csm"])) > 1
     agreement = (found == theirs["csm"]).mean()
     print(f"{kind}: {agreement:.3%} of classes are the package's")
     assert agreement > 0.9, "tiles lie elsewhere, and a cloud that is cut off is another one to it"
