@@ -8,10 +8,13 @@ from typing import Annotated
 
 import typer
 
+from geoseg.cli.model_files import export_model, import_file
 from geoseg.cli.options import takes_recipe
 from geoseg.recipe import Recipe
 
 app = typer.Typer(help="Models: which there are, what they need and give.", no_args_is_help=True)
+app.command("export")(export_model)
+app.command("import")(import_file)
 
 
 @app.command("list")

@@ -88,7 +88,7 @@ def read_card(folder: Path) -> ModelCard:
         raise ModelError(f"{folder} is not a model folder: it has no {CARD_NAME} (a STAC MLM item).")
     try:
         item = json.loads(path.read_text("utf-8"))
-        return _from_item(item)
+        return from_item(item)
     except json.JSONDecodeError as error:
         raise ModelError(f"{path} is not JSON: {error}.") from None
     except (KeyError, IndexError, TypeError) as error:
@@ -192,7 +192,8 @@ def _weights_asset(card: ModelCard) -> dict[str, Any]:
     return asset
 
 
-def _from_item(item: dict[str, Any]) -> ModelCard:
+def from_item(item: dict[str, Any]) -> ModelCard:
+    """The card that an MLM item holds; raises KeyError and the like where it is not one of geoseg."""
     properties = item["properties"]
     given, result = properties["mlm:input"][0], properties["mlm:output"][0]
     scaling = given.get("value_scaling")

@@ -1,7 +1,6 @@
 """A network that rounds as an int8 runtime does, from a model and its ranges; and its ONNX file."""
 
 import copy
-import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 from torch.nn.utils import parametrize
-from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from geoseg.errors import ModelError
 from geoseg.models.card import ModelCard
 from geoseg.models.context import ContextMLP
+from geoseg.models.folding import fold_norm
+from geoseg.models.graphs import write_graph
 from geoseg.models.int8 import Int8, LayerRanges, int8_of
 from geoseg.models.rounding import (
     LEVELS,
@@ -29,7 +29,6 @@ from geoseg.models.rounding import (
 )
 from geoseg.models.zoo import Model, ready
 
-OPSET = 17
 RUNTIME_OPTIONS = {"session.x64quantprecision": "1"}
 """Session options with which onnxruntime multiplies exactly on processors without VNNI too: without them,
 sums of two products are cut off at 16 bits there (onnxruntime_session_options_config_keys.h)."""
@@ -93,10 +92,6 @@ def rounded(model: Model, int8: Int8) -> nn.Module:
         )
     for network, layer, name in found:
         _round_layer(network, layer, int8.layers[name])
-    for norm in module.modules():
-        if isinstance(norm, nn.BatchNorm2d) and not norm.affine:  # the exporter asks for weights
-            norm.weight = nn.Parameter(torch.ones(norm.num_features))
-            norm.bias = nn.Parameter(torch.zeros(norm.num_features))
     return module.eval().requires_grad_(False)
 
 
@@ -123,18 +118,7 @@ def write_int8_onnx(
     if side % model.card.tile_multiple:
         raise ModelError(f"tile_size {side} is not a multiple of {model.card.tile_multiple}.")
     temporary = path.with_name(f".{path.name}.tmp")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of an exporter that needs no package besides torch
-        torch.onnx.export(
-            module,
-            (torch.zeros(batch_size or 1, len(model.card.bands), side, side),),
-            str(temporary),
-            dynamo=False,
-            opset_version=OPSET,
-            input_names=["pixels"],
-            output_names=["logits"],
-            dynamic_axes=None if batch_size else {"pixels": {0: "n"}, "logits": {0: "n"}},
-        )
+    write_graph(module, temporary, n_bands=len(model.card.bands), size=side, batch_size=batch_size)
     return temporary.replace(path)
 
 
@@ -147,12 +131,7 @@ def _layers(network: nn.Module, card: ModelCard) -> tuple[Layer, ...]:
 
 def _round_layer(network: nn.Module, layer: Layer, ranges: LayerRanges) -> None:
     module: Any = network.get_submodule(layer.name)
-    if layer.norm is not None:
-        norm: Any = network.get_submodule(layer.norm)
-        module.weight, module.bias = fuse_conv_bn_weights(
-            module.weight, module.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
-        )
-        network.set_submodule(layer.norm, nn.Identity())
+    fold_norm(network, layer)
     takes = _Step(*ranges.takes.steps())
     scale = weight_steps(module.weight)
     if module.bias is not None:
