@@ -1,6 +1,7 @@
-"""Local files whose pixels lie on the grid already: whole rows of all bands at once, each block unpacked once."""
+"""Local files whose pixels lie on the grid: whole rows of all bands at once, each block unpacked once."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ _EXACT = 1e-6
 
 
 def place_on_grid(asset: pystac.Asset, geobox: GeoBox) -> tuple[int, int] | None:
-    """Row and column of the asset's first pixel on ``geobox``; None where it lies otherwise, or is not a file.
+    """Row and column of the asset's first pixel on ``geobox``; None where it lies otherwise, or is no file.
 
     Only what the item states is looked at (``proj:transform``, ``proj:code``); nothing is opened.
     """
@@ -73,7 +74,7 @@ def read_on_grid(
             shape=(len(bands), bottom - top, width),
             dtype=np.dtype(dtype),
         )
-        for top, bottom in zip(edges, edges[1:], strict=False)
+        for top, bottom in pairwise(edges)
     ]
     data = xr.DataArray(
         da.concatenate(strips, axis=1),

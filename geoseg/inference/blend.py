@@ -1,5 +1,6 @@
 """Overlapping tiles to one row of layers after another, with memory for a single row."""
 
+import time
 from collections.abc import Iterator
 
 import numpy as np
@@ -23,6 +24,8 @@ class RowBlender:
         self._halo = halo
         self._top = window.row_off
         self._sums = np.zeros((n_layers, 0, window.width), np.float32)  # (layer, y, x)
+        self.seconds = 0.0
+        """Time spent on adding tiles so far."""
 
     def feed(
         self, tiles: list[Tile], probs: Iterator[NDArray[np.float32] | None]
@@ -41,7 +44,9 @@ class RowBlender:
             self._sums = np.concatenate([self._sums, room], axis=1)
         for tile, values in zip(tiles, probs, strict=True):
             if values is not None:
+                started = time.perf_counter()
                 self._add(tile.window, values)
+                self.seconds += time.perf_counter() - started
         # The next row of tiles reads from halo above its core, where this row's cores end.
         final = min(tiles[0].core.row_off + tiles[0].core.height - self._halo, end)
         n_rows = max(final - self._top, 0)

@@ -2,6 +2,8 @@
 
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 
 import numpy as np
@@ -60,8 +62,9 @@ def predict(
         ``class_id`` uint8 (y, x), 255 where any band is nodata or the mask is False; ``confidence`` uint8
         (y, x), probability of the class in steps of 1/254, 255 = nodata. With ``how.uncertainty`` also
         ``entropy`` and ``epistemic``, 0..1 in the same steps, 1 being the most that the number of classes
-        allows; ``set_size``, the number of classes in the conformal set. The attribute ``read_s`` is the
-        time that computing a lazy image took, seconds.
+        allows; ``set_size``, the number of classes in the conformal set. Attributes say what it took:
+        ``read_s``, waiting for the pixels of a lazy image, which are read beside computing; ``network_s``;
+        ``blend_s``; and ``n_pixels_run``, pixels that went through the network, halos and turns included.
 
     Raises:
         ModelError: the image's bands are not the card's, the network's output has the wrong shape, or the
@@ -87,7 +90,7 @@ def predict(
     return xr.Dataset(
         {name: (("y", "x"), layer) for name, layer in layers.items()},
         coords=xr_coords(grid),
-        attrs={"read_s": rows.read_s},
+        attrs=rows.costs(),
     )
 
 
@@ -115,7 +118,7 @@ def predict_probs(
 def seconds_per_tile(model: Model, size: int, how: Inference = Inference()) -> float:
     """Time that one tile takes on the CPU here, seconds: the better of two tries on zeros."""
     zeros = np.zeros((len(model.card.bands), size, size), np.float32)
-    runner, times = Runner(model, replace(how, device="cpu")), []
+    runner, times = Runner(model, replace(how, device="cpu"), size=size), []
     with torch.inference_mode():
         for _ in range(2):
             started = time.perf_counter()
@@ -156,18 +159,24 @@ class _Rows:
         self._wanted = np.ones((self.window.height, self.window.width), bool) if mask is None else mask
         self._strips = _Strips(image, self.plan.geobox)
         self._origin = lattice_origin(self.plan.geobox)
-        self._runner = Runner(model, how)
+        self._runner = Runner(model, how, size=self.plan.size)
+        self._blender = RowBlender(
+            self.window, n_layers=self._runner.n_layers, size=self.plan.size, halo=self.plan.halo
+        )
 
-    @property
-    def read_s(self) -> float:
-        """Time that computing a lazy image took so far, seconds."""
-        return self._strips.seconds
+    def costs(self) -> dict[str, float]:
+        """What it took so far; see :func:`predict`."""
+        return {
+            "read_s": self._strips.seconds,
+            "network_s": self._runner.seconds,
+            "blend_s": self._blender.seconds,
+            "n_pixels_run": self._runner.n_pixels,
+        }
 
     def run(self) -> Iterator[tuple[slice, Pixels, Mask]]:
         """Rows of the window, their layers (layer, n_rows, width), and where those are wanted and known."""
-        window, strips, plan = self.window, self._strips, self.plan
-        blender = RowBlender(window, n_layers=self._runner.n_layers, size=plan.size, halo=plan.halo)
-        with torch.inference_mode():
+        window, strips, plan, blender = self.window, self._strips, self.plan, self._blender
+        with closing(strips), torch.inference_mode():
             for tiles in plan.rows(window):
                 inputs = (
                     (self._on_lattice(t.window), strips.take(t.window))
@@ -188,7 +197,10 @@ class _Rows:
 
 
 class _Strips:
-    """The rows of an image from top to bottom: each chunk of a lazy one is computed once, then forgotten."""
+    """The rows of an image from top to bottom: each chunk of a lazy one is computed once, then forgotten.
+
+    One chunk is read ahead in a thread.
+    """
 
     def __init__(self, image: xr.DataArray, geobox: GeoBox) -> None:
         self._image = image.transpose("band", "y", "x")
@@ -196,7 +208,9 @@ class _Strips:
         self._col0, self._row0 = round(left), round(top)
         self._n_bands, self._height, self._width = self._image.shape
         self.seconds = 0.0
-        """Time spent on computing chunks, seconds."""
+        """Time spent on waiting for chunks, seconds."""
+        self._reader = ThreadPoolExecutor(1, "geoseg-read")
+        self._ahead: tuple[int, Future[Pixels]] | None = None
         self._top = 0
         self._rows = np.empty((self._n_bands, 0, self._width), np.float32)  # rows top to top + len
         self._edges = np.array([0, self._height])
@@ -227,11 +241,34 @@ class _Strips:
         end = self._top + self._rows.shape[1]
         if last <= end:
             return
+        pieces = [self._rows[:, min(first, end) - self._top :]]
         start = max(end, int(self._edges[np.searchsorted(self._edges, first, side="right") - 1]))
-        stop = int(self._edges[np.searchsorted(self._edges, last)])
+        if start > end:
+            pieces = []
+        self._top = start - sum(piece.shape[1] for piece in pieces)
+        while start < last:
+            piece = self._read_ahead(start)
+            pieces.append(piece)
+            start += piece.shape[1]
+        self._rows = np.concatenate(pieces, axis=1)
+
+    def _read_ahead(self, start: int) -> Pixels:
+        """The chunk of rows that begins at ``start``; the one below is read while this one is worked on."""
+        if self._ahead is None or self._ahead[0] != start:
+            self._ahead = start, self._reader.submit(self._compute, start)
         started = time.perf_counter()
-        more = self._image[:, start:stop].data.compute(scheduler="threads", num_workers=READ_THREADS)
+        piece = self._ahead[1].result()
         self.seconds += time.perf_counter() - started
-        kept = self._rows[:, min(first, end) - self._top :] if start == end else self._rows[:, :0]
-        self._rows = np.concatenate([kept, more.astype(np.float32, copy=False)], axis=1)
-        self._top = start - kept.shape[1]
+        below = start + piece.shape[1]
+        self._ahead = (below, self._reader.submit(self._compute, below)) if below < self._height else None
+        return piece
+
+    def _compute(self, start: int) -> Pixels:
+        stop = int(self._edges[np.searchsorted(self._edges, start, side="right")])
+        data = self._image[:, start:stop].data
+        rows: Pixels = data.compute(scheduler="threads", num_workers=READ_THREADS)
+        return rows.astype(np.float32, copy=False)
+
+    def close(self) -> None:
+        """Let go of the thread that reads."""
+        self._reader.shutdown(cancel_futures=True)

@@ -1,9 +1,13 @@
 """Tiles through a network: batches, devices, test-time augmentation."""
 
 import copy
+import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain
+from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -12,8 +16,10 @@ from rasterio.windows import Window
 from torch import nn
 
 from geoseg.errors import ModelError, RecipeError
+from geoseg.inference.backends import EAGER, Network, Precision, Work, prepare
 from geoseg.inference.uncertainty import check_uncertainty, epistemic_of
 from geoseg.models.ensemble import Ensemble
+from geoseg.models.int8 import Int8
 from geoseg.models.zoo import Model, probs_of, ready
 
 Pixels = NDArray[np.float32]
@@ -38,6 +44,12 @@ class Inference:
     """Keys of :data:`geoseg.inference.uncertainty.LAYER_OF`: the layers added to class and confidence."""
     dropout_passes: int = DROPOUT_PASSES
     """Answers that ``mc-dropout`` compares."""
+    backend: str = EAGER
+    """What runs the network, a name of :data:`geoseg.inference.backends.BACKENDS`."""
+    precision: Precision = "float32"
+    """Of its arithmetic."""
+    int8: Int8 | None = None
+    """Ranges of its layers, which precision ``int8`` needs."""
 
 
 AUTO = Inference(device="auto")
@@ -47,16 +59,35 @@ AUTO = Inference(device="auto")
 class Runner:
     """Tiles through a network, in order."""
 
-    def __init__(self, model: Model, how: Inference) -> None:
+    def __init__(self, model: Model, how: Inference, *, size: int) -> None:
+        """Ready to run tiles of ``size`` pixels square.
+
+        Raises:
+            ModelError: the model cannot say what was asked for.
+            RecipeError: the backend cannot do it here.
+        """
         check_uncertainty(model, how.uncertainty)
         self._model = model
         self._device = device_of(how.device)
-        self._module = _module_on(self._device, model.module)
         self._batch_size = n_at_a_time(self._device, how.batch_size)
         self._turns = TURNS[how.tta]
-        self._epistemic = epistemic_of(self._module, model.card, how.uncertainty, passes=how.dropout_passes)
+        if {"mc-dropout", "ensemble"} & set(how.uncertainty):  # these look into the network
+            self._module: nn.Module | None = _module_on(self._device, model.module)
+            self._is_trimmed = True
+        else:
+            self._module = None
+            work = Work(size, self._batch_size, self._device, how.precision, int8=how.int8)
+            self._network = _prepared(model, how.backend, work)
+            self._is_trimmed = how.backend == EAGER and self._batch_size == 1
+        self._epistemic = epistemic_of(
+            self._module or model.module, model.card, how.uncertainty, passes=how.dropout_passes
+        )
         self.n_layers = len(model.card.legend.classes) + (self._epistemic is not None)
         """Layers that come out of a tile: the probability of each class, and the epistemic part if asked."""
+        self.seconds = 0.0
+        """Time spent in the network so far, from normalised pixels to probabilities."""
+        self.n_pixels = 0
+        """Pixels that went through it so far, halos and turns included."""
 
     def run(self, inputs: Iterator[Placed | None]) -> Iterator[Pixels | None]:
         """(layer, size, size) for each tile, None for None."""
@@ -75,6 +106,20 @@ class Runner:
             yield None if placed is None else next(layers)
 
     def _forward(self, tiles: list[Placed]) -> list[Pixels]:
+        if not self._is_trimmed:
+            return self._layers_of(tiles)
+        [(window, pixels)] = tiles
+        part = known_part(pixels, self._model.card.tile_multiple)
+        [found] = self._layers_of([(window, pixels[:, *part])])
+        if found.shape[1:] == pixels.shape[1:]:
+            return [found]
+        whole = np.zeros((self.n_layers, *pixels.shape[1:]), np.float32)
+        whole[:, *part] = found
+        return [whole]
+
+    def _layers_of(self, tiles: list[Placed]) -> list[Pixels]:
+        """(layer, y, x) of each."""
+        started = time.perf_counter()
         card = self._model.card
         batch = torch.from_numpy(np.stack([pixels for _, pixels in tiles])).to(self._device)
         batch = ready(batch, card)  # (n, band, y, x)
@@ -83,7 +128,8 @@ class Runner:
         for turn, back in self._turns[1:]:
             turned = turn(batch).contiguous(memory_format=torch.channels_last)
             probs = probs + back(probs_of(self._combined(self._answers(turned)), card))
-        probs = probs / len(self._turns)
+        if len(self._turns) > 1:
+            probs = probs / len(self._turns)
         if self._epistemic is not None:
             parts = [
                 self._epistemic(batch[n : n + 1], answers[:, n], window)
@@ -91,6 +137,8 @@ class Runner:
             ]
             probs = torch.cat([probs, torch.stack(parts)[:, None]], 1)
         found = probs.cpu().numpy()
+        self.seconds += time.perf_counter() - started
+        self.n_pixels += batch.shape[-2] * batch.shape[-1] * len(tiles) * len(self._turns)
         if not np.isfinite(found).all():
             raise ModelError(
                 f"Model {card.name} gave values that are no numbers. Its weights or its card's mean and std "
@@ -99,11 +147,12 @@ class Runner:
         return list(found)
 
     def _answers(self, batch: torch.Tensor) -> torch.Tensor:
-        """(answer, n, class, y, x) logits: of each member of an ensemble, else one."""
+        """(answer, n, class, y, x) logits: of each member where those are compared, else one."""
         module, card = self._module, self._model.card
-        answers: torch.Tensor = (
-            module.member_logits(batch) if isinstance(module, Ensemble) else module(batch)[None]
-        )
+        if module is None:
+            answers = self._network(batch)[None]
+        else:
+            answers = module.member_logits(batch) if isinstance(module, Ensemble) else module(batch)[None]
         expected = (len(batch), len(card.legend.classes), *batch.shape[-2:])
         if tuple(answers.shape[1:]) != expected:
             raise ModelError(
@@ -115,6 +164,36 @@ class Runner:
     def _combined(self, answers: torch.Tensor) -> torch.Tensor:
         """(n, class, y, x)"""
         return self._module.combined(answers) if isinstance(self._module, Ensemble) else answers[0]
+
+
+def known_part(pixels: Pixels, multiple: int) -> tuple[slice, slice]:
+    """Rows and columns of a tile (band, y, x) without the rims that have no pixel with all its bands.
+
+    Begins and ends at whole multiples of ``multiple``, and holds at least one. It depends on nothing but the
+    tile's pixels, and so does what the network says of them.
+    """
+    is_known = np.asarray(np.isfinite(pixels).all(axis=0))
+    return _span(is_known, 1, multiple), _span(is_known, 0, multiple)
+
+
+def _span(is_known: NDArray[np.bool_], across: int, multiple: int) -> slice:
+    at = np.flatnonzero(is_known.any(axis=across))
+    if not len(at):
+        return slice(0, multiple)
+    return slice(int(at[0]) // multiple * multiple, -(-(int(at[-1]) + 1) // multiple) * multiple)
+
+
+_networks: WeakKeyDictionary[nn.Module, dict[Any, Network]] = WeakKeyDictionary()
+"""Networks that were made ready, by module, for the thread that runs them."""
+
+
+def _prepared(model: Model, backend: str, work: Work) -> Network:
+    """Made ready once for a thread: the next block takes the same."""
+    own = _networks.setdefault(model.module, {})
+    key = backend, work.size, work.batch_size, str(work.device), work.precision, threading.get_ident()
+    if key not in own:
+        own[key] = prepare(backend, model, work)
+    return own[key]
 
 
 Turn = Callable[[torch.Tensor], torch.Tensor]

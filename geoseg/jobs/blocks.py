@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pystac
@@ -73,7 +74,13 @@ class BlockDone:
     n_valid: int
     """Those that have a class."""
     read_s: float
+    """Waiting for pixels: they are read while the network runs."""
     predict_s: float
+    """From pixels to classes, what follows included."""
+    network_s: float
+    blend_s: float
+    n_pixels_run: int
+    """Pixels that went through the network, halos and turns of ``tta`` included."""
     peak_memory_mb: float
 
 
@@ -87,7 +94,7 @@ def run_block(task: BlockTask) -> BlockDone:
     window = task.block.window
     mask = aoi_mask(task.aoi_px, window)
     started = time.perf_counter()
-    layers, read_s = _predict(task, mask) if mask.any() else (_nothing(task), 0.0)
+    layers, costs = _predict(task, mask) if mask.any() else (_nothing(task), _NO_COSTS)
     total_s = time.perf_counter() - started
     path = task.parts / f"{task.block.index:06d}.tif"
     _write_part(path, layers, window_geobox(task.plan.geobox, window))
@@ -96,8 +103,8 @@ def run_block(task: BlockTask) -> BlockDone:
         part=path.name,
         n_pixels=int(mask.sum()),
         n_valid=int((layers[0] != CLASS_NODATA).sum()),
-        read_s=read_s,
-        predict_s=total_s - read_s,
+        predict_s=total_s - costs["read_s"],
+        **costs,
         peak_memory_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     )
 
@@ -123,10 +130,14 @@ def _bounds(window: Window) -> tuple[float, float, float, float]:
     return left, top, left + window.width, top + window.height
 
 
-def _predict(task: BlockTask, mask: NDArray[np.bool_]) -> tuple[NDArray[np.uint8], float]:
+_NO_COSTS: dict[str, Any] = {"read_s": 0.0, "network_s": 0.0, "blend_s": 0.0, "n_pixels_run": 0}
+
+
+def _predict(task: BlockTask, mask: NDArray[np.bool_]) -> tuple[NDArray[np.uint8], dict[str, Any]]:
+    """The layers of a block, and what they cost as :func:`geoseg.inference.predictor.predict` says it."""
     items = pystac.ItemCollection([pystac.Item.from_dict(i) for i in task.items])
     if not items.items:
-        return _nothing(task), 0.0
+        return _nothing(task), _NO_COSTS
     window = task.block.window
     needed = snap_out(task.plan.geobox, task.plan.hull(window), CELL)
 
@@ -142,7 +153,7 @@ def _predict(task: BlockTask, mask: NDArray[np.bool_]) -> tuple[NDArray[np.uint8
             on_rows=_row_listener(task),
         )
     layers = [done[name].to_numpy() for name in layers_of(task.how.uncertainty)]
-    return np.stack(layers), float(done.attrs["read_s"])
+    return np.stack(layers), dict(done.attrs)
 
 
 def read_composite(task: BlockTask, items: pystac.ItemCollection, geobox: GeoBox) -> xr.DataArray:

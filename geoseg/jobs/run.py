@@ -115,7 +115,12 @@ def _make(plan: Plan, folder: Path, listener: Listener, warned: list[str], start
     timings = dict(plan.timings_s)
     with unchanged(plan.selection.items):
         done = _compute(plan, folder / "parts", listener)
-    timings |= {"read": sum(d.read_s for d in done), "predict": sum(d.predict_s for d in done)}
+    timings |= {
+        "read": sum(d.read_s for d in done),
+        "predict": sum(d.predict_s for d in done),
+        "network": sum(d.network_s for d in done),  # these two are parts of it
+        "blend": sum(d.blend_s for d in done),
+    }
     if not any(d.n_valid for d in done):
         raise PreflightError(
             "Not one pixel of the area has a value on any date: all is cloud or nodata. "
