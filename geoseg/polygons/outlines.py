@@ -1,0 +1,311 @@
+"""Strips of nodes to finished regions: what is not finished is kept as chains of nodes, and nothing else."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from geoseg.polygons.links import EAST, SOUTH, Links, link
+from geoseg.polygons.nodes import NE, NO_WALL, NW, SE, SW, Bools, Classes, Ints, Labels, Strip
+
+_NOWHERE = np.iinfo(np.int64).max
+_IS_SADDLE = 1
+
+
+@dataclass(frozen=True)
+class Regions:
+    """4-connected regions of a class map, one class each, in the order of their last rows, then first pixels."""
+
+    class_id: Classes
+    """(region,) 0..254."""
+    first: Ints
+    """(region,) the upper left corner of its first pixel in row-major order, as a vertex."""
+    last_row: Ints
+    """(region,) the lattice row of its lower end."""
+    sums: Ints
+    """(region, 1 or 3) number of pixels, sum of the known confidences, number of pixels where it is unknown."""
+    vertices: Ints
+    """(vertex,) of all rings one after the other. Sorted they are in row-major order; see ``row_col``."""
+    length: Ints
+    """(ring,) number of its vertices."""
+    region: Ints
+    """(ring,) its region."""
+
+
+def row_col(vertices: Ints) -> tuple[Ints, Ints]:
+    """Lattice rows and columns of vertices."""
+    return vertices >> 32, (vertices >> 1) & 0x7FFFFFFF
+
+
+def is_saddle(vertices: Ints) -> Bools:
+    """Whether an outline may touch itself in a vertex, because two pixels of one class meet there diagonally."""
+    return (vertices & _IS_SADDLE).astype(bool)
+
+
+def trace(strips: Iterable[Strip]) -> Iterator[Regions]:
+    """The regions that end in each strip, the same in all for any cut into strips.
+
+    Outlines keep to the left where two pixels of one class meet diagonally, so those of a region may touch
+    themselves: ``rings.build_polygons`` takes them apart. Memory: a strip's edges, and a vertex (8 bytes) for
+    each node on the outline of a region that has not ended.
+    """
+    tracer = _Tracer()
+    for strip in strips:
+        yield tracer.feed(strip)
+
+
+@dataclass(eq=False)
+class _Chain:
+    """An outline, or part of one, that is not all in one strip."""
+
+    class_id: int
+    least: int
+    """Its first vertex in row-major order."""
+    sums: Ints
+    last_row: int = 0
+    is_hole: bool = False
+    pieces: list[Ints] = field(default_factory=list)
+    """Its vertices so far."""
+    rings: list[Ints] = field(default_factory=list)
+    """Holes of its region that are closed."""
+    above: "_Chain | None" = None
+    """Of a hole: an outline of the same region that begins before it."""
+    merged: "_Chain | None" = None
+    """What it has become a part of."""
+
+    def found(self) -> "_Chain":
+        chain = self
+        while chain.merged is not None:
+            chain = chain.merged
+        if chain is not self:
+            self.merged = chain
+        return chain
+
+    def absorb(self, other: "_Chain") -> None:
+        self.sums = self.sums + other.sums
+        self.last_row = max(self.last_row, other.last_row)
+        self.rings += other.rings
+        other.rings, other.pieces, other.merged = [], [], self
+
+
+@dataclass(frozen=True)
+class _Outlines:
+    """What is known of the outlines in a strip; every array is (outline,)."""
+
+    class_id: Classes
+    least: Ints
+    last_row: Ints
+    sums: Ints
+    is_local: Bools
+    """Closed, and without a gate."""
+    is_hole: Bools
+    parent: Ints
+    """Of a hole: an outline of its region which begins before it and is not itself a local hole; else itself."""
+
+
+class _Tracer:
+    def __init__(self) -> None:
+        self._gates = np.empty(0, np.int32)
+        self._sides = np.empty((0, 2), np.uint8)
+        self._leave_of = np.empty(0, np.int32)
+        self._chains: dict[int, _Chain] = {}
+        """By the gate at which they come down."""
+
+    def feed(self, strip: Strip) -> Regions:
+        n_upper = len(self._gates)
+        links = link(strip, self._gates, self._sides, self._leave_of)
+        vertex = _vertices(strip)
+        around = (n_upper, len(strip.crossing))
+        all_vertices = np.pad(vertex, around, constant_values=_NOWHERE)
+        is_drawn = np.pad(np.ones(len(vertex), bool) if strip.is_kept is None else strip.is_kept, around)
+        outlines = _outlines(links, strip, all_vertices, self._gates)
+        is_drawn = is_drawn[links.node]
+        drawn = all_vertices[links.node]
+        chains = self._chains_of(links, outlines, drawn, is_drawn, strip)
+        local = _local_regions(links, outlines, drawn, is_drawn, chains)
+        self._gates, self._sides = strip.crossing, strip.sides
+        closed = [chain for i, chain in chains.items() if not links.is_path[i]]
+        return _in_order([local, *_chained_regions(closed)])
+
+    def _chains_of(
+        self, links: Links, outlines: _Outlines, drawn: Ints, is_drawn: Bools, strip: Strip
+    ) -> dict[int, _Chain]:
+        """The outlines that have gates, by their number, joined to the chains from above."""
+        n_upper, first_lower = len(self._gates), len(self._gates) + len(strip.row)
+        found: dict[int, _Chain] = {}
+        below: dict[int, _Chain] = {}
+        fresh_holes: list[int] = []
+        leave_of = np.zeros(len(strip.crossing), np.int32)
+        for i in np.flatnonzero(~outlines.is_local).tolist():
+            begin, end = links.begin[i], links.begin[i + 1]
+            node = links.node[begin:end]
+            is_gate = links.is_gate[begin:end] & (node < n_upper)
+            parts = [self._chains[gate] for gate in node[is_gate].tolist()]
+            chain = _new_chain(outlines, i)
+            if parts:
+                fresh, chain = chain, min(parts, key=lambda part: part.least)
+            pieces: list[Ints] = []
+            cuts = [0, *(np.flatnonzero(is_gate) + 1).tolist(), end - begin]
+            for start, stop, part in zip(cuts[:-1], cuts[1:], [*parts, None], strict=True):
+                piece = slice(begin + start, begin + stop)
+                pieces.append(drawn[piece][is_drawn[piece]])
+                pieces += part.pieces if part else []
+            for part in parts:
+                if part is not chain:
+                    chain.absorb(part)
+            if parts:
+                chain.absorb(fresh)
+            chain.pieces = [piece for piece in pieces if len(piece)]
+            found[i] = chain
+            if links.is_path[i]:
+                # It was entered from below by the gate it begins with; the last edge goes down to its end.
+                enter, leave = int(node[0]) - first_lower, int(links.end_gate[i])
+                leave_of[enter] = leave
+                below[leave] = chain
+            if not parts and chain.is_hole:
+                fresh_holes.append(i)
+        self._leave_of, self._chains = leave_of, below
+        for i in fresh_holes:
+            found[i].above = found[int(outlines.parent[i])]
+        return found
+
+
+def _vertices(strip: Strip) -> Ints:
+    """(node,) the vertex of each node."""
+    ne, nw, sw, se = (strip.classes[:, corner] for corner in (NE, NW, SW, SE))
+    is_saddle = ((ne == sw) | (nw == se)) & (ne != nw) & (ne != se) & (sw != nw) & (sw != se)
+    vertices: Ints = (strip.row.astype(np.int64) << 32) | (strip.col.astype(np.int64) << 1) | is_saddle
+    return vertices
+
+
+def _outlines(links: Links, strip: Strip, vertices: Ints, gates: Labels) -> _Outlines:
+    n_upper = len(gates)
+    begin = links.begin[:-1]
+    length = np.diff(links.begin)
+    if not len(begin):
+        none = np.empty(0, np.int64)
+        nothing = np.empty(0, bool)
+        sums = np.empty((0, strip.sums.shape[1]), np.int64)
+        return _Outlines(none.astype(np.uint8), none, none, sums, nothing, nothing, none)
+    passed = vertices[links.node]
+    least = np.minimum.reduceat(passed, begin)
+    last_row = np.maximum.reduceat(np.where(links.is_gate, -1, passed), begin) >> 32
+    is_local = ~(np.logical_or.reduceat(links.is_gate, begin) | links.is_path)
+    parent, is_hole = np.arange(len(begin)), np.zeros(len(begin), bool)
+    at = np.flatnonzero((passed == np.repeat(least, length)) & ~links.is_gate)
+    at = at[links.direction[at] == EAST]
+    wall = strip.wall[links.node[at] - n_upper]
+    at, wall = at[wall != NO_WALL], wall[wall != NO_WALL]
+    if len(at):
+        holes = np.searchsorted(links.begin, at, side="right") - 1
+        is_hole[holes] = True
+        parent[holes] = _outline_at(links, strip, gates, row=strip.row[links.node[at] - n_upper], col=wall)
+        up = np.where(is_hole & is_local, parent, np.arange(len(begin)))
+        while not np.array_equal(above := up[up], up):
+            up = above
+        parent = up[parent]
+    return _Outlines(
+        class_id=links.left[begin],
+        least=least,
+        last_row=last_row,
+        sums=_sums(links, strip, n_upper),
+        is_local=is_local,
+        is_hole=is_hole,
+        parent=parent,
+    )
+
+
+def _outline_at(links: Links, strip: Strip, gates: Labels, *, row: Labels, col: Labels) -> Ints:
+    """The outlines that run down the left sides of pixels."""
+    n_lower = len(links.by_col) - len(gates) - len(strip.row)
+    cols = np.concatenate([gates, strip.col, strip.crossing]).astype(np.int64)
+    rows = np.pad(strip.row, (len(gates), n_lower), constant_values=(strip.start - 1, np.iinfo(np.int32).max))
+    key = ((cols << 32) + rows)[links.by_col]
+    node = links.by_col[np.searchsorted(key, (col.astype(np.int64) << 32) + row, side="right") - 1]
+    return links.outline_of[node * np.int64(4) + SOUTH].astype(np.int64)
+
+
+def _sums(links: Links, strip: Strip, n_upper: int) -> Ints:
+    """(outline, 1 or 3) Green's theorem: the sums at the ends of its vertical edges, added and taken away in turn."""
+    weight = (links.direction & 1).astype(np.int8) - (links.arrival & 1).astype(np.int8)
+    weight[links.is_gate] = 0
+    at = np.flatnonzero(weight)
+    parts = np.zeros((len(weight), strip.sums.shape[1]), np.int64)
+    parts[at] = strip.sums[links.node[at] - n_upper] * weight[at, None]
+    sums: Ints = np.add.reduceat(parts, links.begin[:-1], axis=0)
+    return sums
+
+
+def _new_chain(outlines: _Outlines, i: int) -> _Chain:
+    return _Chain(
+        class_id=int(outlines.class_id[i]),
+        least=int(outlines.least[i]),
+        sums=outlines.sums[i],
+        last_row=int(outlines.last_row[i]),
+        is_hole=bool(outlines.is_hole[i]),
+    )
+
+
+def _local_regions(
+    links: Links, outlines: _Outlines, drawn: Ints, is_drawn: Bools, chains: dict[int, _Chain]
+) -> Regions:
+    """The regions that are all in this strip; closed holes of others are handed to their chains."""
+    is_shell = outlines.is_local & ~outlines.is_hole
+    is_whole = is_shell[outlines.parent]
+    for i in np.flatnonzero(outlines.is_local & ~is_whole).tolist():
+        ring = slice(links.begin[i], links.begin[i + 1])
+        holder = chains[int(outlines.parent[i])]
+        holder.rings.append(drawn[ring][is_drawn[ring]])
+        holder.sums = holder.sums + outlines.sums[i]
+    is_whole &= outlines.is_local
+    is_taken = np.repeat(is_whole, np.diff(links.begin)) & is_drawn
+    number = np.cumsum(is_shell) - 1
+    region = number[outlines.parent]
+    sums = np.zeros((int(is_shell.sum()), outlines.sums.shape[1]), np.int64)
+    np.add.at(sums, region[is_whole], outlines.sums[is_whole])
+    n_drawn = np.diff(np.append(0, np.cumsum(is_taken))[links.begin])
+    return Regions(
+        class_id=outlines.class_id[is_shell],
+        first=outlines.least[is_shell],
+        last_row=outlines.last_row[is_shell],
+        sums=sums,
+        vertices=drawn[is_taken],
+        length=n_drawn[is_whole],
+        region=region[is_whole],
+    )
+
+
+def _chained_regions(closed: list[_Chain]) -> Iterator[Regions]:
+    """The regions whose outlines closed, one by one."""
+    for hole in (chain for chain in closed if chain.is_hole and chain.above is not None):
+        shell = hole.above.found()
+        hole.rings.append(np.concatenate(hole.pieces))
+        shell.absorb(hole)
+    for chain in closed:
+        if chain.merged is None:
+            rings = [np.concatenate(chain.pieces), *chain.rings]
+            yield Regions(
+                class_id=np.array([chain.class_id], np.uint8),
+                first=np.array([chain.least]),
+                last_row=np.array([chain.last_row]),
+                sums=chain.sums[None],
+                vertices=np.concatenate(rings),
+                length=np.array([len(ring) for ring in rings]),
+                region=np.zeros(len(rings), np.int64),
+            )
+
+
+def _in_order(parts: list[Regions]) -> Regions:
+    """All in the order of ``Regions``."""
+    first_region = np.cumsum([0, *(len(part.class_id) for part in parts[:-1])])
+    joined = {
+        name: np.concatenate([getattr(part, name) for part in parts]) for name in Regions.__annotations__
+    }
+    joined["region"] += np.repeat(first_region, [len(part.region) for part in parts])
+    order = np.lexsort((joined["first"], joined["last_row"]))
+    place = np.empty(len(order), np.int64)
+    place[order] = np.arange(len(order))
+    joined["region"] = place[joined["region"]]
+    for name in ("class_id", "first", "last_row", "sums"):
+        joined[name] = joined[name][order]
+    return Regions(**joined)
