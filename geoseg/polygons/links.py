@@ -42,8 +42,10 @@ class Links:
 
     node: Indices
     """(edge,) the node it leaves."""
+    end: Indices
+    """(edge,) the node at which it arrives."""
     direction: npt.NDArray[np.uint8]
-    """(edge,) in which it leaves it."""
+    """(edge,) in which it leaves the node."""
     arrival: npt.NDArray[np.uint8]
     """(edge,) the direction of the edge before it."""
     left: Classes
@@ -52,14 +54,21 @@ class Links:
     """(outline + 1,) where each outline begins; a path begins at its gate."""
     is_path: npt.NDArray[np.bool_]
     """(outline,)"""
-    end_gate: Indices
-    """(outline,) of a path the lower gate at which it ends, counted from the first lower gate."""
     outline_of: Indices
     """(node * 4 + direction,) the outline of the edge that leaves a node in a direction; -1 where there is none."""
     by_col: Indices
     """(node,) all nodes in the order of columns, then rows."""
     is_gate: npt.NDArray[np.bool_]
     """(edge,) whether it leaves a gate."""
+    first_lower: int
+    """The number of the first lower gate."""
+
+    def returns(self) -> Labels:
+        """(lower gate,) the gate by which a path ends that begins at this one; 0 where none does."""
+        returns = np.zeros(len(self.by_col) - self.first_lower, np.int32)
+        start, last = self.begin[:-1][self.is_path], self.begin[1:][self.is_path] - 1
+        returns[self.node[start] - self.first_lower] = self.end[last] - self.first_lower
+        return returns
 
 
 def link(strip: Strip, upper: Labels, upper_sides: Classes, leave_of: Labels) -> Links:
@@ -74,7 +83,7 @@ def link(strip: Strip, upper: Labels, upper_sides: Classes, leave_of: Labels) ->
     n_upper, n_nodes, n_lower = len(upper), len(strip.row), len(strip.crossing)
     first_lower = n_upper + n_nodes
     arms, classes = _arms(strip, upper_sides)
-    by_col, neighbour = _neighbours(np.concatenate([upper, strip.col, strip.crossing]))
+    by_col, neighbour = neighbours(np.concatenate([upper, strip.col, strip.crossing]))
     is_edge = ((arms[:, None] >> np.arange(4, dtype=np.uint8)) & 1).astype(bool) & (classes != CLASS_NODATA)
     slot = np.flatnonzero(is_edge)
     node, direction = (slot >> 2).astype(np.int32), (slot & 3).astype(np.uint8)
@@ -83,9 +92,10 @@ def link(strip: Strip, upper: Labels, upper_sides: Classes, leave_of: Labels) ->
     end = neighbour.ravel()[slot]
     goes_on = _TURNS[arms[end], direction]
     is_upwards = end < n_upper
-    end[is_upwards] = leave_of[end[is_upwards]]
     goes_on[is_upwards] = SOUTH
-    follower = number[end * np.int64(4) + goes_on]
+    resumes = end.copy()
+    resumes[is_upwards] = leave_of[end[is_upwards]]
+    follower = number[resumes * np.int64(4) + goes_on]
     # Paths are closed from lower gate to lower gate in any order, and are cut again where they begin.
     is_start = (node >= first_lower)
     follower[end >= first_lower] = np.flatnonzero(is_start)
@@ -95,16 +105,25 @@ def link(strip: Strip, upper: Labels, upper_sides: Classes, leave_of: Labels) ->
     number[slot[order]] = np.repeat(np.arange(len(is_path), dtype=np.int32), np.diff(begin))
     return Links(
         node=node[order],
+        end=end[order],
         direction=direction[order],
         arrival=arrival[order],
         left=classes.ravel()[slot[order]],
         begin=begin,
         is_path=is_path,
-        end_gate=end[order[begin[1:] - 1]] - np.int32(first_lower),
         outline_of=number,
         by_col=by_col,
         is_gate=((node < n_upper) | is_start)[order],
+        first_lower=first_lower,
     )
+
+
+def arms_of(classes: Classes) -> npt.NDArray[np.uint8]:
+    """(node,) of the classes around nodes, (node, 4): bit ``d`` is set where an outline leaves in direction ``d``."""
+    arms = np.zeros(len(classes), np.uint8)
+    for d in range(4):
+        arms |= (classes[:, d] != classes[:, d - 1]).astype(np.uint8) << np.uint8(d)
+    return arms
 
 
 def _arms(strip: Strip, upper_sides: Classes) -> tuple[npt.NDArray[np.uint8], Classes]:
@@ -112,15 +131,12 @@ def _arms(strip: Strip, upper_sides: Classes) -> tuple[npt.NDArray[np.uint8], Cl
     n_upper, n_nodes = len(upper_sides), len(strip.row)
     arms = np.full(n_upper + n_nodes + len(strip.crossing), 1 << NORTH, np.uint8)
     arms[:n_upper] = 1 << SOUTH
-    own = np.zeros(n_nodes, np.uint8)
-    for d in range(4):
-        own |= (strip.classes[:, d] != strip.classes[:, d - 1]).astype(np.uint8) << np.uint8(d)
-    arms[n_upper : n_upper + n_nodes] = own
+    arms[n_upper : n_upper + n_nodes] = arms_of(strip.classes)
     west_east = [1, 0, 0, 1]  # to NE, NW, SW, SE
     return arms, np.concatenate([upper_sides[:, west_east], strip.classes, strip.sides[:, west_east]])
 
 
-def _neighbours(col: Labels) -> tuple[Indices, Indices]:
+def neighbours(col: npt.NDArray[np.integer]) -> tuple[Indices, Indices]:
     """Nodes in the order of columns, and (node, direction) the next node where there is an arm."""
     n = len(col)
     is_narrow = n > 0 and col.max() < 2**16  # numpy sorts those by radix

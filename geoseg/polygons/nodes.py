@@ -21,9 +21,11 @@ Read = Callable[[slice], tuple[Classes, Labels | None]]
 
 NE, NW, SW, SE = range(4)
 """The pixels around a lattice point, and the columns of ``Strip.classes``."""
-PIXELS, CONFIDENCE, UNKNOWN = range(3)
+SIZE, CONFIDENCE, KNOWN = range(3)
 """The columns of ``Strip.sums``."""
 NO_WALL = -1
+BAND = 512
+"""No strip reaches over a lattice row that is a multiple of this."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,8 @@ class Strip:
 
     start: int
     """Its first lattice row, 0..height."""
+    stop: int
+    """The first lattice row after it; height in the last strip, which holds that row too."""
     row: Labels
     """(node,) 0..height."""
     col: Labels
@@ -42,8 +46,8 @@ class Strip:
     """(node,) where only the SE pixel differs, the node may be the upper left corner of a hole: the column in which
     the region to its left begins, in the row of pixels below the node. Elsewhere -1."""
     sums: Ints
-    """(node, 1 or 3) sums over all pixels above and to the left of the node: of 1, of the known confidences, of 1
-    where the confidence is unknown."""
+    """(node, 1 or 3) sums over all pixels above and to the left of the node: of their sizes, of the known confidences,
+    of 1 where the confidence is known."""
     crossing: Labels
     """(crossing,) columns in which outlines run on to the next strip."""
     sides: Classes
@@ -52,28 +56,37 @@ class Strip:
     """(node,) False where simplification took the node out; None where it took none."""
 
 
-def read_strips(read: Read, shape: tuple[int, int], *, n_rows: int) -> Iterator[Strip]:
-    """The nodes of a class map of ``shape`` (height, width), read in strips of ``n_rows`` rows.
+def read_strips(read: Read, width: int, column_sizes: Ints, *, n_rows: int) -> Iterator[Strip]:
+    """The nodes of a class map, read in strips of ``n_rows`` rows, of fewer where a multiple of ``BAND`` is reached.
 
     Beyond its borders the map is continued by nodata, which closes outlines. Memory: some 20 bytes for each
     pixel of a strip, 40 with confidence, and its nodes.
+
+    Args:
+        read: gives rows of the map.
+        width: of the map.
+        column_sizes: (height + 1,) as ``areas.column_sizes``.
+        n_rows: 1 or more.
     """
-    height, width = shape
+    height = len(column_sizes) - 1
     above = np.full(width + 2, CLASS_NODATA, np.uint8)
     integral = _Integral(width)
-    for start in range(0, height, n_rows):
-        rows = slice(start, min(start + n_rows, height))
+    start = 0
+    while start < height:
+        rows = slice(start, min(start + n_rows, start - start % BAND + BAND, height))
         inner, confidence = read(rows)
         is_last = rows.stop == height
         around = np.full((len(inner) + 1 + is_last, width + 2), CLASS_NODATA, np.uint8)
         around[0] = above
         around[1 : len(inner) + 1, 1:-1] = inner
         above = around[-1]
-        yield _find_nodes(around, start, integral.below(inner, confidence))
+        yield _find_nodes(around, rows, column_sizes, integral.below(inner, confidence))
+        start = rows.stop
 
 
-def _find_nodes(around: Classes, start: int, integral: Ints | None) -> Strip:
-    """The nodes at the corners between the rows of ``around`` (h + 1, width + 2); the first are in row ``start``."""
+def _find_nodes(around: Classes, rows: slice, column_sizes: Ints, integral: Ints | None) -> Strip:
+    """The nodes at the corners between the rows of ``around`` (h + 1, width + 2); the first are in ``rows.start``."""
+    start, stop = rows.start, rows.stop
     width = around.shape[1] - 1  # of the lattice
     is_wall = around[:, 1:] != around[:, :-1]  # (h + 1, width) is there an outline between two pixels of a row
     is_floor = around[1:] != around[:-1]  # (h, width + 1) ... between two pixels of a column
@@ -87,14 +100,18 @@ def _find_nodes(around: Classes, start: int, integral: Ints | None) -> Strip:
     for corner, shift in ((NE, 1), (NW, 0), (SW, width + 1), (SE, width + 2)):
         classes[:, corner] = flat[nw + shift]
     crossing = np.flatnonzero(is_wall[-1]).astype(np.int32)
-    ones = ((row + np.int64(start)) * col)[:, None]
+    sums = (column_sizes[row + start] * col)[:, None]
+    if integral is not None:
+        known = (row + np.int64(start)) * col - integral[row, col, 1]
+        sums = np.column_stack([sums, integral[row, col, 0], known])
     return Strip(
         start=start,
+        stop=stop,
         row=row + np.int32(start),
         col=col,
         classes=classes,
         wall=_find_walls(is_wall[1:], classes, row, col),
-        sums=ones if integral is None else np.hstack([ones, integral[row, col]]),
+        sums=sums,
         crossing=crossing,
         sides=np.stack([around[-1, crossing], around[-1, crossing + 1]], axis=1),
     )

@@ -19,17 +19,23 @@ class Regions:
     class_id: Classes
     """(region,) 0..254."""
     first: Ints
-    """(region,) the upper left corner of its first pixel in row-major order, as a vertex."""
+    """(region,) the upper left corner of its first pixel in row-major order, as a vertex. These too are in that order."""
     last_row: Ints
     """(region,) the lattice row of its lower end."""
     sums: Ints
-    """(region, 1 or 3) number of pixels, sum of the known confidences, number of pixels where it is unknown."""
+    """(region, 1 or 3) size, sum of the known confidences, number of pixels where one is known."""
     vertices: Ints
     """(vertex,) of all rings one after the other. Sorted they are in row-major order; see ``row_col``."""
     length: Ints
     """(ring,) number of its vertices."""
     region: Ints
     """(ring,) its region."""
+
+
+def encode(row: Labels, col: Labels) -> Ints:
+    """The vertices at lattice points, none of which is a saddle."""
+    vertices: Ints = (row.astype(np.int64) << 32) | (col.astype(np.int64) << 1)
+    return vertices
 
 
 def row_col(vertices: Ints) -> tuple[Ints, Ints]:
@@ -40,6 +46,22 @@ def row_col(vertices: Ints) -> tuple[Ints, Ints]:
 def is_saddle(vertices: Ints) -> Bools:
     """Whether an outline may touch itself in a vertex, because two pixels of one class meet there diagonally."""
     return (vertices & _IS_SADDLE).astype(bool)
+
+
+def in_order(parts: list[Regions], *, by: tuple[str, str]) -> Regions:
+    """All regions in the order of one of their columns, then another."""
+    first_region = np.cumsum([0, *(len(part.class_id) for part in parts[:-1])])
+    joined = {
+        name: np.concatenate([getattr(part, name) for part in parts]) for name in Regions.__annotations__
+    }
+    joined["region"] += np.repeat(first_region, [len(part.region) for part in parts])
+    order = np.lexsort((joined[by[1]], joined[by[0]]))
+    place = np.empty(len(order), np.int64)
+    place[order] = np.arange(len(order))
+    joined["region"] = place[joined["region"]]
+    for name in ("class_id", "first", "last_row", "sums"):
+        joined[name] = joined[name][order]
+    return Regions(**joined)
 
 
 def trace(strips: Iterable[Strip]) -> Iterator[Regions]:
@@ -89,8 +111,8 @@ class _Chain:
 
 
 @dataclass(frozen=True)
-class _Outlines:
-    """What is known of the outlines in a strip; every array is (outline,)."""
+class Outlines:
+    """What is known of the outlines in a strip; every array but the last is (outline,)."""
 
     class_id: Classes
     least: Ints
@@ -101,6 +123,8 @@ class _Outlines:
     is_hole: Bools
     parent: Ints
     """Of a hole: an outline of its region which begins before it and is not itself a local hole; else itself."""
+    vertices: Ints
+    """(edge,) where each edge of ``Links`` begins."""
 
 
 class _Tracer:
@@ -114,28 +138,24 @@ class _Tracer:
     def feed(self, strip: Strip) -> Regions:
         n_upper = len(self._gates)
         links = link(strip, self._gates, self._sides, self._leave_of)
-        vertex = _vertices(strip)
-        around = (n_upper, len(strip.crossing))
-        all_vertices = np.pad(vertex, around, constant_values=_NOWHERE)
-        is_drawn = np.pad(np.ones(len(vertex), bool) if strip.is_kept is None else strip.is_kept, around)
-        outlines = _outlines(links, strip, all_vertices, self._gates)
-        is_drawn = is_drawn[links.node]
-        drawn = all_vertices[links.node]
-        chains = self._chains_of(links, outlines, drawn, is_drawn, strip)
-        local = _local_regions(links, outlines, drawn, is_drawn, chains)
+        outlines = describe(links, strip, self._gates)
+        is_drawn = ~links.is_gate
+        if strip.is_kept is not None:
+            is_drawn[is_drawn] = strip.is_kept[links.node[is_drawn] - n_upper]
+        chains = self._chains_of(links, outlines, is_drawn)
+        local = _local_regions(links, outlines, is_drawn, chains)
         self._gates, self._sides = strip.crossing, strip.sides
         closed = [chain for i, chain in chains.items() if not links.is_path[i]]
-        return _in_order([local, *_chained_regions(closed)])
+        return in_order([local, *_chained_regions(closed)], by=("last_row", "first"))
 
     def _chains_of(
-        self, links: Links, outlines: _Outlines, drawn: Ints, is_drawn: Bools, strip: Strip
+        self, links: Links, outlines: Outlines, is_drawn: Bools
     ) -> dict[int, _Chain]:
         """The outlines that have gates, by their number, joined to the chains from above."""
-        n_upper, first_lower = len(self._gates), len(self._gates) + len(strip.row)
+        n_upper = len(self._gates)
         found: dict[int, _Chain] = {}
         below: dict[int, _Chain] = {}
         fresh_holes: list[int] = []
-        leave_of = np.zeros(len(strip.crossing), np.int32)
         for i in np.flatnonzero(~outlines.is_local).tolist():
             begin, end = links.begin[i], links.begin[i + 1]
             node = links.node[begin:end]
@@ -148,7 +168,7 @@ class _Tracer:
             cuts = [0, *(np.flatnonzero(is_gate) + 1).tolist(), end - begin]
             for start, stop, part in zip(cuts[:-1], cuts[1:], [*parts, None], strict=True):
                 piece = slice(begin + start, begin + stop)
-                pieces.append(drawn[piece][is_drawn[piece]])
+                pieces.append(outlines.vertices[piece][is_drawn[piece]])
                 pieces += part.pieces if part else []
             for part in parts:
                 if part is not chain:
@@ -158,13 +178,10 @@ class _Tracer:
             chain.pieces = [piece for piece in pieces if len(piece)]
             found[i] = chain
             if links.is_path[i]:
-                # It was entered from below by the gate it begins with; the last edge goes down to its end.
-                enter, leave = int(node[0]) - first_lower, int(links.end_gate[i])
-                leave_of[enter] = leave
-                below[leave] = chain
+                below[int(links.end[end - 1]) - links.first_lower] = chain
             if not parts and chain.is_hole:
                 fresh_holes.append(i)
-        self._leave_of, self._chains = leave_of, below
+        self._leave_of, self._chains = links.returns(), below
         for i in fresh_holes:
             found[i].above = found[int(outlines.parent[i])]
         return found
@@ -174,11 +191,11 @@ def _vertices(strip: Strip) -> Ints:
     """(node,) the vertex of each node."""
     ne, nw, sw, se = (strip.classes[:, corner] for corner in (NE, NW, SW, SE))
     is_saddle = ((ne == sw) | (nw == se)) & (ne != nw) & (ne != se) & (sw != nw) & (sw != se)
-    vertices: Ints = (strip.row.astype(np.int64) << 32) | (strip.col.astype(np.int64) << 1) | is_saddle
-    return vertices
+    return encode(strip.row, strip.col) | is_saddle
 
 
-def _outlines(links: Links, strip: Strip, vertices: Ints, gates: Labels) -> _Outlines:
+def describe(links: Links, strip: Strip, gates: Labels) -> Outlines:
+    """What is known of the outlines in a strip with these upper gates."""
     n_upper = len(gates)
     begin = links.begin[:-1]
     length = np.diff(links.begin)
@@ -186,8 +203,8 @@ def _outlines(links: Links, strip: Strip, vertices: Ints, gates: Labels) -> _Out
         none = np.empty(0, np.int64)
         nothing = np.empty(0, bool)
         sums = np.empty((0, strip.sums.shape[1]), np.int64)
-        return _Outlines(none.astype(np.uint8), none, none, sums, nothing, nothing, none)
-    passed = vertices[links.node]
+        return Outlines(none.astype(np.uint8), none, none, sums, nothing, nothing, none, none)
+    passed = np.pad(_vertices(strip), (n_upper, len(strip.crossing)), constant_values=_NOWHERE)[links.node]
     least = np.minimum.reduceat(passed, begin)
     last_row = np.maximum.reduceat(np.where(links.is_gate, -1, passed), begin) >> 32
     is_local = ~(np.logical_or.reduceat(links.is_gate, begin) | links.is_path)
@@ -204,7 +221,7 @@ def _outlines(links: Links, strip: Strip, vertices: Ints, gates: Labels) -> _Out
         while not np.array_equal(above := up[up], up):
             up = above
         parent = up[parent]
-    return _Outlines(
+    return Outlines(
         class_id=links.left[begin],
         least=least,
         last_row=last_row,
@@ -212,6 +229,7 @@ def _outlines(links: Links, strip: Strip, vertices: Ints, gates: Labels) -> _Out
         is_local=is_local,
         is_hole=is_hole,
         parent=parent,
+        vertices=passed,
     )
 
 
@@ -236,7 +254,7 @@ def _sums(links: Links, strip: Strip, n_upper: int) -> Ints:
     return sums
 
 
-def _new_chain(outlines: _Outlines, i: int) -> _Chain:
+def _new_chain(outlines: Outlines, i: int) -> _Chain:
     return _Chain(
         class_id=int(outlines.class_id[i]),
         least=int(outlines.least[i]),
@@ -247,7 +265,7 @@ def _new_chain(outlines: _Outlines, i: int) -> _Chain:
 
 
 def _local_regions(
-    links: Links, outlines: _Outlines, drawn: Ints, is_drawn: Bools, chains: dict[int, _Chain]
+    links: Links, outlines: Outlines, is_drawn: Bools, chains: dict[int, _Chain]
 ) -> Regions:
     """The regions that are all in this strip; closed holes of others are handed to their chains."""
     is_shell = outlines.is_local & ~outlines.is_hole
@@ -255,7 +273,7 @@ def _local_regions(
     for i in np.flatnonzero(outlines.is_local & ~is_whole).tolist():
         ring = slice(links.begin[i], links.begin[i + 1])
         holder = chains[int(outlines.parent[i])]
-        holder.rings.append(drawn[ring][is_drawn[ring]])
+        holder.rings.append(outlines.vertices[ring][is_drawn[ring]])
         holder.sums = holder.sums + outlines.sums[i]
     is_whole &= outlines.is_local
     is_taken = np.repeat(is_whole, np.diff(links.begin)) & is_drawn
@@ -269,7 +287,7 @@ def _local_regions(
         first=outlines.least[is_shell],
         last_row=outlines.last_row[is_shell],
         sums=sums,
-        vertices=drawn[is_taken],
+        vertices=outlines.vertices[is_taken],
         length=n_drawn[is_whole],
         region=region[is_whole],
     )
@@ -293,19 +311,3 @@ def _chained_regions(closed: list[_Chain]) -> Iterator[Regions]:
                 length=np.array([len(ring) for ring in rings]),
                 region=np.zeros(len(rings), np.int64),
             )
-
-
-def _in_order(parts: list[Regions]) -> Regions:
-    """All in the order of ``Regions``."""
-    first_region = np.cumsum([0, *(len(part.class_id) for part in parts[:-1])])
-    joined = {
-        name: np.concatenate([getattr(part, name) for part in parts]) for name in Regions.__annotations__
-    }
-    joined["region"] += np.repeat(first_region, [len(part.region) for part in parts])
-    order = np.lexsort((joined["first"], joined["last_row"]))
-    place = np.empty(len(order), np.int64)
-    place[order] = np.arange(len(order))
-    joined["region"] = place[joined["region"]]
-    for name in ("class_id", "first", "last_row", "sums"):
-        joined[name] = joined[name][order]
-    return Regions(**joined)
