@@ -9,7 +9,7 @@ Ints = npt.NDArray[np.int64]
 Indices = npt.NDArray[np.int32]
 Bools = npt.NDArray[np.bool_]
 
-_SMALL = 4096
+_SMALL = 512
 _HASH = np.uint32(0x9E3779B1)
 
 

@@ -30,6 +30,8 @@ class Regions:
     """(ring,) number of its vertices."""
     region: Ints
     """(ring,) its region."""
+    is_hole: Bools
+    """(ring,) a hole of the region, or its outer border."""
 
 
 def encode(row: Labels, col: Labels) -> Ints:
@@ -48,14 +50,14 @@ def is_saddle(vertices: Ints) -> Bools:
     return (vertices & _IS_SADDLE).astype(bool)
 
 
-def in_order(parts: list[Regions], *, by: tuple[str, str]) -> Regions:
-    """All regions in the order of one of their columns, then another."""
+def _in_order(parts: list[Regions]) -> Regions:
+    """All regions in their order."""
     first_region = np.cumsum([0, *(len(part.class_id) for part in parts[:-1])])
     joined = {
         name: np.concatenate([getattr(part, name) for part in parts]) for name in Regions.__annotations__
     }
     joined["region"] += np.repeat(first_region, [len(part.region) for part in parts])
-    order = np.lexsort((joined[by[1]], joined[by[0]]))
+    order = np.lexsort((joined["first"], joined["last_row"]))
     place = np.empty(len(order), np.int64)
     place[order] = np.arange(len(order))
     joined["region"] = place[joined["region"]]
@@ -146,39 +148,41 @@ class _Tracer:
         local = _local_regions(links, outlines, is_drawn, chains)
         self._gates, self._sides = strip.crossing, strip.sides
         closed = [chain for i, chain in chains.items() if not links.is_path[i]]
-        return in_order([local, *_chained_regions(closed)], by=("last_row", "first"))
+        return _in_order([local, *_chained_regions(closed)])
 
     def _chains_of(
         self, links: Links, outlines: Outlines, is_drawn: Bools
     ) -> dict[int, _Chain]:
         """The outlines that have gates, by their number, joined to the chains from above."""
-        n_upper = len(self._gates)
         found: dict[int, _Chain] = {}
         below: dict[int, _Chain] = {}
         fresh_holes: list[int] = []
-        for i in np.flatnonzero(~outlines.is_local).tolist():
-            begin, end = links.begin[i], links.begin[i + 1]
-            node = links.node[begin:end]
-            is_gate = links.is_gate[begin:end] & (node < n_upper)
-            parts = [self._chains[gate] for gate in node[is_gate].tolist()]
-            chain = _new_chain(outlines, i)
-            if parts:
-                fresh, chain = chain, min(parts, key=lambda part: part.least)
+        number = np.flatnonzero(~outlines.is_local)
+        # From here on, places are those among the vertices that are drawn.
+        vertices = outlines.vertices[is_drawn]
+        place = np.append(0, np.cumsum(is_drawn))
+        begin, end = place[links.begin[number]].tolist(), place[links.begin[number + 1]].tolist()
+        gate_edges = np.flatnonzero(links.node < len(self._gates))
+        gate_places, gates = place[gate_edges].tolist(), links.node[gate_edges].tolist()
+        first_gate = np.searchsorted(gate_edges, links.begin[number]).tolist()
+        last_gate = np.searchsorted(gate_edges, links.begin[number + 1]).tolist()
+        exits = (links.end[links.begin[number + 1] - 1] - links.first_lower).tolist()
+        for k, i in enumerate(number.tolist()):
+            own_gates = slice(first_gate[k], last_gate[k])
+            parts = [self._chains[gate] for gate in gates[own_gates]]
             pieces: list[Ints] = []
-            cuts = [0, *(np.flatnonzero(is_gate) + 1).tolist(), end - begin]
-            for start, stop, part in zip(cuts[:-1], cuts[1:], [*parts, None], strict=True):
-                piece = slice(begin + start, begin + stop)
-                pieces.append(outlines.vertices[piece][is_drawn[piece]])
-                pieces += part.pieces if part else []
-            for part in parts:
-                if part is not chain:
-                    chain.absorb(part)
-            if parts:
-                chain.absorb(fresh)
-            chain.pieces = [piece for piece in pieces if len(piece)]
-            found[i] = chain
+            at = begin[k]
+            for part, stop in zip(parts, gate_places[own_gates], strict=True):
+                if at < stop:
+                    pieces.append(vertices[at:stop].copy())  # a view would keep the whole strip
+                pieces += part.pieces
+                at = stop
+            if at < end[k]:
+                pieces.append(vertices[at : end[k]].copy())
+            chain = found[i] = _joined(parts, _new_chain(outlines, i))
+            chain.pieces = pieces
             if links.is_path[i]:
-                below[int(links.end[end - 1]) - links.first_lower] = chain
+                below[exits[k]] = chain
             if not parts and chain.is_hole:
                 fresh_holes.append(i)
         self._leave_of, self._chains = links.returns(), below
@@ -254,6 +258,18 @@ def _sums(links: Links, strip: Strip, n_upper: int) -> Ints:
     return sums
 
 
+def _joined(parts: list[_Chain], fresh: _Chain) -> _Chain:
+    """The parts of an outline made one with what a strip adds to them; the one that begins first stands for all."""
+    if not parts:
+        return fresh
+    chain = min(parts, key=lambda part: part.least)
+    for part in parts:
+        if part is not chain:
+            chain.absorb(part)
+    chain.absorb(fresh)
+    return chain
+
+
 def _new_chain(outlines: Outlines, i: int) -> _Chain:
     return _Chain(
         class_id=int(outlines.class_id[i]),
@@ -290,6 +306,7 @@ def _local_regions(
         vertices=outlines.vertices[is_taken],
         length=n_drawn[is_whole],
         region=region[is_whole],
+        is_hole=outlines.is_hole[is_whole],
     )
 
 
@@ -310,4 +327,5 @@ def _chained_regions(closed: list[_Chain]) -> Iterator[Regions]:
                 vertices=np.concatenate(rings),
                 length=np.array([len(ring) for ring in rings]),
                 region=np.zeros(len(rings), np.int64),
+                is_hole=np.arange(len(rings)) > 0,
             )

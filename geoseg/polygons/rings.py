@@ -16,9 +16,8 @@ Coordinates = npt.NDArray[np.float64]
 
 def to_map(transform: Affine, col: npt.ArrayLike, row: npt.ArrayLike) -> tuple[Coordinates, Coordinates]:
     """Map coordinates x and y of lattice points."""
-    a, b, c, d, e, f = transform[:6]
-    col, row = np.asarray(col, np.float64), np.asarray(row, np.float64)
-    return a * col + b * row + c, d * col + e * row + f
+    xy = _coordinates(transform, np.asarray(col), np.asarray(row))
+    return xy[..., 0], xy[..., 1]
 
 
 def build_polygons(regions: Regions, transform: Affine) -> npt.NDArray[np.object_]:
@@ -33,7 +32,7 @@ def build_polygons(regions: Regions, transform: Affine) -> npt.NDArray[np.object
         return np.empty(0, object)
     least = np.minimum.reduceat(regions.vertices, begin)
     shift = np.flatnonzero(regions.vertices == np.repeat(least, regions.length)) - begin
-    rank = np.lexsort((least, ~_is_shell(regions, begin), regions.region))
+    rank = np.lexsort((least, regions.is_hole, regions.region))
     begin, length, shift = begin[rank], regions.length[rank], shift[rank]
     ring_offset = np.append(0, np.cumsum(length + 1))
     step = np.arange(ring_offset[-1]) - np.repeat(ring_offset[:-1], length + 1)
@@ -41,12 +40,12 @@ def build_polygons(regions: Regions, transform: Affine) -> npt.NDArray[np.object
     step = np.repeat(shift, length + 1) + (step if transform.determinant < 0 else size - step)
     step -= np.where(step >= size, size, 0)  # 0 <= step <= 2 * size - 1 ...
     step -= np.where(step >= size, size, 0)  # ... or equal to it where a ring closes at its last vertex
-    row, col = row_col(regions.vertices[np.repeat(begin, length + 1) + step])
-    x, y = to_map(transform, col, row)
+    step += np.repeat(begin, length + 1)
+    row, col = row_col(regions.vertices[step])
     per_region = np.bincount(regions.region, minlength=len(regions.class_id))
     offsets = (ring_offset, np.append(0, np.cumsum(per_region)))
     polygons: npt.NDArray[np.object_] = shapely.from_ragged_array(
-        shapely.GeometryType.POLYGON, np.column_stack([x, y]), offsets
+        shapely.GeometryType.POLYGON, _coordinates(transform, col, row), offsets
     )
     return polygons
 
@@ -77,19 +76,33 @@ def with_simple_rings(regions: Regions) -> Regions:
     new = np.cumsum(is_touched[ring]) - 1
     taken_apart, offset = walk(new[follower[inside]].astype(np.int32))
     taken_apart = inside[taken_apart]
+    vertices, length = regions.vertices[taken_apart], np.diff(offset)
     return replace(
         regions,
-        vertices=np.concatenate([regions.vertices[~is_touched[ring]], regions.vertices[taken_apart]]),
-        length=np.append(regions.length[~is_touched], np.diff(offset)),
+        vertices=np.concatenate([regions.vertices[~is_touched[ring]], vertices]),
+        length=np.append(regions.length[~is_touched], length),
         region=np.append(regions.region[~is_touched], regions.region[ring[taken_apart[offset[:-1]]]]),
+        is_hole=np.append(regions.is_hole[~is_touched], _is_clockwise(vertices, offset)),
     )
 
 
-def _is_shell(regions: Regions, begin: Ints) -> npt.NDArray[np.bool_]:
-    """(ring,) whether it runs counter-clockwise: by Green's theorem its area is positive."""
-    row, col = row_col(regions.vertices)
+def _is_clockwise(vertices: Ints, offset: Ints) -> npt.NDArray[np.bool_]:
+    """(ring,) by Green's theorem: such a ring has a negative area."""
+    row, col = row_col(vertices)
     follower = np.arange(1, len(row) + 1)
-    follower[np.append(begin[1:], len(row)) - 1] = begin
+    follower[offset[1:] - 1] = offset[:-1]
     twice = (col[follower] - col) * (row[follower] + row)
-    is_shell: npt.NDArray[np.bool_] = np.add.reduceat(twice, begin) > 0
-    return is_shell
+    is_clockwise: npt.NDArray[np.bool_] = np.add.reduceat(twice, offset[:-1]) < 0
+    return is_clockwise
+
+
+def _coordinates(transform: Affine, col: npt.NDArray[np.integer], row: npt.NDArray[np.integer]) -> Coordinates:
+    """(..., 2) x and y."""
+    a, b, c, d, e, f = transform[:6]
+    xy = np.empty((*col.shape, 2))
+    xy[..., 0], xy[..., 1] = a * col, e * row
+    if b or d:
+        xy[..., 0] += b * row
+        xy[..., 1] += d * col  # the sum of the products is the same in either order
+    xy += (c, f)
+    return xy

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 from odc.geo.geobox import GeoBox
@@ -14,13 +15,13 @@ from geoseg.legend import Legend
 from geoseg.polygons.areas import column_sizes, crs_of, pixel_aspect
 from geoseg.polygons.merge import merge_small, read_graph, recoloured
 from geoseg.polygons.nodes import CONFIDENCE, KNOWN, SIZE, Classes, Ints, Labels, Read, read_strips
-from geoseg.polygons.outlines import Regions, in_order, trace
+from geoseg.polygons.outlines import Regions, trace
 from geoseg.polygons.rings import build_polygons, with_simple_rings
 from geoseg.polygons.simplify import check_tolerance, simplified
 from geoseg.polygons.sources import Source, from_arrays, from_files
 
 M2_PER_HA = 10_000.0
-BLOCK_SIZE = 1024
+BLOCK_SIZE = 2048
 
 
 def polygonize(
@@ -190,28 +191,41 @@ def _merged(source: Source, legend: Legend, columns: Ints, *, n_rows: int, min_s
 
 
 def _table(regions: Regions, source: Source, legend: Legend) -> gpd.GeoDataFrame:
-    names = pd.Series({c.value: c.name for c in legend.classes}, dtype="str")
-    n_columns = regions.sums.shape[1]
-    confidence = np.full(len(regions.class_id), np.nan)
-    if n_columns > KNOWN:
-        known = np.where(regions.sums[:, KNOWN] > 0, regions.sums[:, KNOWN], np.nan)
-        confidence = regions.sums[:, CONFIDENCE] / known * source.unit
-    return gpd.GeoDataFrame(
-        {
-            "class_id": regions.class_id.astype(np.int32),
-            "class_name": names.reindex(regions.class_id).reset_index(drop=True),
-            "area_ha": regions.sums[:, SIZE] * (column_sizes(source.geobox)[1] / M2_PER_HA),
-            "confidence": confidence,
-        },
-        geometry=build_polygons(regions, source.geobox.transform),
-        crs=crs_of(source.geobox),
-    )
+    polygons = build_polygons(regions, source.geobox.transform)
+    return _with_columns(regions.class_id, regions.sums, polygons, source, legend)
 
 
 def _whole_table(batches: Iterator[Regions], source: Source, legend: Legend) -> gpd.GeoDataFrame:
     """All polygons, in the order of classes, then first pixels."""
-    regions = in_order(list(batches), by=("class_id", "first"))
-    return _table(regions, source, legend)
+    parts = [
+        (batch.class_id, batch.first, batch.sums, build_polygons(batch, source.geobox.transform))
+        for batch in batches
+    ]
+    class_id, first, sums, polygons = (np.concatenate(values) for values in zip(*parts, strict=True))
+    order = np.lexsort((first, class_id))
+    return _with_columns(class_id[order], sums[order], polygons[order], source, legend)
+
+
+def _with_columns(
+    class_id: Classes, sums: Ints, polygons: npt.NDArray[np.object_], source: Source, legend: Legend
+) -> gpd.GeoDataFrame:
+    names = np.full(256, "", object)
+    names[list(legend.values)] = [c.name for c in legend.classes]
+    confidence = np.full(len(class_id), np.nan)
+    if sums.shape[1] > KNOWN:
+        known = np.where(sums[:, KNOWN] > 0, sums[:, KNOWN], np.nan)
+        confidence = sums[:, CONFIDENCE] / known * source.unit
+    unit_m2 = column_sizes(source.geobox)[1]
+    return gpd.GeoDataFrame(
+        {
+            "class_id": class_id.astype(np.int32),
+            "class_name": pd.Series(names[class_id], dtype="str"),
+            "area_ha": sums[:, SIZE] * unit_m2 / M2_PER_HA,
+            "confidence": confidence,
+        },
+        geometry=polygons,
+        crs=crs_of(source.geobox),
+    )
 
 
 def _check_options(block_size: int, min_area_ha: float, simplify_m: float, geobox: GeoBox) -> None:
