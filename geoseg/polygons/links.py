@@ -97,7 +97,7 @@ def link(strip: Strip, upper: Labels, upper_sides: Classes, leave_of: Labels) ->
     resumes[is_upwards] = leave_of[end[is_upwards]]
     follower = number[resumes * np.int64(4) + goes_on]
     # Paths are closed from lower gate to lower gate in any order, and are cut again where they begin.
-    is_start = (node >= first_lower)
+    is_start = node >= first_lower
     follower[end >= first_lower] = np.flatnonzero(is_start)
     arrival = np.empty(len(slot), np.uint8)
     arrival[follower] = direction

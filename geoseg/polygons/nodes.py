@@ -88,7 +88,9 @@ def _find_nodes(around: Classes, rows: slice, column_sizes: Ints, integral: Ints
     """The nodes at the corners between the rows of ``around`` (h + 1, width + 2); the first are in ``rows.start``."""
     start, stop = rows.start, rows.stop
     width = around.shape[1] - 1  # of the lattice
-    is_wall = around[:, 1:] != around[:, :-1]  # (h + 1, width) is there an outline between two pixels of a row
+    is_wall = (
+        around[:, 1:] != around[:, :-1]
+    )  # (h + 1, width) is there an outline between two pixels of a row
     is_floor = around[1:] != around[:-1]  # (h, width + 1) ... between two pixels of a column
     is_node = (is_wall[1:] | is_wall[:-1]) & (is_floor[:, 1:] | is_floor[:, :-1])
     at = np.flatnonzero(is_node)

@@ -150,9 +150,7 @@ class _Tracer:
         closed = [chain for i, chain in chains.items() if not links.is_path[i]]
         return _in_order([local, *_chained_regions(closed)])
 
-    def _chains_of(
-        self, links: Links, outlines: Outlines, is_drawn: Bools
-    ) -> dict[int, _Chain]:
+    def _chains_of(self, links: Links, outlines: Outlines, is_drawn: Bools) -> dict[int, _Chain]:
         """The outlines that have gates, by their number, joined to the chains from above."""
         found: dict[int, _Chain] = {}
         below: dict[int, _Chain] = {}
@@ -280,9 +278,7 @@ def _new_chain(outlines: Outlines, i: int) -> _Chain:
     )
 
 
-def _local_regions(
-    links: Links, outlines: Outlines, is_drawn: Bools, chains: dict[int, _Chain]
-) -> Regions:
+def _local_regions(links: Links, outlines: Outlines, is_drawn: Bools, chains: dict[int, _Chain]) -> Regions:
     """The regions that are all in this strip; closed holes of others are handed to their chains."""
     is_shell = outlines.is_local & ~outlines.is_hole
     is_whole = is_shell[outlines.parent]

@@ -96,7 +96,9 @@ def _is_clockwise(vertices: Ints, offset: Ints) -> npt.NDArray[np.bool_]:
     return is_clockwise
 
 
-def _coordinates(transform: Affine, col: npt.NDArray[np.integer], row: npt.NDArray[np.integer]) -> Coordinates:
+def _coordinates(
+    transform: Affine, col: npt.NDArray[np.integer], row: npt.NDArray[np.integer]
+) -> Coordinates:
     """(..., 2) x and y."""
     a, b, c, d, e, f = transform[:6]
     xy = np.empty((*col.shape, 2))

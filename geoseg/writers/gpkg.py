@@ -188,7 +188,11 @@ def _batch(part: gpd.GeoDataFrame, *, has_multi: bool) -> pa.RecordBatch:
     if has_multi:
         shapes = np.array([s if s.geom_type == "MultiPolygon" else MultiPolygon([s]) for s in shapes], object)
     columns = [
-        pa.array(part[field.name].to_numpy(object if field.type == pa.string() else None), field.type, from_pandas=True)
+        pa.array(
+            part[field.name].to_numpy(object if field.type == pa.string() else None),
+            field.type,
+            from_pandas=True,
+        )
         for field in list(_SCHEMA)[:-1]
     ]
     # The flavour that GDAL expects, as pyogrio asks shapely for it.
