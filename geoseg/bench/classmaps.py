@@ -16,7 +16,8 @@ _ROWS = 512
 def class_map(size: int) -> NDArray[np.uint8]:
     """(size, size) classes 0..3 in patches of 4 to 256 pixels: 82,141 4-connected regions where size is 4096.
 
-    The class is that of the largest of four random fields. Small maps are the upper left corner of large ones.
+    The class is that of the largest of four random fields. Small maps are the upper left corner of large
+    ones.
     """
     classes = np.empty((size, size), np.uint8)
     for row in range(0, size, _ROWS):

@@ -15,11 +15,11 @@ _UNITS = 2**60
 
 
 def column_sizes(geobox: GeoBox) -> tuple[Ints, float]:
-    """(height + 1,) the size of a column of pixels from the top to each lattice row, and the m² of a unit of it.
+    """(height + 1,) the size of a column of pixels from the top to each lattice row, and the m² of its unit.
 
-    Sizes are whole, so they add up exactly in any order. In a projected CRS the unit is a pixel of the grid;
-    in one of degrees, where a pixel is the smaller the nearer it lies to a pole, it is a 2**60th of the map on
-    the ellipsoid.
+    Sizes are whole, so they add up exactly in any order. In a projected CRS the unit is a pixel of the
+    grid; in one of degrees, where a pixel is the smaller the nearer it lies to a pole, it is a 2**60th of
+    the map on the ellipsoid.
 
     Raises:
         OutputError: the grid is in degrees and not north-up.

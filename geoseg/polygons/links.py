@@ -4,8 +4,8 @@ Directions of travel are 0 east, 1 north, 2 west, 3 south, with the region on th
 counter-clockwise as seen on a map whose north is up. The pixel to the left of an edge that leaves a node in
 direction ``d`` is column ``d`` of ``Strip.classes``, the one to its right is column ``d - 1``.
 
-Where an outline crosses the upper or lower end of a strip there is a *gate*, a node that is not drawn. Nodes are
-numbered: upper gates, nodes of the strip, lower gates.
+Where an outline crosses the upper or lower end of a strip there is a *gate*, a node that is not drawn. Nodes
+are numbered: upper gates, nodes of the strip, lower gates.
 """
 
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ _TURNS = _turns()
 
 @dataclass(frozen=True)
 class Links:
-    """Edges of outlines in the order of travel: outlines that are closed, and paths from lower gate to lower gate."""
+    """Edges in the order of travel: outlines that are closed, and paths from lower gate to lower gate."""
 
     node: Indices
     """(edge,) the node it leaves."""
@@ -55,7 +55,7 @@ class Links:
     is_path: npt.NDArray[np.bool_]
     """(outline,)"""
     outline_of: Indices
-    """(node * 4 + direction,) the outline of the edge that leaves a node in a direction; -1 where there is none."""
+    """(node * 4 + direction,) the outline of the edge that leaves a node in a direction, or -1."""
     by_col: Indices
     """(node,) all nodes in the order of columns, then rows."""
     is_gate: npt.NDArray[np.bool_]
@@ -80,8 +80,7 @@ def link(strip: Strip, upper: Labels, upper_sides: Classes, leave_of: Labels) ->
         upper_sides: (gate, 2) as ``Strip.sides``.
         leave_of: (gate,) the upper gate by which an outline comes back that leaves upwards by this one.
     """
-    n_upper, n_nodes, n_lower = len(upper), len(strip.row), len(strip.crossing)
-    first_lower = n_upper + n_nodes
+    n_upper, first_lower = len(upper), len(upper) + len(strip.row)
     arms, classes = _arms(strip, upper_sides)
     by_col, neighbour = neighbours(np.concatenate([upper, strip.col, strip.crossing]))
     is_edge = ((arms[:, None] >> np.arange(4, dtype=np.uint8)) & 1).astype(bool) & (classes != CLASS_NODATA)
@@ -119,7 +118,7 @@ def link(strip: Strip, upper: Labels, upper_sides: Classes, leave_of: Labels) ->
 
 
 def arms_of(classes: Classes) -> npt.NDArray[np.uint8]:
-    """(node,) of the classes around nodes, (node, 4): bit ``d`` is set where an outline leaves in direction ``d``."""
+    """(node,) bit ``d`` is set where an outline leaves in direction ``d``; ``classes`` as in ``Strip``."""
     arms = np.zeros(len(classes), np.uint8)
     for d in range(4):
         arms |= (classes[:, d] != classes[:, d - 1]).astype(np.uint8) << np.uint8(d)

@@ -7,9 +7,9 @@ from heapq import heapify, heappop, heappush
 import numpy as np
 import numpy.typing as npt
 
+from geoseg.polygons.describe import describe
 from geoseg.polygons.links import NORTH, SOUTH, Links, link
 from geoseg.polygons.nodes import SIZE, Classes, Ints, Labels, Strip
-from geoseg.polygons.outlines import describe
 
 Floats = npt.NDArray[np.float64]
 
@@ -84,8 +84,8 @@ def merge_small(graph: Graph, *, min_size: float) -> Ints:
     outcome is again what ``polygonize`` makes of a class map. A region without neighbours, an island in
     nodata, stays however small.
 
-    Which merges there are can depend on regions far away, so all of them are done at once, in memory: up to 500
-    bytes for each small region.
+    Which merges there are can depend on regions far away, so all of them are done at once, in memory: up to
+    500 bytes for each small region.
     """
     return _Merger(graph, min_size).run()
 

@@ -30,7 +30,7 @@ BAND = 512
 
 @dataclass(frozen=True)
 class Strip:
-    """The nodes on some successive rows of the lattice, in row-major order, and what crosses its lower end."""
+    """The nodes on some rows of the lattice, in row-major order, and what crosses their lower end."""
 
     start: int
     """Its first lattice row, 0..height."""
@@ -43,10 +43,12 @@ class Strip:
     classes: Classes
     """(node, 4) class of the pixel to the NE, NW, SW, SE (counter-clockwise); nodata 255."""
     wall: Labels
-    """(node,) where only the SE pixel differs, the node may be the upper left corner of a hole: the column in which
+    """(node,) where only the SE pixel differs, the node may be the upper left corner of a hole: the column
+    in which
     the region to its left begins, in the row of pixels below the node. Elsewhere -1."""
     sums: Ints
-    """(node, 1 or 3) sums over all pixels above and to the left of the node: of their sizes, of the known confidences,
+    """(node, 1 or 3) sums over all pixels above and to the left of the node: of their sizes, of the known
+    confidences,
     of 1 where the confidence is known."""
     crossing: Labels
     """(crossing,) columns in which outlines run on to the next strip."""
@@ -57,7 +59,7 @@ class Strip:
 
 
 def read_strips(read: Read, width: int, column_sizes: Ints, *, n_rows: int) -> Iterator[Strip]:
-    """The nodes of a class map, read in strips of ``n_rows`` rows, of fewer where a multiple of ``BAND`` is reached.
+    """The nodes of a class map, read in strips of ``n_rows`` rows, or to the next multiple of ``BAND``.
 
     Beyond its borders the map is continued by nodata, which closes outlines. Memory: some 20 bytes for each
     pixel of a strip, 40 with confidence, and its nodes.
@@ -85,7 +87,7 @@ def read_strips(read: Read, width: int, column_sizes: Ints, *, n_rows: int) -> I
 
 
 def _find_nodes(around: Classes, rows: slice, column_sizes: Ints, integral: Ints | None) -> Strip:
-    """The nodes at the corners between the rows of ``around`` (h + 1, width + 2); the first are in ``rows.start``."""
+    """The nodes at the corners between the rows of ``around`` (h + 1, width + 2), from ``rows.start`` on."""
     start, stop = rows.start, rows.stop
     width = around.shape[1] - 1  # of the lattice
     is_wall = (
@@ -142,7 +144,7 @@ class _Integral:
         self._last = np.zeros((width + 1, 2), np.int64)
 
     def below(self, classes: Classes, confidence: Labels | None) -> Ints | None:
-        """(h + 1, width + 1, 2) from the corners above the strip to those below it: known sum, unknown count."""
+        """(h + 1, width + 1, 2) from the corners above the strip to those below: known sum, unknown count."""
         if confidence is None:
             return None
         height, width = confidence.shape

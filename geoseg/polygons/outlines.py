@@ -5,65 +5,33 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from geoseg.polygons.links import EAST, SOUTH, Links, link
-from geoseg.polygons.nodes import NE, NO_WALL, NW, SE, SW, Bools, Classes, Ints, Labels, Strip
-
-_NOWHERE = np.iinfo(np.int64).max
-_IS_SADDLE = 1
+from geoseg.polygons.describe import Outlines, describe
+from geoseg.polygons.links import Links, link
+from geoseg.polygons.nodes import Bools, Classes, Ints, Strip
 
 
 @dataclass(frozen=True)
 class Regions:
-    """4-connected regions of a class map, one class each, in the order of their last rows, then first pixels."""
+    """4-connected regions, one class each, in the order of their last rows, then first pixels."""
 
     class_id: Classes
     """(region,) 0..254."""
     first: Ints
-    """(region,) the upper left corner of its first pixel in row-major order, as a vertex. These too are in that order."""
+    """(region,) the upper left corner of its first pixel in row-major order, as a vertex. These too are in
+    that order."""
     last_row: Ints
     """(region,) the lattice row of its lower end."""
     sums: Ints
     """(region, 1 or 3) size, sum of the known confidences, number of pixels where one is known."""
     vertices: Ints
-    """(vertex,) of all rings one after the other. Sorted they are in row-major order; see ``row_col``."""
+    """(vertex,) of all rings one after the other. Sorted they are in row-major order; see
+    ``describe.row_col``."""
     length: Ints
     """(ring,) number of its vertices."""
     region: Ints
     """(ring,) its region."""
     is_hole: Bools
     """(ring,) a hole of the region, or its outer border."""
-
-
-def encode(row: Labels, col: Labels) -> Ints:
-    """The vertices at lattice points, none of which is a saddle."""
-    vertices: Ints = (row.astype(np.int64) << 32) | (col.astype(np.int64) << 1)
-    return vertices
-
-
-def row_col(vertices: Ints) -> tuple[Ints, Ints]:
-    """Lattice rows and columns of vertices."""
-    return vertices >> 32, (vertices >> 1) & 0x7FFFFFFF
-
-
-def is_saddle(vertices: Ints) -> Bools:
-    """Whether an outline may touch itself in a vertex, because two pixels of one class meet there diagonally."""
-    return (vertices & _IS_SADDLE).astype(bool)
-
-
-def _in_order(parts: list[Regions]) -> Regions:
-    """All regions in their order."""
-    first_region = np.cumsum([0, *(len(part.class_id) for part in parts[:-1])])
-    joined = {
-        name: np.concatenate([getattr(part, name) for part in parts]) for name in Regions.__annotations__
-    }
-    joined["region"] += np.repeat(first_region, [len(part.region) for part in parts])
-    order = np.lexsort((joined["first"], joined["last_row"]))
-    place = np.empty(len(order), np.int64)
-    place[order] = np.arange(len(order))
-    joined["region"] = place[joined["region"]]
-    for name in ("class_id", "first", "last_row", "sums"):
-        joined[name] = joined[name][order]
-    return Regions(**joined)
 
 
 def trace(strips: Iterable[Strip]) -> Iterator[Regions]:
@@ -110,23 +78,6 @@ class _Chain:
         self.last_row = max(self.last_row, other.last_row)
         self.rings += other.rings
         other.rings, other.pieces, other.merged = [], [], self
-
-
-@dataclass(frozen=True)
-class Outlines:
-    """What is known of the outlines in a strip; every array but the last is (outline,)."""
-
-    class_id: Classes
-    least: Ints
-    last_row: Ints
-    sums: Ints
-    is_local: Bools
-    """Closed, and without a gate."""
-    is_hole: Bools
-    parent: Ints
-    """Of a hole: an outline of its region which begins before it and is not itself a local hole; else itself."""
-    vertices: Ints
-    """(edge,) where each edge of ``Links`` begins."""
 
 
 class _Tracer:
@@ -189,75 +140,8 @@ class _Tracer:
         return found
 
 
-def _vertices(strip: Strip) -> Ints:
-    """(node,) the vertex of each node."""
-    ne, nw, sw, se = (strip.classes[:, corner] for corner in (NE, NW, SW, SE))
-    is_saddle = ((ne == sw) | (nw == se)) & (ne != nw) & (ne != se) & (sw != nw) & (sw != se)
-    return encode(strip.row, strip.col) | is_saddle
-
-
-def describe(links: Links, strip: Strip, gates: Labels) -> Outlines:
-    """What is known of the outlines in a strip with these upper gates."""
-    n_upper = len(gates)
-    begin = links.begin[:-1]
-    length = np.diff(links.begin)
-    if not len(begin):
-        none = np.empty(0, np.int64)
-        nothing = np.empty(0, bool)
-        sums = np.empty((0, strip.sums.shape[1]), np.int64)
-        return Outlines(none.astype(np.uint8), none, none, sums, nothing, nothing, none, none)
-    passed = np.pad(_vertices(strip), (n_upper, len(strip.crossing)), constant_values=_NOWHERE)[links.node]
-    least = np.minimum.reduceat(passed, begin)
-    last_row = np.maximum.reduceat(np.where(links.is_gate, -1, passed), begin) >> 32
-    is_local = ~(np.logical_or.reduceat(links.is_gate, begin) | links.is_path)
-    parent, is_hole = np.arange(len(begin)), np.zeros(len(begin), bool)
-    at = np.flatnonzero((passed == np.repeat(least, length)) & ~links.is_gate)
-    at = at[links.direction[at] == EAST]
-    wall = strip.wall[links.node[at] - n_upper]
-    at, wall = at[wall != NO_WALL], wall[wall != NO_WALL]
-    if len(at):
-        holes = np.searchsorted(links.begin, at, side="right") - 1
-        is_hole[holes] = True
-        parent[holes] = _outline_at(links, strip, gates, row=strip.row[links.node[at] - n_upper], col=wall)
-        up = np.where(is_hole & is_local, parent, np.arange(len(begin)))
-        while not np.array_equal(above := up[up], up):
-            up = above
-        parent = up[parent]
-    return Outlines(
-        class_id=links.left[begin],
-        least=least,
-        last_row=last_row,
-        sums=_sums(links, strip, n_upper),
-        is_local=is_local,
-        is_hole=is_hole,
-        parent=parent,
-        vertices=passed,
-    )
-
-
-def _outline_at(links: Links, strip: Strip, gates: Labels, *, row: Labels, col: Labels) -> Ints:
-    """The outlines that run down the left sides of pixels."""
-    n_lower = len(links.by_col) - len(gates) - len(strip.row)
-    cols = np.concatenate([gates, strip.col, strip.crossing]).astype(np.int64)
-    rows = np.pad(strip.row, (len(gates), n_lower), constant_values=(strip.start - 1, np.iinfo(np.int32).max))
-    key = ((cols << 32) + rows)[links.by_col]
-    node = links.by_col[np.searchsorted(key, (col.astype(np.int64) << 32) + row, side="right") - 1]
-    return links.outline_of[node * np.int64(4) + SOUTH].astype(np.int64)
-
-
-def _sums(links: Links, strip: Strip, n_upper: int) -> Ints:
-    """(outline, 1 or 3) Green's theorem: the sums at the ends of its vertical edges, added and taken away in turn."""
-    weight = (links.direction & 1).astype(np.int8) - (links.arrival & 1).astype(np.int8)
-    weight[links.is_gate] = 0
-    at = np.flatnonzero(weight)
-    parts = np.zeros((len(weight), strip.sums.shape[1]), np.int64)
-    parts[at] = strip.sums[links.node[at] - n_upper] * weight[at, None]
-    sums: Ints = np.add.reduceat(parts, links.begin[:-1], axis=0)
-    return sums
-
-
 def _joined(parts: list[_Chain], fresh: _Chain) -> _Chain:
-    """The parts of an outline made one with what a strip adds to them; the one that begins first stands for all."""
+    """The parts of an outline and what a strip adds to them; the one that begins first stands for all."""
     if not parts:
         return fresh
     chain = min(parts, key=lambda part: part.least)
@@ -308,10 +192,10 @@ def _local_regions(links: Links, outlines: Outlines, is_drawn: Bools, chains: di
 
 def _chained_regions(closed: list[_Chain]) -> Iterator[Regions]:
     """The regions whose outlines closed, one by one."""
-    for hole in (chain for chain in closed if chain.is_hole and chain.above is not None):
-        shell = hole.above.found()
-        hole.rings.append(np.concatenate(hole.pieces))
-        shell.absorb(hole)
+    for chain in closed:
+        if chain.is_hole and chain.above is not None:
+            chain.rings.append(np.concatenate(chain.pieces))
+            chain.above.found().absorb(chain)
     for chain in closed:
         if chain.merged is None:
             rings = [np.concatenate(chain.pieces), *chain.rings]
@@ -325,3 +209,19 @@ def _chained_regions(closed: list[_Chain]) -> Iterator[Regions]:
                 region=np.zeros(len(rings), np.int64),
                 is_hole=np.arange(len(rings)) > 0,
             )
+
+
+def _in_order(parts: list[Regions]) -> Regions:
+    """All regions in their order."""
+    first_region = np.cumsum([0, *(len(part.class_id) for part in parts[:-1])])
+    joined = {
+        name: np.concatenate([getattr(part, name) for part in parts]) for name in Regions.__annotations__
+    }
+    joined["region"] += np.repeat(first_region, [len(part.region) for part in parts])
+    order = np.lexsort((joined["first"], joined["last_row"]))
+    place = np.empty(len(order), np.int64)
+    place[order] = np.arange(len(order))
+    joined["region"] = place[joined["region"]]
+    for name in ("class_id", "first", "last_row", "sums"):
+        joined[name] = joined[name][order]
+    return Regions(**joined)

@@ -1,4 +1,4 @@
-"""Outlines to rings that do not touch themselves, and rings to valid polygons, in whole lattice coordinates."""
+"""Outlines to rings that do not touch themselves, and rings to valid polygons."""
 
 from dataclasses import replace
 
@@ -8,8 +8,9 @@ import shapely
 from affine import Affine
 
 from geoseg.polygons.cycles import walk
+from geoseg.polygons.describe import is_saddle, row_col
 from geoseg.polygons.nodes import Ints
-from geoseg.polygons.outlines import Regions, is_saddle, row_col
+from geoseg.polygons.outlines import Regions
 
 Coordinates = npt.NDArray[np.float64]
 
@@ -24,8 +25,8 @@ def build_polygons(regions: Regions, transform: Affine) -> npt.NDArray[np.object
     """(region,) shapely polygons in map coordinates, valid, in the order of the regions.
 
     Rings begin at their first vertex in row-major order; shells run counter-clockwise, holes clockwise, on
-    the map (RFC 7946); holes come in the order of their first vertices. The transform is applied once, to whole
-    numbers. ``regions`` come from ``with_simple_rings``.
+    the map (RFC 7946); holes come in the order of their first vertices. The transform is applied once, to
+    whole numbers. ``regions`` come from ``with_simple_rings``.
     """
     begin = np.append(0, np.cumsum(regions.length))[:-1]
     if not len(begin):
@@ -74,8 +75,8 @@ def with_simple_rings(regions: Regions) -> Regions:
     is_touched[ring[one]] = True
     inside = np.flatnonzero(is_touched[ring])
     new = np.cumsum(is_touched[ring]) - 1
-    taken_apart, offset = walk(new[follower[inside]].astype(np.int32))
-    taken_apart = inside[taken_apart]
+    walked, offset = walk(new[follower[inside]].astype(np.int32))
+    taken_apart = inside[walked]
     vertices, length = regions.vertices[taken_apart], np.diff(offset)
     return replace(
         regions,

@@ -1,4 +1,4 @@
-"""Fewer vertices, without gaps or overlaps: nodes that no outline needs are taken out, for all outlines at once."""
+"""Fewer vertices, without gaps or overlaps: nodes that no outline needs are taken out."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -14,9 +14,11 @@ from geoseg.polygons.thinning import thin
 def simplified(strips: Iterable[Strip], width: int, *, max_area_px: float) -> Iterator[Strip]:
     """The strips with ``is_kept``: which nodes are to be drawn.
 
-    Nodes go in the order of the area of the triangle they make with their two neighbours on the outline, while
+    Nodes go in the order of the area of the triangle they make with their two neighbours on the outline,
+    while
     that area is below ``max_area_px`` (Visvalingam and Whyatt 1993); of equals, the corners of the lower
-    class go first. So the tolerance is not a distance that outlines keep to. The stair of a diagonal outline has
+    class go first. So the tolerance is not a distance that outlines keep to. The stair of a diagonal
+    outline has
     triangles of half a pixel. Points where three polygons meet stay, and no polygon vanishes: what is smaller
     than the tolerance is drawn as a triangle, so merge the small ones first. Outlines along nodata are
     simplified too.
@@ -73,12 +75,15 @@ def _bands(strips: Iterable[Strip]) -> Iterator[Strip]:
 
 
 def _joined(parts: list[Strip]) -> Strip:
-    names = ("row", "col", "classes", "wall", "sums")
     return replace(
         parts[-1],
         start=parts[0].start,
+        row=np.concatenate([part.row for part in parts]),
+        col=np.concatenate([part.col for part in parts]),
+        classes=np.concatenate([part.classes for part in parts]),
+        wall=np.concatenate([part.wall for part in parts]),
+        sums=np.concatenate([part.sums for part in parts]),
         is_kept=np.ones(sum(len(part.row) for part in parts), bool),
-        **{name: np.concatenate([getattr(part, name) for part in parts]) for name in names},
     )
 
 

@@ -62,8 +62,8 @@ def from_arrays(class_id: xr.DataArray, confidence: xr.DataArray | None, *, n_ro
 def from_files(class_tif: Path, confidence_tif: Path | None) -> Iterator[Source]:
     """Band 1 of files; see ``trace.polygonize_files``."""
     with ExitStack() as stack:
-        # GDAL keeps blocks in up to 5 % of the machine's memory. Here, a row of blocks is read in several goes.
-        stack.enter_context(rasterio.Env(GDAL_CACHEMAX=CACHE_MB))
+        # GDAL keeps blocks in up to 5 % of the machine's memory. Here, a row of blocks is read in several
+        # goes. stack.enter_context(rasterio.Env(GDAL_CACHEMAX=CACHE_MB))
         source = _open(class_tif, stack)
         _check_classes(source.dtypes[0])
         geobox = _georeferenced(GeoBox.from_rio(source), f"class map {class_tif.name}")

@@ -108,7 +108,8 @@ class _Thinner:
         count = np.zeros(len(node), np.int64)
         for part in np.split(np.arange(len(node)), np.flatnonzero(np.diff(cost // _MAX_POINTS)) + 1):
             count[part] = self._count(rows[:, part], cols[:, part], n_rows[part])
-        return count == len(corners)
+        is_empty: Bools = count == len(corners)
+        return is_empty
 
     def _count(self, rows: Ints, cols: Ints, n_rows: Ints) -> Ints:
         """Kept nodes in triangles, whose corners are (3, triangle)."""
@@ -178,4 +179,5 @@ def _ties(strip: Strip, arms: npt.NDArray[np.uint8]) -> Ints:
     mixed = strip.row.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     mixed = (mixed ^ (mixed >> np.uint64(29))) + strip.col.astype(np.uint64) * np.uint64(0xBF58476D1CE4E5B9)
     mixed = (mixed ^ (mixed >> np.uint64(32))) * np.uint64(0x94D049BB133111EB)
-    return (is_higher.astype(np.int64) << 32) | (mixed >> np.uint64(32)).astype(np.int64)
+    ties: Ints = (is_higher.astype(np.int64) << 32) | (mixed >> np.uint64(32)).astype(np.int64)
+    return ties

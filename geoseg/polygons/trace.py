@@ -1,6 +1,7 @@
 """Class maps to polygons: exact, valid, without seams, whatever the size of the blocks."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import geopandas as gpd
@@ -45,8 +46,8 @@ def polygonize(
         legend: names every class in it.
         confidence: (y, x) on the same grid: uint8 0..254 in steps of ``CONFIDENCE_SCALE``, nodata 255; or
             float 0..1, nodata NaN.
-        block_size: rows of a lazy map that are computed at a time; as many pixels as its square are worked on at a
-            time.
+        block_size: rows of a lazy map that are computed at a time; as many pixels as its square are worked
+            on at a time.
         min_area_ha: smaller polygons are merged into the neighbour with which they share the longest border,
             the smallest first; see ``merge_small``. Without a neighbour they stay.
         simplify_m: tolerance of ``simplified`` in metres: the square root of the area of the triangles
@@ -73,8 +74,8 @@ def polygonize(
         [['water', 0.03], ['land', 0.02]]
     """
     source = from_arrays(class_id, confidence, n_rows=block_size)
-    options = {"block_size": block_size, "min_area_ha": min_area_ha, "simplify_m": simplify_m}
-    return _whole_table(_batches(source, legend, **options), source, legend)
+    options = _Options(block_size, min_area_ha, simplify_m)
+    return _whole_table(_batches(source, legend, options), source, legend)
 
 
 def polygonize_files(
@@ -104,8 +105,8 @@ def polygonize_files(
         OutputError: as in ``polygonize``.
     """
     with from_files(class_tif, confidence_tif) as source:
-        options = {"block_size": block_size, "min_area_ha": min_area_ha, "simplify_m": simplify_m}
-        return _whole_table(_batches(source, legend, **options), source, legend)
+        options = _Options(block_size, min_area_ha, simplify_m)
+        return _whole_table(_batches(source, legend, options), source, legend)
 
 
 def stream_polygons(
@@ -122,8 +123,9 @@ def stream_polygons(
     They come in the order of the lowest rows of pixels that their regions reach, then of their first pixels
     in row-major order: the same for any ``block_size``. There is one table at least; tables may be empty.
 
-    Memory is bound by the block: what was read, the polygons that end in it, 8 bytes a vertex for regions that
-    are cut by its lower end, and two bands of 512 rows of nodes (100 bytes each) with ``simplify_m``. With
+    Memory is bound by the block: what was read, the polygons that end in it, 8 bytes a vertex for regions
+    that are cut by its lower end, and two bands of 512 rows of nodes (100 bytes each) with ``simplify_m``.
+    With
     ``min_area_ha`` the file is read three times, and regions and borders are kept: see ``merge.read_graph``.
 
     Args:
@@ -139,27 +141,36 @@ def stream_polygons(
         OutputError: as in ``polygonize``.
     """
     with from_files(class_tif, confidence_tif) as source:
-        options = {"block_size": block_size, "min_area_ha": min_area_ha, "simplify_m": simplify_m}
-        for batch in _batches(source, legend, **options):
+        options = _Options(block_size, min_area_ha, simplify_m)
+        for batch in _batches(source, legend, options):
             yield _table(batch, source, legend)
 
 
-def _batches(
-    source: Source, legend: Legend, *, block_size: int, min_area_ha: float, simplify_m: float
-) -> Iterator[Regions]:
+@dataclass(frozen=True)
+class _Options:
+    """What the three verbs have in common."""
+
+    block_size: int
+    min_area_ha: float
+    simplify_m: float
+
+
+def _batches(source: Source, legend: Legend, options: _Options) -> Iterator[Regions]:
     """The engine of all: pixels to nodes, nodes to outlines, outlines to regions."""
     geobox = source.geobox
-    _check_options(block_size, min_area_ha, simplify_m, geobox)
+    _check_options(options, geobox)
     width = geobox.shape[1]
-    n_rows = max(1, min(block_size, block_size**2 // width))
+    n_rows = max(1, min(options.block_size, options.block_size**2 // width))
     columns, unit_m2 = column_sizes(geobox)
     read = source.read
-    if min_area_ha > 0:
-        min_size = min_area_ha * M2_PER_HA / unit_m2 * (1 - 1e-9)  # so that 0.07 ha are 7 pixels of 0.01 ha
+    if options.min_area_ha > 0:
+        min_size = (
+            options.min_area_ha * M2_PER_HA / unit_m2 * (1 - 1e-9)
+        )  # so that 0.07 ha are 7 pixels of 0.01 ha
         read = _merged(source, legend, columns, n_rows=n_rows, min_size=min_size)
     strips = read_strips(read, width, columns, n_rows=n_rows)
-    if simplify_m > 0:
-        tolerance = simplify_m / crs_of(geobox).axis_info[0].unit_conversion_factor
+    if options.simplify_m > 0:
+        tolerance = options.simplify_m / crs_of(geobox).axis_info[0].unit_conversion_factor
         strips = simplified(strips, width, max_area_px=tolerance**2 / abs(geobox.transform.determinant))
     for regions in trace(strips):
         _check_named(regions.class_id, legend)
@@ -167,7 +178,7 @@ def _batches(
 
 
 def _merged(source: Source, legend: Legend, columns: Ints, *, n_rows: int, min_size: float) -> Read:
-    """The map with its small regions merged away; it must be read from top to bottom, ``n_rows`` at a time."""
+    """The map with its small regions merged away; to be read from top to bottom, ``n_rows`` at a time."""
     width = source.geobox.shape[1]
 
     def read_classes(rows: slice) -> tuple[Classes, None]:
@@ -228,16 +239,16 @@ def _with_columns(
     )
 
 
-def _check_options(block_size: int, min_area_ha: float, simplify_m: float, geobox: GeoBox) -> None:
-    if block_size < 1:
+def _check_options(options: _Options, geobox: GeoBox) -> None:
+    if options.block_size < 1:
         raise OutputError(
-            f"block_size is {block_size}, expected 1 or more pixels. Leave it out for {BLOCK_SIZE}."
+            f"block_size is {options.block_size}, expected 1 or more pixels. Leave it out for {BLOCK_SIZE}."
         )
-    if not min_area_ha >= 0:
+    if not options.min_area_ha >= 0:
         raise OutputError(
-            f"min_area_ha is {min_area_ha:g}, expected 0 or more. Leave it out to keep all polygons."
+            f"min_area_ha is {options.min_area_ha:g}, expected 0 or more. Leave it out to keep all polygons."
         )
-    check_tolerance(simplify_m, crs_of(geobox))
+    check_tolerance(options.simplify_m, crs_of(geobox))
 
 
 def _check_named(found: Classes, legend: Legend) -> None:
