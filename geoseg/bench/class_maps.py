@@ -8,15 +8,18 @@ from affine import Affine
 from numpy.typing import NDArray
 from rasterio.windows import Window
 
-from geoseg.bench.scenes import BLOCK, COVERS, CRS, GSD_M, cover_shares
+from geoseg.bench.scenes import BLOCK, CRS, GSD_M, field
 from geoseg.legend import CLASS_NODATA, Legend, LegendClass
 
+N_CLASSES = 4
+"""Classes 0..3, none of it nodata."""
+_SCALES_PX = (256, 64, 16, 4)
 _ORIGIN_M = (420_000.0, 5_460_000.0)
 _GREY = "808080"
 
 
 def write_class_map(path: Path, *, size: int) -> Path:
-    """The strongest cover of each pixel of the synthetic scene: six classes, north up, 10 m, UTM 33 N.
+    """Patches of 4 to 256 pixels: 82,141 polygons where ``size`` is 4096; north up, 10 m, UTM 33 N.
 
     uint8 in blocks of 512 pixels, DEFLATE, nodata 255, none of it nodata. Small maps are the upper left
     corner of large ones.
@@ -49,17 +52,12 @@ def write_class_map(path: Path, *, size: int) -> Path:
 
 
 def class_pixels(window: Window) -> NDArray[np.uint8]:
-    """(y, x) the class of each pixel of a window: an index of :data:`geoseg.bench.scenes.COVERS`."""
-    classes: NDArray[np.uint8] = cover_shares(window).argmax(axis=0).astype(np.uint8)
+    """(y, x) the class of each pixel of a window: that of the largest of four random fields."""
+    fields = [field(window, _SCALES_PX, seed=1000 + 10 * i) for i in range(N_CLASSES)]
+    classes: NDArray[np.uint8] = np.argmax(fields, axis=0).astype(np.uint8)
     return classes
 
 
 def legend_of(values: list[int]) -> Legend:
     """A legend that names these values of a class map."""
-    names = dict(enumerate(COVERS))
-    return Legend(
-        classes=tuple(
-            LegendClass(value=value, name=names.get(value, f"class {value}"), color_hint=_GREY)
-            for value in values
-        )
-    )
+    return Legend(classes=tuple(LegendClass(value=v, name=f"class {v}", color_hint=_GREY) for v in values))

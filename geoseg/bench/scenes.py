@@ -122,7 +122,7 @@ def scene_pixels(window: Window, bands: Sequence[str]) -> NDArray[np.uint16]:
     shares = cover_shares(window)  # (cover, y, x)
     spectra = np.array([_SPECTRA[b] for b in bands], np.float32)
     pixels: Floats = np.tensordot(spectra, shares, axes=1)  # (band, y, x)
-    pixels *= 1 + _SHADE * _field(window, (64, 16, 4), seed=90)
+    pixels *= 1 + _SHADE * field(window, (64, 16, 4), seed=90)
     for i, band in enumerate(bands):
         pixels[i] *= 1 + _GRAIN * _white(window, seed=100 + list(_SPECTRA).index(band))
     stored: NDArray[np.uint16] = np.clip(np.rint(pixels / np.float32(SCALE)), 1, 10_000).astype(np.uint16)
@@ -131,7 +131,7 @@ def scene_pixels(window: Window, bands: Sequence[str]) -> NDArray[np.uint16]:
 
 def cover_shares(window: Window) -> Floats:
     """How much of each pixel is water, forest, crop, dry, bare, town: (cover, y, x), sums to 1."""
-    drivers = [_field(window, scales, seed=10 * i) for i, scales in enumerate(_SCALES_PX)]
+    drivers = [field(window, scales, seed=10 * i) for i, scales in enumerate(_SCALES_PX)]
     drivers.append(_parcels(window, seed=80))
     scores = np.tensordot(np.array(_SCORES, np.float32), np.stack(drivers), axes=1)
     scores += np.array(_BIAS, np.float32)[:, None, None]
@@ -146,7 +146,7 @@ def _blocks(size: int) -> Iterator[Window]:
             yield Window(col, row, min(BLOCK, size - col), min(BLOCK, size - row))
 
 
-def _field(window: Window, scales_px: Sequence[int], *, seed: int) -> Floats:
+def field(window: Window, scales_px: Sequence[int], *, seed: int) -> Floats:
     """Value noise of several scales, (y, x), mean 0, standard deviation about 1 over a large area.
 
     Random values on a lattice, smoothly interpolated (after Perlin 1985). They hang on pixel coordinates

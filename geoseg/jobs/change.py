@@ -39,10 +39,10 @@ from geoseg.files import sha256_of
 from geoseg.grid.ground import row_areas_m2
 from geoseg.jobs.workspace import workspace
 from geoseg.legend import CLASS_NODATA, Legend
-from geoseg.polygons.trace import polygonize_files
+from geoseg.polygons.trace import stream_polygons
 from geoseg.report.change import ChangeMatrix, ChangeReport, change_report
 from geoseg.writers.cog import mosaic_cog
-from geoseg.writers.gpkg import write_gpkg
+from geoseg.writers.gpkg import write_gpkg_in_parts
 from geoseg.writers.qml import write_qml
 
 _M2_PER_HA = 10_000.0
@@ -183,11 +183,10 @@ def _write_raster(
 
 def _write_polygons(folder: Path, legend: Legend, *, title: str, created: datetime) -> None:
     """``change.gpkg``: what changed; where nothing did there is no polygon."""
-    frame = polygonize_files(folder / "change.tif", legend=legend)
-    changed = frame[frame.class_id != NO_CHANGE].reset_index(drop=True)
+    parts = stream_polygons(folder / "change.tif", legend=legend)
     shown = tuple(c for c in legend.classes if c.value != NO_CHANGE)
-    write_gpkg(
-        changed,
+    write_gpkg_in_parts(
+        (part[part.class_id != NO_CHANGE] for part in parts),
         folder / "change.gpkg",
         legend=Legend(classes=shown) if shown else legend,
         title=title,

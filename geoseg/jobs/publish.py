@@ -20,7 +20,7 @@ from geoseg.jobs.plan import Plan
 from geoseg.jobs.workspace import MANIFEST
 from geoseg.legend import CONFIDENCE_SCALE
 from geoseg.models.card import CARD_NAME
-from geoseg.polygons.trace import polygonize_files
+from geoseg.polygons.trace import stream_polygons
 from geoseg.recipe import Recipe
 from geoseg.redaction import redact
 from geoseg.report.facts import AreaAsked, ItemFacts, ModelFacts, Report, RunFacts
@@ -30,7 +30,7 @@ from geoseg.report.summary import summarize
 from geoseg.resources import path_exists
 from geoseg.stac.items import SEARCH_KEY
 from geoseg.writers.cog import mosaic_cog
-from geoseg.writers.gpkg import write_gpkg
+from geoseg.writers.gpkg import write_gpkg_in_parts
 from geoseg.writers.qml import write_qml
 from geoseg.writers.stac_item import COUNTS, Lineage, SourceItem, SourceModel, outputs_of, write_item
 
@@ -54,16 +54,17 @@ def write_rasters(plan: Plan, folder: Path, parts: list[Path]) -> None:
 
 
 def write_polygons(plan: Plan, folder: Path, *, title: str, created: datetime) -> int:
-    """``classes.gpkg``; returns the number of polygons."""
-    frame = polygonize_files(
+    """``classes.gpkg``, written while the map is read; returns the number of polygons."""
+    parts = stream_polygons(
         folder / "class.tif",
         folder / "confidence.tif",
         legend=plan.card.legend,
         min_area_ha=plan.recipe.min_area_ha,
         simplify_m=plan.recipe.simplify_m,
     )
-    write_gpkg(frame, folder / "classes.gpkg", legend=plan.card.legend, title=title, created=created)
-    return len(frame)
+    return write_gpkg_in_parts(
+        parts, folder / "classes.gpkg", legend=plan.card.legend, title=title, created=created
+    )
 
 
 def remove_parts(folder: Path) -> None:

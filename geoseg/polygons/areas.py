@@ -7,32 +7,35 @@ from odc.geo.geobox import GeoBox
 
 from geoseg.errors import OutputError
 from geoseg.grid.ground import row_areas_m2
-from geoseg.polygons.rings import Edges
-from geoseg.polygons.stitch import Nodes, Regions
 
-Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+_UNITS = 2**60
+"""Of a map in degrees, so that every sum fits into 63 bits."""
 
 
-def sizes(regions: Regions, nodes: Nodes, edges: Edges, geobox: GeoBox) -> tuple[Floats, float]:
-    """(region,) the sizes of regions, and the m² of a unit of them.
+def column_sizes(geobox: GeoBox) -> tuple[Ints, float]:
+    """(height + 1,) the size of a column of pixels from the top to each lattice row, and the m² of its unit.
 
-    In a projected CRS the unit is a pixel of the grid, so sizes are whole and add up exactly. In a CRS of
-    degrees it is a m² on the ellipsoid, where a pixel is the smaller the nearer it lies to a pole.
+    Sizes are whole, so they add up exactly in any order. In a projected CRS the unit is a pixel of the
+    grid; in one of degrees, where a pixel is the smaller the nearer it lies to a pole, it is a 2**60th of
+    the map on the ellipsoid.
 
     Raises:
         OutputError: the grid is in degrees and not north-up.
     """
+    height, width = geobox.shape
     crs = crs_of(geobox)
     if not crs.is_geographic:
         unit_m = crs.axis_info[0].unit_conversion_factor
-        return regions.pixels.astype(np.float64), abs(geobox.transform.determinant) * unit_m**2
-    # Green's theorem: the integral of x over the cumulated area of parallels, along each outline.
-    strip = _cumulated_strip_m2(geobox)
-    start, end = edges.node, edges.ends()
-    part = nodes.col[start] * (strip[nodes.row[start]] - strip[nodes.row[end]])
-    m2 = np.zeros(len(regions.pixels))
-    np.add.at(m2, edges.left, part)
-    return m2, 1.0
+        return np.arange(height + 1), abs(geobox.transform.determinant) * unit_m**2
+    if geobox.transform.b or geobox.transform.d:
+        raise OutputError(
+            "The class map lies rotated on a grid in degrees, expected north up. Warp it: gdalwarp -t_srs"
+        )
+    m2 = np.append(0.0, np.cumsum(row_areas_m2(geobox)))
+    unit_m2 = m2[-1] * width / _UNITS
+    return np.rint(m2 / unit_m2).astype(np.int64), float(unit_m2)
 
 
 def pixel_aspect(geobox: GeoBox) -> float:
@@ -55,13 +58,3 @@ def crs_of(geobox: GeoBox) -> pyproj.CRS:
     if geobox.crs is None:
         raise OutputError("The class map has no CRS, expected one. Assign it: gdal_edit -a_srs EPSG:...")
     return geobox.crs.proj
-
-
-def _cumulated_strip_m2(geobox: GeoBox) -> Floats:
-    """(height + 1,) m² of one column of pixels from its top to each lattice row."""
-    if geobox.transform.b or geobox.transform.d:
-        raise OutputError(
-            "The class map lies rotated on a grid in degrees, expected north up. Warp it: gdalwarp -t_srs"
-        )
-    strip: Floats = np.concatenate([[0.0], np.cumsum(row_areas_m2(geobox))])
-    return strip

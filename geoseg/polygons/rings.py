@@ -1,122 +1,111 @@
-"""Nodes of outlines to rings, and rings to valid polygons, all in whole lattice coordinates.
+"""Outlines to rings that do not touch themselves, and rings to valid polygons."""
 
-Directions of travel are 0 east, 1 north, 2 west, 3 south, with the region on the left, so shells run
-counter-clockwise as seen on a map whose north is up. The pixel to the left of an edge that leaves a node in
-direction ``d`` is column ``d`` of ``Nodes.label``, the one to its right is column ``d - 1``.
-"""
-
-from array import array
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 import shapely
 from affine import Affine
 
-from geoseg.polygons.stitch import NO_REGION, Ints, Nodes
+from geoseg.polygons.cycles import walk
+from geoseg.polygons.describe import is_saddle, row_col
+from geoseg.polygons.nodes import Ints
+from geoseg.polygons.outlines import Regions
 
 Coordinates = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class Edges:
-    """The directed edges of all outlines from node to node, in row-major order of where they begin."""
-
-    node: Ints
-    """(edge,) the node it leaves."""
-    left: Ints
-    """(edge,) the region whose outline it is."""
-    right: Ints
-    """(edge,) the region on the other side; nodata -1."""
-    follower: Ints
-    """(edge,) the next edge of the same outline: it leaves the node at which this one arrives."""
-
-    def ends(self) -> Ints:
-        """(edge,) the node at which each edge arrives."""
-        return self.node[self.follower]
-
-
-def find_edges(nodes: Nodes) -> Edges:
-    """All edges, linked to outlines.
-
-    The edges along one lattice line with their regions on the same side are disjoint: in the order of the
-    line, the k-th that leaves a node is the k-th that arrives at one.
-
-    Where a region meets itself diagonally, its outline comes twice to the node. A ring must not touch itself,
-    but two rings of a polygon may touch in a point (OGC 06-103r4, 6.1.11), so there the outline turns
-    right, from one of the pixels to the other. This closes a loop before the node is reached again.
-    """
-    owner = nodes.label  # (node, direction)
-    right = np.roll(owner, 1, axis=1)
-    found = np.flatnonzero((owner != right) & (owner != NO_REGION))
-    node, direction = found >> 2, found & 3
-    left, right = owner.ravel()[found], right.ravel()[found]
-    second = owner[node, (direction + 1) & 3]
-    third = owner[node, (direction + 2) & 3]
-    turn = np.where(left == third, 1, np.where(left == second, 0, -1))  # right, straight on, left
-    arrival = (direction + turn) & 3
-    by_row = np.arange(len(found))
-    by_col = np.argsort(nodes.col[node], kind="stable")
-    follower = np.empty(len(found), np.int64)
-    for heading, order in enumerate((by_row, by_col, by_row, by_col)):
-        follower[order[direction[order] == heading]] = order[arrival[order] == heading]
-    return Edges(node, left.astype(np.int64), right.astype(np.int64), follower)
-
-
-def walk(follower: Ints) -> tuple[Ints, Ints]:
-    """The cycles of a permutation one after the other, each from its least member, the least cycle first.
-
-    Returns:
-        (n,) the members in the order of the walk, and (cycle + 1,) where each cycle begins.
-    """
-    follows = memoryview(np.ascontiguousarray(follower).data)
-    is_seen = bytearray(len(follower))
-    members = array("q", bytes(8 * len(follower)))
-    begins = array("q")
-    n = 0
-    for start in range(len(follower)):
-        if is_seen[start]:
-            continue
-        begins.append(n)
-        i = start
-        while not is_seen[i]:
-            is_seen[i] = 1
-            members[n] = i
-            n += 1
-            i = follows[i]
-    begins.append(n)
-    return np.frombuffer(members, np.int64), np.frombuffer(begins, np.int64)
-
-
 def to_map(transform: Affine, col: npt.ArrayLike, row: npt.ArrayLike) -> tuple[Coordinates, Coordinates]:
     """Map coordinates x and y of lattice points."""
-    a, b, c, d, e, f = transform[:6]
-    col, row = np.asarray(col, np.float64), np.asarray(row, np.float64)
-    return a * col + b * row + c, d * col + e * row + f
+    xy = _coordinates(transform, np.asarray(col), np.asarray(row))
+    return xy[..., 0], xy[..., 1]
 
 
-def build_polygons(nodes: Nodes, edges: Edges, transform: Affine, n_regions: int) -> npt.NDArray[np.object_]:
+def build_polygons(regions: Regions, transform: Affine) -> npt.NDArray[np.object_]:
     """(region,) shapely polygons in map coordinates, valid, in the order of the regions.
 
-    Rings begin at their first node in row-major order; shells run counter-clockwise, holes clockwise, on
-    the map (RFC 7946); holes come in the order of their first nodes. The transform is applied once, to whole
-    numbers.
+    Rings begin at their first vertex in row-major order; shells run counter-clockwise, holes clockwise, on
+    the map (RFC 7946); holes come in the order of their first vertices. The transform is applied once, to
+    whole numbers. ``regions`` come from ``with_simple_rings``.
     """
-    order, offset = walk(edges.follower)
-    begin, length = offset[:-1], np.diff(offset)
-    node = edges.node[order]
-    region = edges.left[order[begin]]
-    rank = np.lexsort((begin, region))  # the first node of a region is its shell's
-    begin, length = begin[rank], length[rank]
+    begin = np.append(0, np.cumsum(regions.length))[:-1]
+    if not len(begin):
+        return np.empty(0, object)
+    least = np.minimum.reduceat(regions.vertices, begin)
+    shift = np.flatnonzero(regions.vertices == np.repeat(least, regions.length)) - begin
+    rank = np.lexsort((least, regions.is_hole, regions.region))
+    begin, length, shift = begin[rank], regions.length[rank], shift[rank]
     ring_offset = np.append(0, np.cumsum(length + 1))
     step = np.arange(ring_offset[-1]) - np.repeat(ring_offset[:-1], length + 1)
     size = np.repeat(length, length + 1)
-    step = step % size if transform.determinant < 0 else (size - step) % size
-    at = np.repeat(begin, length + 1) + step
-    x, y = to_map(transform, nodes.col[node[at]], nodes.row[node[at]])
-    polygon_offset = np.append(0, np.cumsum(np.bincount(region, minlength=n_regions)))
-    offsets = (ring_offset, polygon_offset)
+    step = np.repeat(shift, length + 1) + (step if transform.determinant < 0 else size - step)
+    step -= np.where(step >= size, size, 0)  # 0 <= step <= 2 * size - 1 ...
+    step -= np.where(step >= size, size, 0)  # ... or equal to it where a ring closes at its last vertex
+    step += np.repeat(begin, length + 1)
+    row, col = row_col(regions.vertices[step])
+    per_region = np.bincount(regions.region, minlength=len(regions.class_id))
+    offsets = (ring_offset, np.append(0, np.cumsum(per_region)))
     polygons: npt.NDArray[np.object_] = shapely.from_ragged_array(
-        shapely.GeometryType.POLYGON, np.column_stack([x, y]), offsets
+        shapely.GeometryType.POLYGON, _coordinates(transform, col, row), offsets
     )
     return polygons
+
+
+def with_simple_rings(regions: Regions) -> Regions:
+    """The regions with outlines that touch themselves taken apart where they do.
+
+    A ring must not touch itself, but two rings of a polygon may touch in a point (OGC 06-103r4, 6.1.11).
+    An outline that comes to a vertex twice is the border of one region on both occasions: going on
+    the other way closes a loop before the vertex is reached again.
+    """
+    at = np.flatnonzero(is_saddle(regions.vertices))
+    ring = np.repeat(np.arange(len(regions.length)), regions.length)
+    order = np.lexsort((regions.vertices[at], ring[at]))
+    at = at[order]
+    is_twice = (ring[at[1:]] == ring[at[:-1]]) & (regions.vertices[at[1:]] == regions.vertices[at[:-1]])
+    if not is_twice.any():
+        return regions
+    one, other = at[:-1][is_twice], at[1:][is_twice]
+    begin = np.append(0, np.cumsum(regions.length))
+    follower = np.arange(1, len(ring) + 1)
+    before = np.arange(-1, len(ring) - 1)
+    follower[begin[1:] - 1], before[begin[:-1]] = begin[:-1], begin[1:] - 1
+    follower[before[one]], follower[before[other]] = other, one
+    is_touched = np.zeros(len(regions.length), bool)
+    is_touched[ring[one]] = True
+    inside = np.flatnonzero(is_touched[ring])
+    new = np.cumsum(is_touched[ring]) - 1
+    walked, offset = walk(new[follower[inside]].astype(np.int32))
+    taken_apart = inside[walked]
+    vertices, length = regions.vertices[taken_apart], np.diff(offset)
+    return replace(
+        regions,
+        vertices=np.concatenate([regions.vertices[~is_touched[ring]], vertices]),
+        length=np.append(regions.length[~is_touched], length),
+        region=np.append(regions.region[~is_touched], regions.region[ring[taken_apart[offset[:-1]]]]),
+        is_hole=np.append(regions.is_hole[~is_touched], _is_clockwise(vertices, offset)),
+    )
+
+
+def _is_clockwise(vertices: Ints, offset: Ints) -> npt.NDArray[np.bool_]:
+    """(ring,) by Green's theorem: such a ring has a negative area."""
+    row, col = row_col(vertices)
+    follower = np.arange(1, len(row) + 1)
+    follower[offset[1:] - 1] = offset[:-1]
+    twice = (col[follower] - col) * (row[follower] + row)
+    is_clockwise: npt.NDArray[np.bool_] = np.add.reduceat(twice, offset[:-1]) < 0
+    return is_clockwise
+
+
+def _coordinates(
+    transform: Affine, col: npt.NDArray[np.integer], row: npt.NDArray[np.integer]
+) -> Coordinates:
+    """(..., 2) x and y."""
+    a, b, c, d, e, f = transform[:6]
+    xy = np.empty((*col.shape, 2))
+    xy[..., 0], xy[..., 1] = a * col, e * row
+    if b or d:
+        xy[..., 0] += b * row
+        xy[..., 1] += d * col  # the sum of the products is the same in either order
+    xy += (c, f)
+    return xy

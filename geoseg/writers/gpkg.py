@@ -7,13 +7,19 @@ Spec: https://www.geopackage.org/spec130/. Version 1.3 because QGIS 3.22 warns o
 
 import os
 import sqlite3
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 
 import geopandas as gpd
+import numpy as np
+import pyarrow as pa
 import pyogrio
+import shapely
 from pyogrio.errors import DataSourceError, FeatureError, GeometryError
+from shapely import MultiPolygon
 
 from geoseg.errors import OutputError, one_line
 from geoseg.legend import Legend
@@ -22,7 +28,16 @@ from geoseg.writers.qml import qml_for_polygons, sld_for_polygons
 LAYER = "classes"
 """Name of the layer of polygons."""
 
-_COLUMN_TYPES = {"class_id": "int32", "class_name": "object", "area_ha": "float64", "confidence": "float64"}
+_GEOMETRY = "geom"
+_SCHEMA = pa.schema(
+    [
+        pa.field("class_id", pa.int32()),
+        pa.field("class_name", pa.string()),
+        pa.field("area_ha", pa.float64()),
+        pa.field("confidence", pa.float64()),
+        pa.field(_GEOMETRY, pa.binary(), metadata={"ARROW:extension:name": "geoarrow.wkb"}),
+    ]
+)
 
 _STYLES_TABLE = """
 CREATE TABLE layer_styles (
@@ -64,17 +79,41 @@ def write_gpkg(
         ...     pyogrio.read_info(path, layer="classes")["features"]
         1
     """
-    missing = [name for name in _COLUMN_TYPES if name not in gdf.columns]
-    if missing or gdf.crs is None:
-        lack = f"columns {', '.join(missing)}" if missing else "a CRS"
-        raise OutputError(
-            f"Cannot write {path.name}: the polygons lack {lack}; give what polygonize returns."
-        )
+    _write([gdf], path, legend=legend, title=title, created=created)
+    return path
+
+
+def write_gpkg_in_parts(
+    parts: Iterable[gpd.GeoDataFrame],
+    path: Path,
+    *,
+    legend: Legend,
+    title: str,
+    created: datetime | None = None,
+) -> int:
+    """What ``write_gpkg`` writes, from tables that are taken one by one; returns the number of polygons.
+
+    Args:
+        parts: one table at least, of Polygons, all like the first; each may be empty.
+        path: as in ``write_gpkg``, and so are the others.
+        legend: names and colours of the style.
+        title: what ``gpkg_contents`` tells people about the layer.
+        created: time stamp of the contents.
+
+    Raises:
+        OutputError: as ``write_gpkg``; errors of ``parts`` pass through.
+    """
+    return _write(parts, path, legend=legend, title=title, created=created)
+
+
+def _write(
+    parts: Iterable[gpd.GeoDataFrame], path: Path, *, legend: Legend, title: str, created: datetime | None
+) -> int:
     stamp = (created or datetime.now(UTC)).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.gpkg")
     temporary.unlink(missing_ok=True)
     try:
-        _write_layer(gdf, temporary, title)
+        n_polygons = _write_layer(parts, temporary, title, name=path.name)
         with closing(sqlite3.connect(temporary, isolation_level=None)) as connection:
             add_style(
                 connection,
@@ -95,23 +134,77 @@ def write_gpkg(
     finally:
         for suffix in ("", "-journal", "-wal", "-shm"):
             temporary.with_name(temporary.name + suffix).unlink(missing_ok=True)
-    return path
+    return n_polygons
 
 
-def _write_layer(gdf: gpd.GeoDataFrame, path: Path, title: str) -> None:
-    """The polygons alone, by GDAL; a layer of MultiPolygon only where a geometry needs it."""
-    columns = gdf[[*_COLUMN_TYPES, gdf.geometry.name]].astype(_COLUMN_TYPES)
-    has_multi = bool((gdf.geom_type == "MultiPolygon").any())
-    pyogrio.write_dataframe(
-        columns,
-        path,
-        layer=LAYER,
-        driver="GPKG",
-        geometry_type="MultiPolygon" if has_multi else "Polygon",
-        promote_to_multi=has_multi,
-        dataset_options={"VERSION": "1.3"},
-        layer_options={"GEOMETRY_NAME": "geom", "IDENTIFIER": title, "SPATIAL_INDEX": "YES"},
-    )
+def _write_layer(parts: Iterable[gpd.GeoDataFrame], path: Path, title: str, *, name: str) -> int:
+    """The polygons alone, by GDAL, which takes one batch after the other; returns how many there are.
+
+    A layer of MultiPolygon only where a geometry of the first table needs it.
+    """
+    first = next(iterator := iter(parts))
+    _check_columns(first, name)
+    has_multi = bool((first.geom_type == "MultiPolygon").any())
+    stream = _Stream(chain([first], iterator), has_multi=has_multi)
+    try:
+        pyogrio.write_arrow(
+            pa.RecordBatchReader.from_batches(_SCHEMA, stream.batches()),
+            path,
+            layer=LAYER,
+            driver="GPKG",
+            geometry_name=_GEOMETRY,
+            geometry_type="MultiPolygon" if has_multi else "Polygon",
+            crs=first.crs.to_wkt("WKT1_GDAL") if not first.crs.to_epsg() else f"EPSG:{first.crs.to_epsg()}",
+            dataset_options={"VERSION": "1.3"},
+            layer_options={"GEOMETRY_NAME": _GEOMETRY, "IDENTIFIER": title, "SPATIAL_INDEX": "YES"},
+        )
+    except Exception:
+        if stream.error is not None:  # through Arrow's C interface only its text comes back
+            raise stream.error from None
+        raise
+    return stream.n_polygons
+
+
+class _Stream:
+    """Tables to batches of Arrow; remembers what went wrong and how many rows there were."""
+
+    def __init__(self, parts: Iterable[gpd.GeoDataFrame], *, has_multi: bool) -> None:
+        self._parts, self._has_multi = parts, has_multi
+        self.error: Exception | None = None
+        self.n_polygons = 0
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        try:
+            for part in self._parts:
+                self.n_polygons += len(part)
+                yield _batch(part, has_multi=self._has_multi)
+        except Exception as error:
+            self.error = error
+            raise
+
+
+def _batch(part: gpd.GeoDataFrame, *, has_multi: bool) -> pa.RecordBatch:
+    shapes = np.asarray(part.geometry.array)
+    if has_multi:
+        shapes = np.array([s if s.geom_type == "MultiPolygon" else MultiPolygon([s]) for s in shapes], object)
+    columns = [
+        pa.array(
+            part[field.name].to_numpy(object if field.type == pa.string() else None),
+            field.type,
+            from_pandas=True,
+        )
+        for field in list(_SCHEMA)[:-1]
+    ]
+    # The flavour that GDAL expects, as pyogrio asks shapely for it.
+    wkb = pa.array(shapely.to_wkb(shapes, flavor="iso"), type=pa.binary())
+    return pa.record_batch([*columns, wkb], schema=_SCHEMA)
+
+
+def _check_columns(gdf: gpd.GeoDataFrame, name: str) -> None:
+    missing = [field.name for field in list(_SCHEMA)[:-1] if field.name not in gdf.columns]
+    if missing or gdf.crs is None:
+        lack = f"columns {', '.join(missing)}" if missing else "a CRS"
+        raise OutputError(f"Cannot write {name}: the polygons lack {lack}; give what polygonize returns.")
 
 
 def add_style(

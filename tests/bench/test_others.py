@@ -10,7 +10,7 @@ import pytest
 import rasterio
 
 from geoseg.bench import growth, plain, reading, tracing
-from geoseg.bench.class_maps import class_pixels, write_class_map
+from geoseg.bench.class_maps import N_CLASSES, class_pixels, write_class_map
 from geoseg.bench.imports import HEAVIEST, STARTS, heaviest_imports, read_import_times
 from geoseg.bench.prediction import Asked, Run
 from geoseg.bench.processes import Ran, call
@@ -34,6 +34,7 @@ def test_class_map_is_the_same_in_any_window_and_has_no_nodata(tmp_path: Path) -
         assert (source.nodata, source.res) == (255, (10, 10))
     window = rasterio.windows.Window(30, 50, 70, 60)
     np.testing.assert_array_equal(found[50:110, 30:100], class_pixels(window))
+    assert set(np.unique(found)) == set(range(N_CLASSES))
     assert set(np.unique(found)) <= set(range(6))
     assert len(np.unique(found)) > 1
 

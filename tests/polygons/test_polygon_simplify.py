@@ -19,7 +19,6 @@ from polygon_maps import (
 )
 
 from geoseg.errors import OutputError
-from geoseg.polygons.simplify import simplify_coverage
 from geoseg.polygons.trace import polygonize
 
 PIXEL_HA = 0.01
@@ -158,7 +157,7 @@ def coverages():
 def test_simplified_polygons_have_no_gaps_or_overlaps(pixels, tolerance_m):
     exact = polygonize(on_ground(pixels), legend=LEGEND)
     assume(len(exact))
-    table = simplify_coverage(exact, tolerance_m=tolerance_m)
+    table = polygonize(on_ground(pixels), legend=LEGEND, simplify_m=tolerance_m)
     assert shapely.is_valid(table.geometry.values).all()
     assert not shapely.is_empty(table.geometry.values).any()
     assert set(table.geom_type) == {"Polygon"}
@@ -178,18 +177,16 @@ def n_vertices(table):
 def test_tolerance_is_the_root_of_an_area():
     stair = np.tril(np.ones((20, 20), np.uint8))  # triangles of 50 square metres, root 7.07 m
     exact = polygonize(on_ground(stair), legend=LEGEND)
-    assert n_vertices(simplify_coverage(exact, tolerance_m=7.0)) == n_vertices(exact) == [41, 43]
-    smooth = simplify_coverage(exact, tolerance_m=7.2)
-    assert n_vertices(smooth) == [5, 7]
-    assert same_bytes(smooth, polygonize(on_ground(stair), legend=LEGEND, simplify_m=7.2))
-    assert same_bytes(exact, simplify_coverage(exact, tolerance_m=0))
+    assert n_vertices(exact) == [41, 43]
+    assert same_bytes(exact, polygonize(on_ground(stair), legend=LEGEND, simplify_m=7.0))
+    assert n_vertices(polygonize(on_ground(stair), legend=LEGEND, simplify_m=7.2)) == [4, 6]
 
 
 def test_tolerance_is_in_metres_also_where_the_crs_is_in_feet():
     stair = np.tril(np.ones((20, 20), np.uint8))  # 7.07 feet are 2.155 m
-    exact = polygonize(on_ground(stair, Affine(10, 0, 0, 0, -10, 0), "EPSG:2263"), legend=LEGEND)
-    assert n_vertices(simplify_coverage(exact, tolerance_m=2.1)) == [41, 43]
-    assert n_vertices(simplify_coverage(exact, tolerance_m=2.2)) == [5, 7]
+    class_id = on_ground(stair, Affine(10, 0, 0, 0, -10, 0), "EPSG:2263")
+    assert n_vertices(polygonize(class_id, legend=LEGEND, simplify_m=2.1)) == [41, 43]
+    assert n_vertices(polygonize(class_id, legend=LEGEND, simplify_m=2.2)) == [4, 6]
 
 
 def test_refusals_say_what_to_do():
@@ -200,7 +197,3 @@ def test_refusals_say_what_to_do():
         polygonize(degrees, legend=LEGEND, simplify_m=10)
     with pytest.raises(OutputError, match="simplify_m is -1, expected 0 or more metres"):
         polygonize(on_ground(KNOTS), legend=LEGEND, simplify_m=-1)
-    with pytest.raises(OutputError, match="has no CRS"):
-        simplify_coverage(
-            polygonize(on_ground(KNOTS), legend=LEGEND).set_crs(None, allow_override=True), tolerance_m=1
-        )
