@@ -24,6 +24,8 @@ def number(value: float | np.floating | Floats) -> float | None:
 
 def interval_of(statistics: NDArray[Any], score: Callable[[Any], Floats]) -> Range | None:
     """The 95 % interval of a score over places (place, ...); None where there are too few to tell."""
+    if len(statistics) < MIN_PLACES:
+        return None
     return intervals_of(statistics, lambda counts: np.asarray(score(counts))[..., None])[0]
 
 

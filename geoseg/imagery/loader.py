@@ -106,7 +106,7 @@ def _read_local(item: pystac.Item, geobox: GeoBox, bands: tuple[str, ...], dtype
     """The same as :func:`_read` gives, faster: of files that lie on the grid; None where one does not."""
     parts = []
     for asset in item.assets.values():
-        named = [b.get("common_name") for b in asset.extra_fields["eo:bands"]]
+        named = [_name(b) for b in asset.extra_fields["eo:bands"]]
         wanted = {b: named.index(b) for b in bands if b in named}
         if not wanted:
             continue
@@ -118,7 +118,7 @@ def _read_local(item: pystac.Item, geobox: GeoBox, bands: tuple[str, ...], dtype
         parts.append(
             read_on_grid(asset, list(wanted), numbers, at=at, geobox=geobox, nodata=stated, dtype=dtype)
         )
-    return xr.merge(parts, join="exact", combine_attrs="drop").expand_dims("time")
+    return xr.merge(parts, join="exact", combine_attrs="override").expand_dims("time")
 
 
 def _read(
@@ -229,9 +229,15 @@ def band_metadata(item: pystac.Item) -> dict[str, dict[str, Any]]:
     for asset in item.assets.values():
         eo, raster = asset.extra_fields.get("eo:bands", []), asset.extra_fields.get("raster:bands", [])
         for names, values in zip(eo, raster, strict=False):
-            if "common_name" in names or names.get("name") == CLOUDS:
-                found[names.get("common_name", CLOUDS)] = values
+            name = _name(names)
+            if name is not None:
+                found[name] = values
     return found
+
+
+def _name(band: Mapping[str, Any]) -> str | None:
+    """What an ``eo:bands`` entry of a prepared item is called here; None for a band that is not used."""
+    return band.get("common_name", CLOUDS if band.get("name") == CLOUDS else None)
 
 
 def _is_wide(metadata: Mapping[str, Any]) -> bool:

@@ -111,23 +111,27 @@ def _read_rows(
 
     def read(address: str) -> None:
         with rasterio.open(address) as source:
-            top, left = max(window.row_off, 0), max(window.col_off, 0)
-            bottom = min(window.row_off + window.height, source.height)
-            right = min(window.col_off + window.width, source.width)
-            if top >= bottom or left >= right:
+            inside = _overlap(window, source.height, source.width)
+            if inside is None:
                 return
-            rows = slice(top - window.row_off, bottom - window.row_off)
-            cols = slice(left - window.col_off, right - window.col_off)
-            inside = Window(left, top, right - left, bottom - top)
             found = source.read(list(indexes), window=inside, out_dtype=dtype)
             for band, index, stated in zip(found, indexes, nodata, strict=True):
                 for value in {stated, source.nodatavals[index - 1]} - {None}:
                     band[band == band.dtype.type(value)] = np.nan
-            result[:, rows, cols] = found
+            top, left = inside.row_off - window.row_off, inside.col_off - window.col_off
+            result[:, top : top + inside.height, left : left + inside.width] = found
 
     def where() -> str:
-        first, last = max(window.row_off, 0), window.row_off + window.height - 1
-        return f"rows {first} to {last} of bands {', '.join(map(str, indexes))}"
+        rows = f"rows {max(window.row_off, 0)} to {window.row_off + window.height - 1}"
+        return f"{rows} of band{'s' * (len(indexes) > 1)} {', '.join(map(str, indexes))}"
 
     read_patiently(path, read, where=where)
     return result
+
+
+def _overlap(window: Window, height: int, width: int) -> Window | None:
+    """The part of a window that lies in a file of that size; None where there is none."""
+    top, left = max(window.row_off, 0), max(window.col_off, 0)
+    bottom = min(window.row_off + window.height, height)
+    right = min(window.col_off + window.width, width)
+    return Window(left, top, right - left, bottom - top) if top < bottom and left < right else None

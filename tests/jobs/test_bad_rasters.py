@@ -19,7 +19,7 @@ from builders import smooth
 from rasterio.control import GroundControlPoint
 
 from geoseg.errors import GeosegError, ImageryError
-from geoseg.imagery import loader
+from geoseg.imagery import on_grid
 from geoseg.imagery.changes import refuse_changed, unchanged
 from geoseg.jobs.plan import plan_run
 from geoseg.jobs.run import run
@@ -412,7 +412,7 @@ def test_damage_in_the_middle_says_which_pixels(tmp_path: Path, cog: bytes) -> N
     path.write_bytes(cog[:half] + bytes(quarter) + cog[half + quarter :])
     text = refusal(path)
     assert re.search(
-        r"is cut short or damaged: rows \d+ to \d+, columns \d+ to \d+ of band [123] cannot be read \(.*\)\. "
+        r"is cut short or damaged: rows \d+ to \d+ of bands \d, \d, \d cannot be read \(.*\)\. "
         r"Copy or download it again; gdalinfo -checksum '.*hole in it\.tif' says whether it is whole\.$",
         text,
     )
@@ -503,22 +503,18 @@ def test_sources_and_files_beside_count_too(tmp_path: Path) -> None:
 
 
 def at_second_block(monkeypatch: pytest.MonkeyPatch, path: Path, do: Callable[[Path], None]) -> None:
-    """Something happens to the file after the three bands of the first block were read."""
-    done: list[str] = []
-    read = loader.read_patiently
+    """Something happens to the file after the first rows of it were read."""
+    read, done = on_grid._read_rows, list[str]()
 
-    def counted(address: str, *args: Any, **options: Any) -> Any:
-        found = read(address, *args, **options)
+    def watched(address: str, *args: Any) -> Any:
+        found = read(address, *args)
         done.append(address)
-        if len(done) == n_to_plan + 3:
+        if len(done) == 1:
             do(path)
         return found
 
-    n_to_plan = -3
-    monkeypatch.setattr(loader, "read_patiently", counted)
     plan_run(Recipe(image=(str(path),), model=MODEL, out=str(path.parent / "m")), say=lambda _: None)
-    n_to_plan = len(done)
-    done.clear()
+    monkeypatch.setattr(on_grid, "_read_rows", watched)
 
 
 @pytest.mark.parametrize("change", ["shortened", "removed"])
