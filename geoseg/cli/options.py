@@ -19,9 +19,9 @@ _PANELS = {
         "date", "keep_clouds",
     ),
     "Imagery from files": ("image", "bands", "scale", "offset"),
-    "Model and grid": ("model", "gsd", "crs", "tile_size", "halo", "batch_size", "device", "tta"),
+    "Model and grid": ("model", "gsd", "crs", "tile_size", "halo", "tta"),
     "Uncertainty": ("uncertainty", "dropout_passes"),
-    "Where it runs": ("block_size", "workers", "scheduler"),
+    "Where it runs": ("device", "backend", "precision", "batch_size", "block_size", "workers", "scheduler"),
     "Output": ("out", "overwrite", "min_area_ha", "simplify_m"),
 }  # fmt: skip
 _VECTORS = (".gpkg", ".geojson", ".json", ".shp", ".parquet", ".fgb", ".kml")

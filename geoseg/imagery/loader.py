@@ -237,7 +237,8 @@ def band_metadata(item: pystac.Item) -> dict[str, dict[str, Any]]:
 
 def _name(band: Mapping[str, Any]) -> str | None:
     """What an ``eo:bands`` entry of a prepared item is called here; None for a band that is not used."""
-    return band.get("common_name", CLOUDS if band.get("name") == CLOUDS else None)
+    name: str | None = band.get("common_name")
+    return CLOUDS if name is None and band.get("name") == CLOUDS else name
 
 
 def _is_wide(metadata: Mapping[str, Any]) -> bool:

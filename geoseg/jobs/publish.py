@@ -135,6 +135,7 @@ def _model_facts(plan: Plan) -> ModelFacts:
         sha256=card.sha256,
         bands=card.bands,
         calibration=plan.calibration.text() if plan.calibration else "",
+        run_by=f"{plan.how.backend}, {plan.how.precision}",
     )
 
 
@@ -206,6 +207,8 @@ def _resolved(plan: Plan) -> Recipe:
         "crs": plan.inputs.crs,
         "tile_size": plan.tiles.size,
         "halo": plan.tiles.halo,
+        "backend": plan.how.backend,
+        "precision": plan.how.precision,
     }
     if recipe.aoi == "-" and plan.aoi.crs == "EPSG:4326":
         decided["aoi"] = json.dumps(plan.aoi.json)

@@ -5,7 +5,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -16,6 +16,7 @@ from geoseg.imagery.changes import unchanged
 from geoseg.jobs import publish
 from geoseg.jobs.blocks import ROW_LISTENERS, BlockDone, BlockTask, aoi_mask
 from geoseg.jobs.cluster import run_here, run_on
+from geoseg.jobs.engine import settle
 from geoseg.jobs.plan import Plan, items_near, plan_run
 from geoseg.jobs.workspace import workspace
 from geoseg.models.zoo import fingerprint_of
@@ -112,9 +113,13 @@ def tasks_of(plan: Plan, parts: Path) -> list[BlockTask]:
 def _make(plan: Plan, folder: Path, listener: Listener, warned: list[str], started: float) -> Report:
     created = datetime.now(UTC).replace(microsecond=0)
     title = f"Land cover of {plan.name}"
-    timings = dict(plan.timings_s)
+    timings, parts = dict(plan.timings_s), folder / "parts"
+    parts.mkdir()
     with unchanged(plan.selection.items):
-        done = _compute(plan, folder / "parts", listener)
+        clock = time.perf_counter()
+        plan, tasks = _engine(plan, parts, listener)
+        timings["engine"] = time.perf_counter() - clock
+        done = _compute(plan, tasks, parts, listener)
     timings |= {
         "read": sum(d.read_s for d in done),
         "predict": sum(d.predict_s for d in done),
@@ -128,7 +133,7 @@ def _make(plan: Plan, folder: Path, listener: Listener, warned: list[str], start
         )
     clock = time.perf_counter()
     listener.start("writing rasters", 1)
-    publish.write_rasters(plan, folder, [folder / "parts" / d.part for d in done])
+    publish.write_rasters(plan, folder, [parts / d.part for d in done])
     timings["rasters"], clock = time.perf_counter() - clock, time.perf_counter()
     listener.start("tracing polygons", 1)
     publish.write_polygons(plan, folder, title=title, created=created)
@@ -152,14 +157,21 @@ def _make(plan: Plan, folder: Path, listener: Listener, warned: list[str], start
     return publish.write_reports(plan, folder, title=title, run=facts)
 
 
-def _compute(plan: Plan, parts: Path, listener: Listener) -> list[BlockDone]:
-    parts.mkdir()
+def _engine(plan: Plan, parts: Path, listener: Listener) -> tuple[Plan, list[BlockTask]]:
+    """The tasks, and the plan with the backend that they are run by."""
     tasks = tasks_of(plan, parts)
     if not tasks:
         raise RecipeError(
             f"The area holds no centre of a pixel of {plan.inputs.gsd_m:g} m. "
             "Give a smaller --gsd, or a larger area."
         )
+    how, choice = settle(plan.recipe, plan.how, tasks)
+    if choice is not None:
+        listener.say(f"network by {choice.measured[0].text()}")
+    return replace(plan, how=how), [replace(task, how=how) for task in tasks]
+
+
+def _compute(plan: Plan, tasks: list[BlockTask], parts: Path, listener: Listener) -> list[BlockDone]:
     listener.start("reading and predicting", sum(t.block.window.width * t.block.window.height for t in tasks))
     if plan.recipe.scheduler is None:
         ROW_LISTENERS[str(parts)] = listener.advance

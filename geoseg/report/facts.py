@@ -91,6 +91,8 @@ class ModelFacts(_Facts):
     bands: tuple[str, ...] = ()
     calibration: str = ""
     """What its probabilities are worth, as measured on labelled images; empty where that was not done."""
+    run_by: str = ""
+    """Backend and precision of the network."""
 
 
 class RunFacts(_Facts):

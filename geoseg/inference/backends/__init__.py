@@ -111,7 +111,16 @@ def why_not(name: str, work: Work) -> str | None:
         return f"has no {work.precision}, only {' and '.join(backend.precisions)}"
     if work.precision == "int8" and work.int8 is None:
         return "int8 needs ranges: train with fit.int8, or give tiles to observe them on"
+    if work.precision == "bf16" and work.device.type == "cpu" and not has_bf16():
+        return (
+            "bf16 is not to be had: this processor has no instructions for it, and takes minutes for a tile"
+        )
     return backend.why_not(work.device)
+
+
+def has_bf16() -> bool:
+    """Whether this processor computes in bf16 (AVX-512 BF16 or AMX); others imitate it, very slowly."""
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 def prepare(name: str, model: Model, work: Work) -> Network:

@@ -17,6 +17,8 @@ Tiles = Sequence[NDArray[np.float32]]
 LEAST_AGREEMENT: dict[Precision, float] = {"float32": 0.999, "bf16": 0.999, "int8": 0.995}
 """Share of pixels whose class must be that of float32 in torch."""
 _ROUNDS = 3
+_WORTH = 4
+"""What usually takes longer to make ready than this part of all tiles in torch is not tried."""
 _HOPELESS = 2.0
 """What took so many times as long as the best is not timed again."""
 
@@ -132,7 +134,7 @@ def _try(
 ) -> _Candidate | Measured:
     """The backend made ready and run, or why not."""
     eager_s = n_tiles * first.seconds
-    if eager_s < BACKENDS[name].prepare_s:
+    if eager_s < _WORTH * BACKENDS[name].prepare_s:
         return Measured(name, work.precision, f"not tried: in torch all tiles take {eager_s:.0f} s")
     try:
         if work.precision == "int8" and work.int8 is None and "int8" in BACKENDS[name].precisions:

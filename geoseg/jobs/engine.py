@@ -1,0 +1,124 @@
+"""Which backend runs the network of a job, and in which precision: settled once, before the first block."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import islice
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from rasterio.windows import Window
+
+from geoseg.errors import ModelError, RecipeError
+from geoseg.inference.backends import EAGER, PRECISIONS, Precision, Work, why_not
+from geoseg.inference.backends.choosing import Choice, choose
+from geoseg.inference.runner import Inference, device_of, n_at_a_time
+from geoseg.jobs.blocks import BlockTask, read_window
+from geoseg.models.int8 import Int8, read_int8
+from geoseg.models.int8_network import observe
+from geoseg.models.zoo import card_of, create_model, folder_of
+from geoseg.recipe import Recipe
+
+AUTO: Final = "auto"
+FEW_TILES = 256
+"""With fewer, measuring takes longer than it saves, and torch alone leaves out the empty rims of tiles, of which
+small areas have many."""
+_N_SAMPLES = 2
+_MIN_KNOWN = 0.5
+"""Of a sample's pixels; less says too little."""
+_NEEDS_MODULE = {"mc-dropout", "ensemble"}
+"""Kinds of uncertainty that look into the network, which only torch lets them."""
+
+
+def settle(recipe: Recipe, how: Inference, tasks: Sequence[BlockTask]) -> tuple[Inference, Choice | None]:
+    """How the blocks are run: what was asked for, or what is fastest on some of their tiles.
+
+    All workers are given the same answer, since last bits depend on it. Jobs of few tiles are run by torch in
+    float32 unless something else is asked for; so is what looks into the network, as ensembles' uncertainty.
+
+    Returns:
+        What the tasks are to hold, and what was measured; None where nothing was.
+
+    Raises:
+        RecipeError: the backend or precision that was asked for cannot be had here, or says something else.
+        ModelError: it cannot run this network, or int8 has no ranges and no tile to observe them on.
+    """
+    if _NEEDS_MODULE & set(how.uncertainty):
+        _refuse_others(recipe)
+        return how, None
+    int8 = _ranges(tasks[0].model)
+    if recipe.backend != AUTO:
+        return _as_asked(recipe, how, tasks, int8), None
+    n_tiles = sum(len(list(task.plan.tiles(task.block.window))) for task in tasks)
+    is_free = recipe.precision in (AUTO, "float32")
+    tiles = [] if is_free and n_tiles < FEW_TILES else list(islice(_samples(tasks), _N_SAMPLES))
+    if is_free and not tiles:
+        return how, None
+    device = device_of(how.device)
+    work = Work(tasks[0].plan.size, n_at_a_time(device, how.batch_size), device, int8=int8)
+    precisions: Sequence[Precision] = (
+        [p for p in PRECISIONS if p != "int8" or int8 is not None]
+        if recipe.precision == AUTO
+        else [recipe.precision]
+    )
+    choice = choose(create_model(tasks[0].model), tiles, work, n_tiles=n_tiles, precisions=precisions)
+    if choice.work.precision not in precisions:
+        others = "; ".join(m.text() for m in choice.measured if m.precision == recipe.precision)
+        raise RecipeError(f"--precision {recipe.precision} cannot be had: {others}. Give auto or float32.")
+    return replace(how, backend=choice.name, precision=choice.work.precision, int8=choice.work.int8), choice
+
+
+def _as_asked(recipe: Recipe, how: Inference, tasks: Sequence[BlockTask], int8: Int8 | None) -> Inference:
+    precision: Precision = "float32" if recipe.precision == AUTO else recipe.precision
+    if precision == "int8" and int8 is None:
+        int8 = _observed(tasks)
+    device = device_of(how.device)
+    work = Work(tasks[0].plan.size, n_at_a_time(device, how.batch_size), device, precision, int8=int8)
+    reason = why_not(recipe.backend, work)
+    if reason is not None:
+        raise RecipeError(f"--backend {recipe.backend} {reason}.")
+    return replace(how, backend=recipe.backend, precision=precision, int8=int8)
+
+
+def _refuse_others(recipe: Recipe) -> None:
+    if recipe.backend not in (AUTO, EAGER) or recipe.precision not in (AUTO, "float32"):
+        raise RecipeError(
+            f"--uncertainty {','.join(recipe.uncertainty)} looks into the network: only --backend {EAGER} "
+            "--precision float32 lets it."
+        )
+
+
+def _ranges(model: str) -> Int8 | None:
+    """The ranges that a model brings; None where it was not trained for int8."""
+    folder = folder_of(model)
+    return None if folder is None else read_int8(folder, weights_sha256=card_of(model).sha256)
+
+
+def _observed(tasks: Sequence[BlockTask]) -> Int8:
+    tiles = list(islice(_samples(tasks), _N_SAMPLES))
+    if not tiles:
+        raise ModelError(
+            "--precision int8 needs the ranges of the layers, and no tile has pixels to observe them on. "
+            "Give a model that was trained with fit.int8."
+        )
+    return observe(create_model(tasks[0].model), tiles)
+
+
+def _samples(tasks: Sequence[BlockTask]) -> Iterator[NDArray[np.float32]]:
+    """Tiles (band, size, size) that are mostly known, from inside blocks all over the area."""
+    for task in tasks[:: max(len(tasks) // 4, 1)]:
+        tiles = list(task.plan.tiles(task.block.window))
+        inside = [tile for tile in tiles if _holds(task.block.window, tile.window)] or tiles
+        for tile in (inside[len(inside) // 3], inside[len(inside) * 2 // 3]):
+            pixels = read_window(task, tile.window)
+            if np.isfinite(pixels).all(axis=0).mean() >= _MIN_KNOWN:
+                yield pixels
+
+
+def _holds(whole: Window, part: Window) -> bool:
+    return (
+        whole.row_off <= part.row_off
+        and whole.col_off <= part.col_off
+        and part.row_off + part.height <= whole.row_off + whole.height
+        and part.col_off + part.width <= whole.col_off + whole.width
+    )
