@@ -21,8 +21,8 @@ from geoseg.recipe import Recipe
 
 AUTO: Final = "auto"
 FEW_TILES = 256
-"""With fewer, measuring takes longer than it saves, and torch alone leaves out the empty rims of tiles, of which
-small areas have many."""
+"""With fewer, measuring takes longer than it saves, and torch alone leaves out the empty rims of tiles, of
+which small areas have many."""
 _N_SAMPLES = 2
 _MIN_KNOWN = 0.5
 """Of a sample's pixels; less says too little."""
@@ -116,9 +116,6 @@ def _samples(tasks: Sequence[BlockTask]) -> Iterator[NDArray[np.float32]]:
 
 
 def _holds(whole: Window, part: Window) -> bool:
-    return (
-        whole.row_off <= part.row_off
-        and whole.col_off <= part.col_off
-        and part.row_off + part.height <= whole.row_off + whole.height
-        and part.col_off + part.width <= whole.col_off + whole.width
-    )
+    (top, bottom), (left, right) = whole.toranges()
+    (first, last), (west, east) = part.toranges()
+    return bool(top <= first and last <= bottom and left <= west and east <= right)
