@@ -78,7 +78,7 @@ class Runner:
             self._module = None
             work = Work(size, self._batch_size, self._device, how.precision, int8=how.int8)
             self._network = _prepared(model, how.backend, work)
-            self._is_trimmed = how.backend == EAGER and self._batch_size == 1
+            self._is_trimmed = how.backend == EAGER
         self._epistemic = epistemic_of(
             self._module or model.module, model.card, how.uncertainty, passes=how.dropout_passes
         )
@@ -106,16 +106,19 @@ class Runner:
             yield None if placed is None else next(layers)
 
     def _forward(self, tiles: list[Placed]) -> list[Pixels]:
+        """(layer, size, size) of each; tiles whose known parts have one shape run together."""
         if not self._is_trimmed:
             return self._layers_of(tiles)
-        [(window, pixels)] = tiles
-        part = known_part(pixels, self._model.card.tile_multiple)
-        [found] = self._layers_of([(window, pixels[:, *part])])
-        if found.shape[1:] == pixels.shape[1:]:
-            return [found]
-        whole = np.zeros((self.n_layers, *pixels.shape[1:]), np.float32)
-        whole[:, *part] = found
-        return [whole]
+        parts = [known_part(pixels, self._model.card.tile_multiple) for _, pixels in tiles]
+        alike: dict[tuple[int, ...], list[int]] = {}
+        for n, (part, (_, pixels)) in enumerate(zip(parts, tiles, strict=True)):
+            alike.setdefault(pixels[:, *part].shape, []).append(n)
+        found = [np.zeros((self.n_layers, *pixels.shape[1:]), np.float32) for _, pixels in tiles]
+        for numbers in alike.values():
+            cut = [(tiles[n][0], tiles[n][1][:, *parts[n]]) for n in numbers]
+            for n, layers in zip(numbers, self._layers_of(cut), strict=True):
+                found[n][:, *parts[n]] = layers
+        return found
 
     def _layers_of(self, tiles: list[Placed]) -> list[Pixels]:
         """(layer, y, x) of each."""

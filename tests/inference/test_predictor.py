@@ -250,7 +250,10 @@ def test_tiles_without_a_wanted_pixel_are_not_run():
     image = as_image(smooth(5, (320, 320)), geobox_at(height=320, width=320))
     mask = np.zeros((320, 320), bool)
     mask[5, 5] = True
-    predict(image, model=model_of(Counting(), size=32, halo=0), mask=mask)
+    model = model_of(Counting(), size=32, halo=0)
+    predict(image, model=model, mask=mask)
+    runs.clear()  # making it ready may run it too
+    predict(image, model=model, mask=mask)
     assert sum(runs) == 1
 
 
@@ -287,7 +290,7 @@ def test_a_network_with_the_wrong_number_of_layers_is_refused():
             return pixels[:, :2]
 
     image = as_image(smooth(0, (20, 20)), geobox_at(height=20, width=20))
-    with pytest.raises(ModelError, match=r"gave logits of shape \(1, 2, 32, 32\), its card promises"):
+    with pytest.raises(ModelError, match=r"gave logits of shape \(1, 2, \d+, \d+\), its card promises"):
         predict(image, model=model_of(Short(), size=32, halo=8))
 
 
@@ -324,3 +327,40 @@ def _peak_bytes(height: int) -> int:
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     return peak
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.integers(0, 64),
+    st.integers(0, 64),
+    st.integers(0, 64),
+    st.integers(0, 64),
+    st.sampled_from([1, 8, 32]),
+)
+def test_the_part_of_a_tile_that_is_run_holds_all_that_is_known(
+    top: int, bottom: int, left: int, right: int, multiple: int
+) -> None:
+    pixels = np.full((3, 64, 64), np.nan, np.float32)
+    pixels[:, top:bottom, left:right] = 1
+    pixels[0] = 2  # what lacks a band is not known
+    rows, cols = runner.known_part(pixels, multiple)
+    for span, low, high in ((rows, top, bottom), (cols, left, right)):
+        assert span.start % multiple == 0
+        assert span.stop % multiple == 0
+        assert 0 <= span.start < span.stop <= 64
+        if top < bottom and left < right:
+            assert span.start <= low < span.start + multiple
+            assert span.stop - multiple < high <= span.stop
+
+
+def test_rims_without_pixels_are_not_run() -> None:
+    model, box = network(), geobox_at(height=128, width=128)
+    pixels = smooth(3, (128, 128))
+    pixels[:, :, 70:] = np.nan
+    plan = TilePlan(box, 64, 16)
+    cut, whole = (predict(as_image(p, box), model=model, plan=plan) for p in (pixels, smooth(3, (128, 128))))
+    assert cut.attrs["n_pixels_run"] < 0.75 * whole.attrs["n_pixels_run"]
+    assert (cut.class_id.to_numpy()[:, 70:] == 255).all()
+    assert (cut.class_id.to_numpy()[:, :70] != 255).all()
+    far = np.s_[:, :32]  # tiles there see nothing of the rim
+    np.testing.assert_array_equal(cut.class_id.to_numpy()[far], whole.class_id.to_numpy()[far])

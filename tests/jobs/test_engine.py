@@ -1,0 +1,110 @@
+"""What runs the network of a job: as asked, or torch; and the same for every block."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from builders import geobox_at, model_folder, smooth, write_image
+
+from geoseg.errors import RecipeError
+from geoseg.inference.runner import Inference
+from geoseg.jobs import engine
+from geoseg.jobs.plan import Plan, plan_run
+from geoseg.jobs.run import run, tasks_of
+from geoseg.recipe import Recipe
+
+SIDE = 300
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_image(
+        tmp_path_factory.mktemp("engine") / "image.tif",
+        smooth(1, (SIDE, SIDE)),
+        geobox_at(height=SIDE, width=SIDE),
+    )
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return model_folder(tmp_path_factory.mktemp("engine") / "model")
+
+
+def recipe_of(image: Path, model: Path, out: Path, **more: object) -> Recipe:
+    return Recipe(image=(str(image),), model=str(model), out=str(out), **more)
+
+
+def planned(recipe: Recipe, parts: Path) -> tuple[Plan, list]:
+    plan = plan_run(recipe, say=lambda _: None)
+    return plan, tasks_of(plan, parts)
+
+
+def test_a_small_job_is_run_by_torch(image: Path, model: Path, tmp_path: Path) -> None:
+    recipe = recipe_of(image, model, tmp_path / "map")
+    plan, tasks = planned(recipe, tmp_path)
+    assert engine.settle(recipe, plan.how, tasks) == (plan.how, None)
+
+
+def test_a_large_job_is_run_by_what_is_measured_on_its_own_tiles(
+    image: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = {}
+
+    def choose(model_, tiles, work, *, n_tiles, precisions):
+        given.update(tiles=tiles, work=work, n_tiles=n_tiles, precisions=precisions)
+        return real(model_, tiles, work, n_tiles=n_tiles, precisions=["float32"], names=["torch-eager"])
+
+    real = engine.choose
+    monkeypatch.setattr(engine, "choose", choose)
+    monkeypatch.setattr(engine, "FEW_TILES", 1)
+    recipe = recipe_of(image, model, tmp_path / "map", block_size=128)
+    plan, tasks = planned(recipe, tmp_path)
+    how, choice = engine.settle(recipe, plan.how, tasks)
+    assert (how.backend, how.precision) == ("torch-eager", "float32")
+    assert choice is not None
+    assert given["precisions"] == ["float32", "bf16"], "int8 only where the model brings its ranges"
+    assert given["n_tiles"] == sum(len(list(t.plan.tiles(t.block.window))) for t in tasks)
+    assert len(given["tiles"]) == 2
+    with rasterio.open(image) as source:
+        own = source.read()
+    for tile in given["tiles"]:
+        assert tile.shape == (len(plan.inputs.bands), plan.tiles.size, plan.tiles.size)
+        assert np.isin(np.rint(tile[np.isfinite(tile)] * 10_000), own).all()
+
+
+def test_what_was_asked_for_runs_and_is_in_the_report(image: Path, model: Path, tmp_path: Path) -> None:
+    for backend in ("torch-eager", "onnxruntime"):
+        run(recipe_of(image, model, tmp_path / backend, backend=backend, block_size=128))
+        report = json.loads((tmp_path / backend / "report.json").read_text())
+        assert report["model"]["run_by"] == f"{backend}, float32"
+        assert report["timings_s"]["network"] <= report["timings_s"]["predict"]
+        manifest = json.loads((tmp_path / backend / "manifest.json").read_text())
+        assert (manifest["recipe"]["backend"], manifest["recipe"]["precision"]) == (backend, "float32")
+    eager, other = (
+        rasterio.open(tmp_path / backend / "class.tif").read(1) for backend in ("torch-eager", "onnxruntime")
+    )
+    assert (eager == other).mean() >= 0.999
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"backend": "openvinno"}, "did you mean openvino"),
+        ({"backend": "onnxruntime", "precision": "bf16"}, "has no bf16"),
+        ({"backend": "openvino", "uncertainty": ("mc-dropout",)}, "looks into the network"),
+    ],
+)
+def test_what_cannot_be_had_is_one_line(
+    image: Path, model: Path, tmp_path: Path, more: dict, said: str
+) -> None:
+    recipe = recipe_of(
+        image, model, tmp_path / "map", **{k: v for k, v in more.items() if k != "uncertainty"}
+    )
+    plan, tasks = planned(recipe, tmp_path)
+    how = plan.how
+    if "uncertainty" in more:
+        how = Inference(uncertainty=more["uncertainty"])
+    with pytest.raises(RecipeError, match=said):
+        engine.settle(recipe, how, tasks)
