@@ -410,6 +410,7 @@ def test_the_page_needs_nothing_but_itself(tmp_path):
     check_out(tmp_path / "out", "scores.json", overwrite=True)
 
 
+@pytest.mark.lane
 def test_memory_does_not_grow_with_the_rasters(tmp_path):
     """A 36,000 x 36,000 pair of sparse rasters, with outlines, in under 1 GB."""
     script = f"""

@@ -459,6 +459,7 @@ def test_tiles_give_the_map_of_one_pass(model, scene):
     np.testing.assert_array_equal(part, tiled[31:81, 71:111])
 
 
+@pytest.mark.lane
 @needs_scene
 def test_the_command_maps_the_scene(cache, tmp_path, monkeypatch):
     """Fetched over HTTP by a process of its own; afterwards no server is needed."""

@@ -246,6 +246,7 @@ def test_errors_name_what_is_wrong(tmp_path):
         mosaic_cog([tmp_path / "gone.tif"], tmp_path / "class.tif", geobox=grid(2, 2), band=1)
 
 
+@pytest.mark.lane
 def test_memory_does_not_grow_with_the_area(tmp_path):
     peaks = [_peak_mb(tmp_path, side) for side in (4_000, 10_000)]
     raw_growth_mb = (10_000**2 - 4_000**2) / 2**20
