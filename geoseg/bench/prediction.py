@@ -5,6 +5,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,8 @@ from geoseg.bench.networks import model_for
 from geoseg.bench.processes import GEOSEG, Ran, Say, python_command, watch
 from geoseg.bench.records import check_sizes
 from geoseg.bench.scenes import write_scene
-from geoseg.bench.work import run_flops
-from geoseg.models.zoo import card_of
+from geoseg.inference.efficiency import flops_per_pixel
+from geoseg.models.zoo import card_of, create_model
 from geoseg.writers.gpkg import LAYER
 
 _MAX_AREA_KM2 = 1e9
@@ -174,14 +175,12 @@ def measure(image: Path, asked: Asked, *, limit: Limit, out: Path, model: str | 
 
 
 def _run(out: Path, ran: Ran, *, image: Path, asked: Asked, limit: Limit, model: str) -> Run:
-    report, manifest = (
-        json.loads((out / name).read_text("utf-8")) for name in ("report.json", "manifest.json")
-    )
+    report = json.loads((out / "report.json").read_text("utf-8"))
     timings, grid = report["timings_s"], report["grid"]
     written = {path.name: path.stat().st_mtime for path in out.iterdir()}
     rasters_at = max(written[name] for name in ("class.tif", "confidence.tif", "class.qml"))
     report_s = written["manifest.json"] - written["classes.gpkg"]
-    tflop = run_flops(model, grid=grid, manifest=manifest) / 1e12
+    tflop = flops_of(model) * report["pixels_run"] / 1e12
     network_s = timings.get("network")
     return Run(
         model=asked.model,
@@ -212,6 +211,12 @@ def _run(out: Path, ran: Ran, *, image: Path, asked: Asked, limit: Limit, model:
         image_mb=round(image.stat().st_size / 1e6, 1),
         load=round(os.getloadavg()[0], 1),
     )
+
+
+@lru_cache(maxsize=4)
+def flops_of(model: str) -> float:
+    """Operations of the network for a pixel of a tile; 0 for rules."""
+    return flops_per_pixel(create_model(model))
 
 
 def _from_read_to_raster(timings: dict[str, Any]) -> float:

@@ -151,6 +151,7 @@ def _make(plan: Plan, folder: Path, listener: Listener, warned: list[str], start
         timings_s={stage: round(seconds, 3) for stage, seconds in timings.items()},
         elapsed_s=round(time.perf_counter() - started, 3),
         peak_memory_mb=round(peak_mb, 1),
+        pixels_run=sum(d.n_pixels_run for d in done),
         created=created,
         geoseg_version=version("geoseg"),
     )

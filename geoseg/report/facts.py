@@ -110,6 +110,8 @@ class RunFacts(_Facts):
     elapsed_s: float = 0.0
     """From start to map, by the clock."""
     peak_memory_mb: float | None = None
+    pixels_run: int = 0
+    """Pixels that went through the network, halos, overlaps and turns of ``tta`` included."""
     created: AwareDatetime = Field(default_factory=lambda: datetime.now(UTC))
     geoseg_version: str
 
@@ -134,6 +136,8 @@ class Report(_Facts):
     km2_per_s: float
     """Area with a class per second of ``total``; 0 when that is unknown."""
     peak_memory_mb: float | None
+    pixels_run: int
+    """Pixels that went through the network, halos, overlaps and turns of ``tta`` included."""
     warnings: tuple[Redacted, ...]
     geoseg_version: str
     created: AwareDatetime

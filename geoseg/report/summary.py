@@ -90,6 +90,7 @@ def summarize(
         timings_s={**run.timings_s, "total": total_s},
         km2_per_s=valid_km2 / total_s if total_s else 0.0,
         peak_memory_mb=run.peak_memory_mb,
+        pixels_run=run.pixels_run,
         warnings=run.warnings,
         geoseg_version=run.geoseg_version,
         created=run.created,

@@ -69,7 +69,7 @@ def test_stages_that_a_report_may_hold_are_taken_from_it(
     """A report with times of the network, of a map of two blocks."""
     out = _finished(tmp_path, {"network": 4.0, "blend": 0.5})
     monkeypatch.setattr(prediction, "watch", lambda *_, **__: prediction.Ran(20.0, 30.0, [(0.0, 900.0)]))
-    monkeypatch.setattr(prediction, "run_flops", lambda *_, **__: 2e12)
+    monkeypatch.setattr(prediction, "flops_of", lambda model: 1e10)
     run = measure(tmp_path / "scene.tif", RULES, limit=LIMIT, out=out)
     assert (run.network_s, run.blend_s) == (4.0, 0.5)
     assert run.network_share == pytest.approx(4 / 8)  # total 12, of which 4 before reading and for polygons
@@ -87,7 +87,7 @@ def _finished(folder: Path, more: dict[str, float]) -> Path:
     (folder / "scene.tif").write_bytes(b"1234")
     stages = {"search": 1, "check": 1, "read": 3, "predict": 5, "rasters": 1, "polygons": 2, "total": 12}
     grid = {"width": 10, "height": 20, "bounds": [0, 0, 100, 200], "crs": "EPSG:32633"}
-    report = {"timings_s": stages | more, "grid": grid, "aoi": {"area_km2": 0.02}}
+    report = {"timings_s": stages | more, "grid": grid, "aoi": {"area_km2": 0.02}, "pixels_run": 200}
     for name in ("class.tif", "confidence.tif", "class.qml"):
         (out / name).touch()
     gpd.GeoDataFrame(geometry=[box(0, 0, 1, 1)], crs=32633).to_file(out / "classes.gpkg", layer="classes")
