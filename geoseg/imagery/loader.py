@@ -118,7 +118,7 @@ def _read_local(item: pystac.Item, geobox: GeoBox, bands: tuple[str, ...], dtype
         parts.append(
             read_on_grid(asset, list(wanted), numbers, at=at, geobox=geobox, nodata=stated, dtype=dtype)
         )
-    return xr.merge(parts, join="exact", combine_attrs="override").expand_dims("time")
+    return xr.merge(parts, join="exact", compat="override", combine_attrs="override").expand_dims("time")
 
 
 def _read(
