@@ -364,3 +364,9 @@ def test_rims_without_pixels_are_not_run() -> None:
     assert (cut.class_id.to_numpy()[:, :150] != 255).all()
     far = np.s_[:, :64]  # tiles there see nothing of the rim
     np.testing.assert_array_equal(cut.class_id.to_numpy()[far], whole.class_id.to_numpy()[far])
+
+
+@given(st.integers(1, 9), st.integers(1, 50), st.integers(0, 2**32 - 1))
+def test_the_largest_is_that_of_argmax(n_classes: int, n: int, seed: int) -> None:
+    probs = np.random.default_rng(seed).integers(0, 4, (n_classes, n)).astype(np.float32)
+    np.testing.assert_array_equal(predictor._largest(probs), probs.argmax(axis=0))
