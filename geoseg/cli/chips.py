@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from geoseg.jobs.chips import ChipsMade
 
 UNUSED = (
-    *("model", "tile_size", "halo", "batch_size", "device", "tta", "uncertainty", "dropout_passes"),
+    *("model", "tile_size", "halo", "batch_size", "device", "backend", "precision", "tta", "uncertainty"),
+    "dropout_passes",
     *("block_size", "workers", "scheduler", "overwrite", "min_area_ha", "simplify_m"),
 )
 """Keys of a recipe that say how a map is made."""

@@ -1,8 +1,7 @@
 """Which backend runs the network of a job, and in which precision: settled once, before the first block."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from itertools import islice
 from typing import Final
 
 import numpy as np
@@ -10,7 +9,7 @@ from numpy.typing import NDArray
 from rasterio.windows import Window
 
 from geoseg.errors import ModelError, RecipeError
-from geoseg.inference.backends import EAGER, PRECISIONS, Precision, Work, why_not
+from geoseg.inference.backends import BACKENDS, EAGER, PRECISIONS, Precision, Work, why_not
 from geoseg.inference.backends.choosing import Choice, choose
 from geoseg.inference.runner import Inference, device_of, n_at_a_time
 from geoseg.jobs.blocks import BlockTask, read_window
@@ -25,7 +24,7 @@ FEW_TILES = 256
 which small areas have many."""
 _N_SAMPLES = 2
 _MIN_KNOWN = 0.5
-"""Of a sample's pixels; less says too little."""
+"""Of a sample's pixels; tiles with less are taken only where there is no better one."""
 _NEEDS_MODULE = {"mc-dropout", "ensemble"}
 """Kinds of uncertainty that look into the network, which only torch lets them."""
 
@@ -51,9 +50,14 @@ def settle(recipe: Recipe, how: Inference, tasks: Sequence[BlockTask]) -> tuple[
         return _as_asked(recipe, how, tasks, int8), None
     n_tiles = sum(len(list(task.plan.tiles(task.block.window))) for task in tasks)
     is_free = recipe.precision in (AUTO, "float32")
-    tiles = [] if is_free and n_tiles < FEW_TILES else list(islice(_samples(tasks), _N_SAMPLES))
-    if is_free and not tiles:
-        return how, None
+    tiles = [] if is_free and n_tiles < FEW_TILES else _samples(tasks)
+    if not tiles:
+        if is_free:
+            return how, None
+        raise RecipeError(
+            f"--precision {recipe.precision} is compared with float32 on tiles of the area, and those that "
+            "were looked at have no pixel. Give --precision float32."
+        )
     device = device_of(how.device)
     work = Work(tasks[0].plan.size, n_at_a_time(device, how.batch_size), device, int8=int8)
     precisions: Sequence[Precision] = (
@@ -70,7 +74,7 @@ def settle(recipe: Recipe, how: Inference, tasks: Sequence[BlockTask]) -> tuple[
 
 def _as_asked(recipe: Recipe, how: Inference, tasks: Sequence[BlockTask], int8: Int8 | None) -> Inference:
     precision: Precision = "float32" if recipe.precision == AUTO else recipe.precision
-    if precision == "int8" and int8 is None:
+    if precision == "int8" and int8 is None and "int8" in BACKENDS[recipe.backend].precisions:
         int8 = _observed(tasks)
     device = device_of(how.device)
     work = Work(tasks[0].plan.size, n_at_a_time(device, how.batch_size), device, precision, int8=int8)
@@ -95,7 +99,7 @@ def _ranges(model: str) -> Int8 | None:
 
 
 def _observed(tasks: Sequence[BlockTask]) -> Int8:
-    tiles = list(islice(_samples(tasks), _N_SAMPLES))
+    tiles = _samples(tasks)
     if not tiles:
         raise ModelError(
             "--precision int8 needs the ranges of the layers, and no tile has pixels to observe them on. "
@@ -104,15 +108,20 @@ def _observed(tasks: Sequence[BlockTask]) -> Int8:
     return observe(create_model(tasks[0].model), tiles)
 
 
-def _samples(tasks: Sequence[BlockTask]) -> Iterator[NDArray[np.float32]]:
-    """Tiles (band, size, size) that are mostly known, from inside blocks all over the area."""
+def _samples(tasks: Sequence[BlockTask]) -> list[NDArray[np.float32]]:
+    """Tiles (band, size, size) from inside blocks all over the area: mostly known, or the best there is."""
+    found: list[tuple[float, NDArray[np.float32]]] = []
     for task in tasks[:: max(len(tasks) // 4, 1)]:
         tiles = list(task.plan.tiles(task.block.window))
-        inside = [tile for tile in tiles if _holds(task.block.window, tile.window)] or tiles
-        for tile in (inside[len(inside) // 3], inside[len(inside) * 2 // 3]):
+        tiles = [tile for tile in tiles if _holds(task.block.window, tile.window)] or tiles
+        for tile in dict.fromkeys(tiles[len(tiles) * n // 4] for n in (1, 2, 3, 0)):
             pixels = read_window(task, tile.window)
-            if np.isfinite(pixels).all(axis=0).mean() >= _MIN_KNOWN:
-                yield pixels
+            found.append((float(np.isfinite(pixels).all(axis=0).mean()), pixels))
+            good = [pixels for known, pixels in found if known >= _MIN_KNOWN]
+            if len(good) == _N_SAMPLES:
+                return good
+    best = sorted(found, key=lambda sample: -sample[0])[:_N_SAMPLES]
+    return [pixels for known, pixels in best if known]
 
 
 def _holds(whole: Window, part: Window) -> bool:

@@ -88,11 +88,23 @@ def test_what_was_asked_for_runs_and_is_in_the_report(image: Path, model: Path, 
     assert (eager == other).mean() >= 0.999
 
 
+def test_int8_is_observed_on_what_little_an_area_has(model: Path, tmp_path: Path) -> None:
+    small = write_image(tmp_path / "small.tif", smooth(2, (30, 30)), geobox_at(height=30, width=30))
+    recipe = recipe_of(
+        small, model, tmp_path / "map", backend="onnxruntime", precision="int8", scale=(1e-4,), offset=(0.0,)
+    )
+    plan, tasks = planned(recipe, tmp_path)
+    how, _ = engine.settle(recipe, plan.how, tasks)
+    assert how.int8 is not None
+    assert (how.backend, how.precision) == ("onnxruntime", "int8")
+
+
 @pytest.mark.parametrize(
     ("more", "said"),
     [
         ({"backend": "openvinno"}, "did you mean openvino"),
         ({"backend": "onnxruntime", "precision": "bf16"}, "has no bf16"),
+        ({"backend": "torch-eager", "precision": "int8"}, "torch-eager has no int8"),
         ({"backend": "openvino", "uncertainty": ("mc-dropout",)}, "looks into the network"),
     ],
 )

@@ -110,8 +110,9 @@ def choose(
             for precision in precisions:
                 if (name, precision) == (EAGER, "float32"):
                     continue
+                enough = n_tiles * first.seconds if "float32" in precisions else float("inf")
                 found = _try(
-                    name, model, replace(work, precision=precision), batches, expected, tiles, first, n_tiles
+                    name, model, replace(work, precision=precision), batches, expected, tiles, enough
                 )
                 (tried if isinstance(found, _Candidate) else told).append(found)  # type: ignore[arg-type]
         for _ in range(_ROUNDS):
@@ -119,7 +120,7 @@ def choose(
             for candidate in tried:
                 if candidate.seconds < _HOPELESS * best or candidate.seconds == float("inf"):
                     _time(candidate, batches)
-    return _choice(tried, told, n_tiles)
+    return _choice(tried, told, n_tiles, precisions)
 
 
 def _try(
@@ -129,11 +130,9 @@ def _try(
     batches: Sequence[torch.Tensor],
     expected: Sequence[torch.Tensor],
     tiles: Tiles,
-    first: _Candidate,
-    n_tiles: int,
+    eager_s: float,
 ) -> _Candidate | Measured:
-    """The backend made ready and run, or why not."""
-    eager_s = n_tiles * first.seconds
+    """The backend made ready and run, or why not: ``eager_s`` is what all tiles take in torch."""
     if eager_s < _WORTH * BACKENDS[name].prepare_s:
         return Measured(name, work.precision, f"not tried: in torch all tiles take {eager_s:.0f} s")
     try:
@@ -180,8 +179,14 @@ def _classes(logits: torch.Tensor) -> torch.Tensor:
     return logits.argmax(1)
 
 
-def _choice(tried: Sequence[_Candidate], told: Sequence[Measured], n_tiles: int) -> Choice:
-    able = [c for c in tried if c.agreement >= LEAST_AGREEMENT[c.work.precision]]
+def _choice(
+    tried: Sequence[_Candidate], told: Sequence[Measured], n_tiles: int, precisions: Sequence[Precision]
+) -> Choice:
+    able = [
+        c
+        for c in tried
+        if c.agreement >= LEAST_AGREEMENT[c.work.precision] and c.work.precision in precisions
+    ]
     chosen = min(able or tried[:1], key=lambda c: c.total_s(n_tiles))
     others = sorted((c for c in tried if c is not chosen), key=lambda c: c.seconds)
     measured = [_measured(chosen, "chosen")]
