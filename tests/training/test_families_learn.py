@@ -41,7 +41,7 @@ def test_every_family_is_here():
 
 @pytest.mark.parametrize("family", NETWORKS)
 def test_sixteen_chips_are_learned_by_heart(family, squares, tmp_path):
-    fit = "epochs = 24\nsteps_per_epoch = 16\nbatch_size = 8\nlearning_rate = 0.005\nema_decay = 0.9"
+    fit = "epochs = 12\nsteps_per_epoch = 16\nbatch_size = 8\nlearning_rate = 0.005\nema_decay = 0.9"
     text = recipe_text(squares, name="heart", family=family, options=NETWORKS[family], fit=fit)
     (tmp_path / "recipe.toml").write_text(text)
     recipe = TrainRecipe.read(str(tmp_path / "recipe.toml")).model_copy(
