@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from geoseg.bench.processes import GEOSEG, Ran, Say, python_command, watch
-from geoseg.bench.records import check_sizes
+from geoseg.bench.records import check_repeat
 
 STARTS: dict[str, tuple[str, ...]] = {
     "python": ("pass",),
@@ -60,7 +60,7 @@ def benchmark(*, repeat: int, say: Say = lambda text: None) -> Iterator[Start]:
         RecipeError: ``repeat`` is too small.
         OutputError: a start failed.
     """
-    check_sizes([2**12], repeat)
+    check_repeat(repeat)
     with tempfile.TemporaryDirectory(prefix="geoseg-bench-") as temporary:
         log = Path(temporary) / "log.txt"
         for number in range(repeat):

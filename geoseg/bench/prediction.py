@@ -14,8 +14,8 @@ import pyogrio
 from geoseg.bench.hardware import Limit, matrix_limit
 from geoseg.bench.networks import model_for
 from geoseg.bench.processes import GEOSEG, Ran, Say, python_command, watch
-from geoseg.bench.records import check_sizes
-from geoseg.bench.scenes import write_scene
+from geoseg.bench.records import check_repeat
+from geoseg.bench.scenes import scenes_of
 from geoseg.inference.efficiency import flops_per_pixel
 from geoseg.models.zoo import card_of, create_model
 from geoseg.writers.gpkg import LAYER
@@ -127,26 +127,17 @@ def benchmark(
         ModelError: unknown model, or one whose bands the scene does not have.
         OutputError: a run failed.
     """
-    check_sizes(sizes if image is None else [2**12], repeat)
+    check_repeat(repeat)
     with tempfile.TemporaryDirectory(prefix="geoseg-bench-") as temporary:
         folder = Path(temporary)
         say(f"model {asked.model}")
         model = model_for(asked.model, folder / "model")
         say("the limit of the hardware: matrix products in bf16 and float32")
         limit = matrix_limit()
-        for path in [image] if image is not None else _scenes(folder, sizes, card_of(model).bands, say):
+        for path in [image] if image is not None else scenes_of(folder, sizes, card_of(model).bands, say):
             for i in range(repeat):
                 say(f"geoseg predict on {path.name}" + (f", {i + 1} of {repeat}" if repeat > 1 else ""))
                 yield measure(path, asked, model=model, limit=limit, out=folder / "out")
-
-
-def _scenes(folder: Path, sizes: Sequence[int], bands: Sequence[str], say: Say) -> Iterator[Path]:
-    """One after another; each is gone when the next is asked for."""
-    for size in sizes:
-        say(f"making a scene of {size} x {size} pixels with {len(bands)} bands")
-        scene = write_scene(folder / f"scene-{size}.tif", size=size, bands=bands)
-        yield scene
-        scene.unlink()
 
 
 def measure(image: Path, asked: Asked, *, limit: Limit, out: Path, model: str | None = None) -> Run:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from geoseg.bench.processes import Say, call
-from geoseg.bench.records import check_sizes, turn
-from geoseg.bench.scenes import write_scene
+from geoseg.bench.records import check_repeat, turn
+from geoseg.bench.scenes import scenes_of
 from geoseg.imagery.loader import CELL, load
 from geoseg.imagery.reading import gdal_env
 from geoseg.jobs.plan import Plan, plan_run
@@ -81,22 +81,14 @@ def benchmark(
         ModelError: unknown model, or one whose bands the scene does not have.
         OutputError: a run failed.
     """
-    check_sizes(sizes if image is None else [2**12], repeat)
+    check_repeat(repeat)
     bands = card_of(model).bands
     with tempfile.TemporaryDirectory(prefix="geoseg-bench-") as temporary:
         folder = Path(temporary)
-        for path in [image] if image is not None else _scenes(folder, sizes, bands, say):
+        for path in [image] if image is not None else scenes_of(folder, sizes, bands, say):
             for i in range(repeat):
                 say(f"reading {path.name}" + (f", {i + 1} of {repeat}" if repeat > 1 else ""))
                 yield measure(path, model=model, number=i, log=folder / "log.txt")
-
-
-def _scenes(folder: Path, sizes: Sequence[int], bands: Sequence[str], say: Say) -> Iterator[Path]:
-    for size in sizes:
-        say(f"making a scene of {size} x {size} pixels with {len(bands)} bands")
-        path = write_scene(folder / f"scene-{size}.tif", size=size, bands=bands)
-        yield path
-        path.unlink()
 
 
 def measure(image: Path, *, model: str, number: int, log: Path) -> Reading:

@@ -20,16 +20,24 @@ def as_record(measured: "DataclassInstance") -> dict[str, Any]:
     return {**{key: values.get(key) for key in COMMON}, **values}
 
 
-def check_sizes(sizes: Sequence[int], repeat: int) -> None:
-    """The sides and the number of runs make sense.
+def check_sizes(sizes: Sequence[int]) -> None:
+    """The sides make sense.
 
     Raises:
-        RecipeError: one is too small.
+        RecipeError: one is too small, or there are none.
     """
     if not sizes or min(sizes) < MIN_SIZE:
         raise RecipeError(
             f"--sizes {','.join(map(str, sizes))}: expected sides of {MIN_SIZE} pixels or more, as 2048,4096."
         )
+
+
+def check_repeat(repeat: int) -> None:
+    """The number of runs makes sense.
+
+    Raises:
+        RecipeError: it is too small.
+    """
     if repeat < 1:
         raise RecipeError(f"--repeat {repeat} is not a number of runs. Give 1 or more.")
 

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from rasterio.shutil import copy as copy_raster
 from rasterio.windows import Window
 
+from geoseg.bench.processes import Say
+from geoseg.bench.records import check_sizes
 from geoseg.errors import ModelError
 
 Floats = NDArray[np.float32]
@@ -83,6 +85,21 @@ def write_scene(path: Path, *, size: int, bands: Sequence[str]) -> Path:
         copy_raster(plain, path, driver="COG", num_threads="ALL_CPUS", bigtiff="IF_SAFER", **options)
     plain.unlink()
     return path
+
+
+def scenes_of(folder: Path, sizes: Sequence[int], bands: Sequence[str], say: Say) -> Iterator[Path]:
+    """Scenes of these sides, one after another; each is gone when the next is asked for.
+
+    Raises:
+        RecipeError: a side is too small.
+        ModelError: see :func:`write_scene`.
+    """
+    check_sizes(sizes)
+    for size in sizes:
+        say(f"making a scene of {size} x {size} pixels with {len(bands)} bands")
+        scene = write_scene(folder / f"scene-{size}.tif", size=size, bands=bands)
+        yield scene
+        scene.unlink()
 
 
 def _write_plain(path: Path, size: int, bands: Sequence[str]) -> None:

@@ -9,16 +9,18 @@ from pathlib import Path
 
 import numpy as np
 import rasterio
+import shapely
 
 from geoseg.bench.class_maps import legend_of, write_class_map
 from geoseg.bench.processes import Say, call
-from geoseg.bench.records import check_sizes, turn
+from geoseg.bench.records import check_repeat, check_sizes, turn
 from geoseg.errors import ImageryError
 from geoseg.legend import CLASS_NODATA
 from geoseg.polygons.trace import polygonize_files
 
 _BY_RASTERIO = ("geoseg.bench.plain", "trace_by_rasterio")
 _BY_GEOSEG = ("geoseg.bench.tracing", "trace_by_geoseg")
+_BY_SHAPELY = ("geoseg.bench.tracing", "simplify_by_shapely")
 _M2_PER_KM2 = 1e6
 
 
@@ -33,7 +35,8 @@ class Tracing:
     wall_s: float
     """File to a GeoDataFrame of polygons with class, area and neighbours' shared vertices."""
     rasterio_s: float
-    """File to shapely polygons and their classes."""
+    """File to shapely polygons and their classes; with ``simplify_m`` one ``shapely.coverage_simplify`` of
+    all polygons alone."""
     ratio: float
     """``rasterio_s`` over ``wall_s``: how many times as fast geoseg is."""
     km2_per_s: float | None
@@ -53,7 +56,12 @@ class Tracing:
 
 
 def benchmark(
-    sizes: Sequence[int], *, repeat: int, image: Path | None = None, say: Say = lambda text: None
+    sizes: Sequence[int],
+    *,
+    repeat: int,
+    image: Path | None = None,
+    simplify_m: float = 0.0,
+    say: Say = lambda text: None,
 ) -> Iterator[Tracing]:
     """Trace a synthetic class map of each size, or one of the user's, ``repeat`` times by both.
 
@@ -61,6 +69,7 @@ def benchmark(
         sizes: sides in pixels; not heeded with ``image``.
         repeat: pairs of runs on the same file; who begins alternates.
         image: a GeoTIFF of uint8 classes.
+        simplify_m: geoseg traces and simplifies; against it shapely simplifies what was traced before.
         say: told what is being done.
 
     Raises:
@@ -68,16 +77,17 @@ def benchmark(
         ImageryError: the file cannot be read.
         OutputError: a run failed.
     """
-    check_sizes(sizes if image is None else [2**12], repeat)
+    check_repeat(repeat)
     with tempfile.TemporaryDirectory(prefix="geoseg-bench-") as temporary:
         folder = Path(temporary)
         for path in [image] if image is not None else _maps(folder, sizes, say):
             for i in range(repeat):
                 say(f"tracing {path.name}" + (f", {i + 1} of {repeat}" if repeat > 1 else ""))
-                yield measure(path, number=i, log=folder / "log.txt")
+                yield measure(path, number=i, simplify_m=simplify_m, log=folder / "log.txt")
 
 
 def _maps(folder: Path, sizes: Sequence[int], say: Say) -> Iterator[Path]:
+    check_sizes(sizes)
     for size in sizes:
         say(f"making a class map of {size} x {size} pixels")
         path = write_class_map(folder / f"classes-{size}.tif", size=size)
@@ -85,7 +95,7 @@ def _maps(folder: Path, sizes: Sequence[int], say: Say) -> Iterator[Path]:
         path.unlink()
 
 
-def measure(image: Path, *, number: int, log: Path) -> Tracing:
+def measure(image: Path, *, number: int, log: Path, simplify_m: float = 0.0) -> Tracing:
     """One pair of runs; geoseg begins if ``number`` is even.
 
     Raises:
@@ -93,8 +103,10 @@ def measure(image: Path, *, number: int, log: Path) -> Tracing:
         OutputError: a run failed.
     """
     width, height, km2 = _ground_of(image)
+    tolerance = [str(simplify_m)] if simplify_m else []
+    theirs_by = _BY_SHAPELY if simplify_m else _BY_RASTERIO
     done = {
-        is_ours: call(*(_BY_GEOSEG if is_ours else _BY_RASTERIO), str(image), log=log)
+        is_ours: call(*(_BY_GEOSEG if is_ours else theirs_by), str(image), *tolerance, log=log)
         for is_ours in turn(number)
     }
     (ours, found), (theirs, expected) = done[True], done[False]
@@ -125,11 +137,19 @@ def _ground_of(image: Path) -> tuple[int, int, float | None]:
         raise ImageryError(f"{image} cannot be read as a raster ({error}). Check the path.") from None
 
 
-def trace_by_geoseg(path: str) -> dict[str, float]:
+def trace_by_geoseg(path: str, simplify_m: str = "0") -> dict[str, float]:
     """Seconds and number of polygons, of geoseg."""
     legend = legend_of(_values_of(path))
     started = time.perf_counter()
-    polygons = polygonize_files(Path(path), legend=legend)
+    polygons = polygonize_files(Path(path), legend=legend, simplify_m=float(simplify_m))
+    return {"seconds": time.perf_counter() - started, "n_polygons": len(polygons)}
+
+
+def simplify_by_shapely(path: str, simplify_m: str) -> dict[str, float]:
+    """Seconds that GEOS needs to simplify all polygons of a map as one coverage, and their number."""
+    polygons = polygonize_files(Path(path), legend=legend_of(_values_of(path))).geometry.to_numpy()
+    started = time.perf_counter()
+    shapely.coverage_simplify(polygons, float(simplify_m))
     return {"seconds": time.perf_counter() - started, "n_polygons": len(polygons)}
 
 

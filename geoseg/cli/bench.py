@@ -66,14 +66,25 @@ def predict(
 
 
 @app.command()
-def polygonize(file: File = None, sizes: Sizes = "2048,4096", repeat: Repeat = 3, json: Json = False) -> None:
+def polygonize(
+    file: File = None,
+    sizes: Sizes = "2048,4096",
+    simplify_m: Annotated[
+        float, typer.Option(help="Trace and simplify, against shapely.coverage_simplify alone.")
+    ] = 0.0,
+    repeat: Repeat = 3,
+    json: Json = False,
+) -> None:
     """Class maps to polygons, against rasterio.features.shapes with shapely; who begins alternates."""
     sides, path = _sides(sizes), _file(file)
     from geoseg.bench.tracing import benchmark
     from geoseg.cli import bench_tables as tables
 
-    runs = benchmark(sides, repeat=repeat, image=path, say=_say)
-    _show(runs, json, lambda done: [tables.table(done, tables.POLYGONIZE, "class map to polygons")])
+    runs = benchmark(sides, repeat=repeat, image=path, simplify_m=simplify_m, say=_say)
+    title = (
+        f"class map to polygons, simplified by {simplify_m:g} m" if simplify_m else "class map to polygons"
+    )
+    _show(runs, json, lambda done: [tables.table(done, tables.POLYGONIZE, title)])
 
 
 @app.command()

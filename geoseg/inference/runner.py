@@ -6,8 +6,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -186,17 +184,25 @@ def _span(is_known: NDArray[np.bool_], across: int, multiple: int) -> slice:
     return slice(int(at[0]) // multiple * multiple, -(-(int(at[-1]) + 1) // multiple) * multiple)
 
 
-_networks: WeakKeyDictionary[nn.Module, dict[Any, Network]] = WeakKeyDictionary()
-"""Networks that were made ready, by module, for the thread that runs them."""
+class _Ready(threading.local):
+    """The networks that this thread made ready last: each is for one thread at a time."""
+
+    def __init__(self) -> None:
+        self.last: list[tuple[nn.Module, str, Work, Network]] = []
+
+
+_KEPT = 4
+_ready = _Ready()
 
 
 def _prepared(model: Model, backend: str, work: Work) -> Network:
-    """Made ready once for a thread: the next block takes the same."""
-    own = _networks.setdefault(model.module, {})
-    key = backend, work.size, work.batch_size, str(work.device), work.precision, threading.get_ident()
-    if key not in own:
-        own[key] = prepare(backend, model, work)
-    return own[key]
+    """Made ready once: the next block takes the same."""
+    for module, name, done, network in _ready.last:
+        if module is model.module and (name, done) == (backend, work):
+            return network
+    network = prepare(backend, model, work)
+    _ready.last = [(model.module, backend, work, network), *_ready.last[: _KEPT - 1]]
+    return network
 
 
 Turn = Callable[[torch.Tensor], torch.Tensor]

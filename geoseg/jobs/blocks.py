@@ -145,7 +145,7 @@ def _predict(task: BlockTask, mask: NDArray[np.bool_]) -> tuple[NDArray[np.uint8
         image = read_composite(task, items, window_geobox(task.plan.geobox, needed))
         done = predict(
             image,
-            model=_model(task.model, task.model_fingerprint),
+            model=model_of(task.model, task.model_fingerprint),
             plan=task.plan,
             window=window,
             mask=mask,
@@ -188,8 +188,8 @@ def _row_listener(task: BlockTask) -> Callable[[int], None] | None:
 
 
 @lru_cache(maxsize=2)
-def _model(name: str, fingerprint: str) -> Model:
-    """Loaded once in a process, and again when it is another one under the same name."""
+def model_of(name: str, fingerprint: str) -> Model:
+    """The model of a task: loaded once in a process, and again when it is another one under the same name."""
     model = create_model(name)
     if model.fingerprint != fingerprint:
         raise ModelError(

@@ -2,23 +2,21 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from rasterio.windows import Window
 
 from geoseg.errors import ModelError, RecipeError
-from geoseg.inference.backends import BACKENDS, EAGER, PRECISIONS, Precision, Work, why_not
+from geoseg.inference.backends import AUTO, BACKENDS, EAGER, PRECISIONS, Precision, Work, why_not
 from geoseg.inference.backends.choosing import Choice, choose
 from geoseg.inference.runner import Inference, device_of, n_at_a_time
-from geoseg.jobs.blocks import BlockTask, read_window
+from geoseg.jobs.blocks import BlockTask, model_of, read_window
 from geoseg.models.int8 import Int8, read_int8
 from geoseg.models.int8_network import observe
-from geoseg.models.zoo import card_of, create_model, folder_of
+from geoseg.models.zoo import card_of, folder_of
 from geoseg.recipe import Recipe
 
-AUTO: Final = "auto"
 FEW_TILES = 256
 """With fewer, measuring takes longer than it saves, and torch alone leaves out the empty rims of tiles, of
 which small areas have many."""
@@ -65,7 +63,8 @@ def settle(recipe: Recipe, how: Inference, tasks: Sequence[BlockTask]) -> tuple[
         if recipe.precision == AUTO
         else [recipe.precision]
     )
-    choice = choose(create_model(tasks[0].model), tiles, work, n_tiles=n_tiles, precisions=precisions)
+    model = model_of(tasks[0].model, tasks[0].model_fingerprint)
+    choice = choose(model, tiles, work, n_tiles=n_tiles, precisions=precisions)
     if choice.work.precision not in precisions:
         others = "; ".join(m.text() for m in choice.measured if m.precision == recipe.precision)
         raise RecipeError(f"--precision {recipe.precision} cannot be had: {others}. Give auto or float32.")
@@ -105,7 +104,7 @@ def _observed(tasks: Sequence[BlockTask]) -> Int8:
             "--precision int8 needs the ranges of the layers, and no tile has pixels to observe them on. "
             "Give a model that was trained with fit.int8."
         )
-    return observe(create_model(tasks[0].model), tiles)
+    return observe(model_of(tasks[0].model, tasks[0].model_fingerprint), tiles)
 
 
 def _samples(tasks: Sequence[BlockTask]) -> list[NDArray[np.float32]]:

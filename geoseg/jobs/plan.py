@@ -23,6 +23,7 @@ from geoseg.imagery.composite import COMPOSITES
 from geoseg.imagery.loader import CELL
 from geoseg.imagery.local import COLLECTION
 from geoseg.imagery.preflight import Preflight, check_inputs, with_bands
+from geoseg.inference.backends import AUTO, BACKENDS
 from geoseg.inference.runner import Inference, device_of
 from geoseg.inference.uncertainty import check_uncertainty
 from geoseg.jobs.find import EVERYTHING, find_items, in_order
@@ -184,6 +185,8 @@ def items_near(plan: Plan, block: Block) -> list[pystac.Item]:
 def _check_model(recipe: Recipe) -> None:
     """It can do what is asked, and its calibration was measured in this way; else a warning."""
     card, calibration = card_of(recipe.model), calibration_of(recipe.model)
+    if recipe.backend != AUTO:
+        BACKENDS[recipe.backend]
     if recipe.scheduler is None:
         device_of(recipe.device)
     if recipe.uncertainty:

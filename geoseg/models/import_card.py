@@ -19,6 +19,7 @@ from geoseg.models.onnx_network import FAMILY, Layout, Output
 _COLORS = ("1F78B4", "33A02C", "E6C27A", "D7191C", "6A3D9A", "FB9A99", "B2DF8A", "FF7F00", "A6761D", "666666")
 _FULL = 255
 _TILE_SIZE, _TILE_MULTIPLE = 512, 32
+_OF_THE_TILE = {"tile_size", "tile_multiple", "halo"}
 _HALO_SHARE = 8
 """Of the tile, where nothing is known of it."""
 Positive = Annotated[float, Field(gt=0)]
@@ -78,6 +79,20 @@ def own_item(metadata: Mapping[str, str]) -> ModelCard | None:
     except (ValueError, KeyError, IndexError, TypeError) as error:
         raise ModelError(f"The card in the file's metadata cannot be used: {one_line(error)}.") from None
     return card.model_copy(update={"mean": None, "std": None, "activation": "softmax", "sha256": None})
+
+
+def refuse_said(given: ImportCard) -> None:
+    """Refuse to be told what a file that geoseg exported says itself.
+
+    Raises:
+        ModelError: something was told.
+    """
+    told = [key for key in given.model_fields_set - _OF_THE_TILE if getattr(given, key)]
+    if told:
+        raise ModelError(
+            f"geoseg exported this file, which says its {', '.join(sorted(told))} itself. Leave them out, or "
+            "edit the item.json of the new folder."
+        )
 
 
 def completed(given: ImportCard, metadata: Mapping[str, str], shape: Sequence[Any]) -> ImportCard:
@@ -175,7 +190,7 @@ def _layout(shape: Sequence[Any], n_bands: int | None) -> Layout | None:
         and all(isinstance(v, int) for v in fits.values())
     ):
         raise ModelError(
-            f"The file takes {list(shape)}, which has no place for {n_bands} bands: see --bands."
+            f"The file takes {min(fits.values())} bands, --bands names {n_bands}. Name each, in its order."
         )
     likely = [layout for layout, n in fits.items() if n == n_bands] if n_bands else []
     if len(likely) > 1:

@@ -11,7 +11,7 @@ from torch import nn
 from geoseg.errors import ModelError, one_line
 from geoseg.models.card import ModelCard
 from geoseg.models.graphs import write_graph
-from geoseg.models.import_card import ImportCard, card_of, completed, own_item
+from geoseg.models.import_card import ImportCard, card_of, completed, own_item, refuse_said
 from geoseg.models.onnx_network import OnnxNetwork, Output, session_of
 from geoseg.models.sample_tiles import sample_tiles
 from geoseg.models.zoo import Model, prepare_model, ready
@@ -45,8 +45,11 @@ def import_model(path: Path, given: ImportCard, *, name: str, is_trusted: bool =
         contents = path.read_bytes()
         session = session_of(contents)
         metadata = session.get_modelmeta().custom_metadata_map
+        own = own_item(metadata)
+        if own is not None:
+            refuse_said(given)
         given = completed(given, metadata, session.get_inputs()[0].shape)
-        card = card_of(given, own_item(metadata), name)
+        card = card_of(given, own, name)
     else:
         given = completed(given, {}, [])
         card = card_of(given, None, name)

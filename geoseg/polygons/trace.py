@@ -125,8 +125,8 @@ def stream_polygons(
 
     Memory is bound by the block: what was read, the polygons that end in it, 8 bytes a vertex for regions
     that are cut by its lower end, and two bands of 512 rows of nodes (100 bytes each) with ``simplify_m``.
-    With
-    ``min_area_ha`` the file is read three times, and regions and borders are kept: see ``merge.read_graph``.
+    With ``min_area_ha`` the file is read three times, and regions and borders are kept: see
+    ``merge.read_graph``.
 
     Args:
         class_tif: as in ``polygonize_files``, and so are the others.

@@ -35,8 +35,6 @@ def test_class_map_is_the_same_in_any_window_and_has_no_nodata(tmp_path: Path) -
     window = rasterio.windows.Window(30, 50, 70, 60)
     np.testing.assert_array_equal(found[50:110, 30:100], class_pixels(window))
     assert set(np.unique(found)) == set(range(N_CLASSES))
-    assert set(np.unique(found)) <= set(range(6))
-    assert len(np.unique(found)) > 1
 
 
 def test_a_map_of_the_user_is_traced_in_processes_of_their_own(tmp_path: Path) -> None:
@@ -48,6 +46,13 @@ def test_a_map_of_the_user_is_traced_in_processes_of_their_own(tmp_path: Path) -
     assert run.km2_per_s is not None
     assert run.peak_memory_mb > 50
     assert path.exists()
+
+
+def test_simplification_is_compared_with_that_of_geos(tmp_path: Path) -> None:
+    path = write_class_map(tmp_path / "mine.tif", size=SIZE)
+    (run,) = tracing.benchmark([], repeat=1, image=path, simplify_m=15)
+    assert run.n_polygons == run.n_polygons_rasterio > 50
+    assert min(run.wall_s, run.rasterio_s) > 0
 
 
 def test_what_is_no_raster_is_refused(tmp_path: Path) -> None:

@@ -370,3 +370,20 @@ def test_rims_without_pixels_are_not_run() -> None:
 def test_the_largest_is_that_of_argmax(n_classes: int, n: int, seed: int) -> None:
     probs = np.random.default_rng(seed).integers(0, 4, (n_classes, n)).astype(np.float32)
     np.testing.assert_array_equal(predictor._largest(probs), probs.argmax(axis=0))
+
+
+def test_a_network_is_made_ready_once_and_a_few_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    prepared = []
+
+    def prepare(name: str, model: Model, work: object) -> nn.Module:
+        prepared.append(model)
+        return model.module
+
+    monkeypatch.setattr(runner, "prepare", prepare)
+    models = [model_of(Identity(), size=32, halo=8) for _ in range(6)]
+    for model in (models[0], models[0], *models, models[5]):
+        runner.Runner(model, Inference(), size=32)
+    assert prepared == models
+    runner.Runner(models[5], Inference(precision="bf16"), size=32)
+    assert len(prepared) == 7
+    assert len(runner._ready.last) == 4

@@ -102,7 +102,6 @@ def test_int8_is_observed_on_what_little_an_area_has(model: Path, tmp_path: Path
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        ({"backend": "openvinno"}, "did you mean openvino"),
         ({"backend": "onnxruntime", "precision": "bf16"}, "has no bf16"),
         ({"backend": "torch-eager", "precision": "int8"}, "torch-eager has no int8"),
         ({"backend": "openvino", "uncertainty": ("mc-dropout",)}, "looks into the network"),
@@ -120,3 +119,8 @@ def test_what_cannot_be_had_is_one_line(
         how = Inference(uncertainty=more["uncertainty"])
     with pytest.raises(RecipeError, match=said):
         engine.settle(recipe, how, tasks)
+
+
+def test_an_unknown_backend_is_refused_before_anything_is_searched(model: Path, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="did you mean openvino"):
+        plan_run(recipe_of(tmp_path / "none.tif", model, tmp_path / "map", backend="openvinno"), say=print)

@@ -187,6 +187,12 @@ def test_an_export_comes_back_as_a_model(small, onnx_file, tmp_path):
     assert same_map(back, small)
 
 
+def test_what_an_export_says_itself_is_not_told_otherwise(onnx_file):
+    for told in ({"classes": ("a", "b")}, {"bands": BANDS}, {"gsd_m": 20.0}):
+        with pytest.raises(ModelError, match=f"says its {next(iter(told))} itself"):
+            import_model(onnx_file, ImportCard(**told), name="back")
+
+
 NETWORKS = {
     "logits": lambda: nn.Conv2d(4, 3, 1),
     "probabilities": lambda: nn.Sequential(nn.Conv2d(4, 3, 1), nn.Softmax(1)),
@@ -284,7 +290,7 @@ def test_metadata_of_deepness_fills_the_card(tmp_path):
         (nn.Conv2d(4, 3, 1), TWO, "gives 3 classes, --classes names 2"),
         (nn.Conv2d(4, 3, 1, stride=2), GIVEN, "expected a value of each class for each pixel"),
         (nn.Sequential(nn.Conv2d(4, 3, 1), nn.Sigmoid()), GIVEN, "do not add up to 1.*--output"),
-        (nn.Conv2d(4, 3, 1), GIVEN.model_copy(update={"bands": BANDS[:3]}), "no place for 3 bands"),
+        (nn.Conv2d(4, 3, 1), GIVEN.model_copy(update={"bands": BANDS[:3]}), "takes 4 bands, --bands names 3"),
         (nn.Conv2d(4, 3, 1), GIVEN.model_copy(update={"mean": (1.0, 2.0)}), "mean has 2 values for 4 bands"),
     ],
 )

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Literal, Protocol, get_args
+from typing import Final, Literal, Protocol, get_args
 
 import torch
 
@@ -18,6 +18,8 @@ Precision = Literal["float32", "bf16", "int8"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 CPU = torch.device("cpu")
 EAGER = "torch-eager"
+AUTO: Final = "auto"
+"""What ``--backend`` and ``--precision`` take for: whichever is fastest."""
 
 
 class Network(Protocol):
