@@ -504,7 +504,7 @@ def test_new_weights_under_an_old_name_make_a_new_map(scene, tmp_path, monkeypat
     monkeypatch.chdir("/")
     run_block(task)
     model_folder(tmp_path / "model", halo=8, seed=3)
-    blocks_module._model.cache_clear()
+    blocks_module.model_of.cache_clear()
     with pytest.raises(ModelError, match=r"is another model on this worker"):
         run_block(task)
 
