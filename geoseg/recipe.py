@@ -4,7 +4,7 @@ import json
 import tomllib
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from geoseg.errors import RecipeError
 from geoseg.registry import did_you_mean
@@ -13,6 +13,26 @@ from geoseg.resources import find_resource, path_exists, resource_folder
 MAX_AREA_KM2 = 25_000.0
 Uncertainty = Literal["entropy", "conformal", "mc-dropout", "ensemble", "evidential"]
 _EPISTEMIC = ("mc-dropout", "ensemble", "evidential")
+
+
+def memory_bytes(text: str) -> int:
+    """Of ``2GB``, ``512 MiB``.
+
+    Raises:
+        ValueError: it is no amount of memory.
+    """
+    from dask.utils import parse_bytes
+
+    return int(parse_bytes(text))
+
+
+def _is_memory(text: str) -> str:
+    try:
+        if memory_bytes(text) > 0:
+            return text
+    except ValueError:
+        pass
+    raise ValueError("is no amount of memory: give, for instance, 2GB")
 
 
 _OF_A_SEARCH = ("catalog", "collection", "datetime", "max_cloud_cover")
@@ -95,6 +115,8 @@ class Recipe(BaseModel):
 
     block_size: Annotated[int, Field(ge=64)] = 4096
     """Side of the unit of work, pixels; does not change a map made on the CPU."""
+    max_memory: Annotated[str, AfterValidator(_is_memory)] | None = None
+    """What a process may take, such as ``2GB``: blocks are made as small as that asks for."""
     workers: Annotated[int, Field(ge=1)] = 1
     """Blocks at a time on this machine."""
     scheduler: str | None = None

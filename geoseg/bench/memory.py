@@ -5,7 +5,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-KB_PER_MB = 1024
+from geoseg.peak import peak_memory_of
+
 _SAMPLE_EVERY_S = 0.05
 
 
@@ -26,10 +27,10 @@ class MemoryWatch(threading.Thread):
 
     def run(self) -> None:
         """Look every 50 ms; the kernel keeps the peak in between (VmHWM, proc_pid_status(5))."""
-        while (mb := _highest_mb(self._pid)) > 0:
+        while (mb := peak_memory_of(self._pid)) > 0:
             self._note(self._pid, mb)
             for pid in _descendants(self._pid):
-                self._note(pid, _highest_mb(pid))
+                self._note(pid, peak_memory_of(pid))
             self.peaks.append((time.time(), sum(self._highest.values())))
             time.sleep(_SAMPLE_EVERY_S)
 
@@ -47,12 +48,3 @@ def _descendants(pid: int) -> Iterator[int]:
         for child in found:
             yield int(child)
             yield from _descendants(int(child))
-
-
-def _highest_mb(pid: int) -> float:
-    """0 for a process that has ended, or where there is no /proc."""
-    try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    except OSError:
-        return 0.0
-    return next((int(line.split()[1]) / KB_PER_MB for line in lines if line.startswith("VmHWM")), 0.0)

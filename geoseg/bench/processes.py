@@ -9,12 +9,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from geoseg.bench.memory import KB_PER_MB, MemoryWatch
+from geoseg.bench.memory import MemoryWatch
 from geoseg.errors import OutputError
 
 Say = Callable[[str], None]
 GEOSEG = "from geoseg.cli.main import run; run()"
 """What the console script runs."""
+_KB_PER_MB = 1024
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def watch(command: Sequence[str], *, log: Path, what: str) -> Ran:
     if process.returncode:
         said = log.read_text("utf-8", "replace").strip().splitlines() or ["nothing"]
         raise OutputError(f"{what} ended with exit code {process.returncode}: {said[-1]}")
-    peaks = memory.peaks or [(0.0, usage.ru_maxrss / KB_PER_MB)]
+    peaks = memory.peaks or [(0.0, usage.ru_maxrss / _KB_PER_MB)]
     return Ran(wall_s, usage.ru_utime + usage.ru_stime, list(peaks))
 
 

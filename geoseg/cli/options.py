@@ -21,7 +21,9 @@ _PANELS = {
     "Imagery from files": ("image", "bands", "scale", "offset"),
     "Model and grid": ("model", "gsd", "crs", "tile_size", "halo", "tta"),
     "Uncertainty": ("uncertainty", "dropout_passes"),
-    "Where it runs": ("device", "backend", "precision", "batch_size", "block_size", "workers", "scheduler"),
+    "Where it runs": (
+        "device", "backend", "precision", "batch_size", "block_size", "max_memory", "workers", "scheduler",
+    ),
     "Output": ("out", "overwrite", "min_area_ha", "simplify_m"),
 }  # fmt: skip
 _VECTORS = (".gpkg", ".geojson", ".json", ".shp", ".parquet", ".fgb", ".kml")

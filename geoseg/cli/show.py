@@ -106,7 +106,7 @@ def dry_run(recipe: Recipe, *, quiet: bool, as_json: bool) -> None:
     table = _plan_table(plan, "What this run would do")
     table.add_row("tiles", f"{cost.n_tiles} of {plan.tiles.size} px with a halo of {plan.tiles.halo} px")
     table.add_row("to read", f"{cost.read_mb:,.0f} MB of pixels, about half of that from compressed files")
-    table.add_row("memory", f"about {cost.memory_mb + 600:,.0f} MB at most")
+    table.add_row("memory", f"about {cost.memory_mb:,.0f} MB at most")
     table.add_row(
         "time",
         f"about {_duration(cost.predict_s + cost.read_s)} "

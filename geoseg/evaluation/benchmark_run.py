@@ -32,12 +32,13 @@ from geoseg.evaluation.objects.instances import Instances, match_instances
 from geoseg.evaluation.objects.matching import average_precision
 from geoseg.evaluation.objects.results import Category, instances_of
 from geoseg.evaluation.scores import Case, Efficiency, Evaluation, Outlines, Scores, scores_of
-from geoseg.inference.efficiency import flops_per_pixel, n_parameters, peak_memory_mb
+from geoseg.inference.efficiency import flops_per_pixel, n_parameters
 from geoseg.inference.predictor import predict_probs
 from geoseg.inference.runner import AUTO, Inference
 from geoseg.legend import CLASS_NODATA
 from geoseg.models.folds import Unseeing, folds_of
 from geoseg.models.zoo import calibration_of, card_of, create_model
+from geoseg.peak import peak_memory_mb
 
 N_WORST = 6
 

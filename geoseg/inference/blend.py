@@ -23,7 +23,10 @@ class RowBlender:
         self._weights = taper2d(size, halo)
         self._halo = halo
         self._top = window.row_off
-        self._sums = np.zeros((n_layers, 0, window.width), np.float32)  # (layer, y, x)
+        # Room for the rows of one row of tiles; those in use begin at the first. (layer, y, x)
+        self._room = np.zeros((n_layers, min(size, window.height), window.width), np.float32)
+        self._n_rows = 0  # in use
+        self._n_done = 0  # of those, given out
         self.seconds = 0.0
         """Time spent on adding tiles so far."""
 
@@ -35,13 +38,13 @@ class RowBlender:
         Args:
             tiles: neighbours from left to right.
             probs: for each tile (layer, size, size), or None where nothing was predicted.
+
+        The layers are to be used before the next row of tiles is fed, which writes over them.
         """
         window = self._window
+        self._let_go()
         end = min(tiles[0].window.row_off + tiles[0].window.height, window.row_off + window.height)
-        grow = end - self._top - self._sums.shape[1]
-        if grow > 0:
-            room = np.zeros((self._sums.shape[0], grow, window.width), np.float32)
-            self._sums = np.concatenate([self._sums, room], axis=1)
+        self._n_rows = max(self._n_rows, end - self._top)
         for tile, values in zip(tiles, probs, strict=True):
             if values is not None:
                 started = time.perf_counter()
@@ -50,20 +53,28 @@ class RowBlender:
         # The next row of tiles reads from halo above its core, where this row's cores end.
         final = min(tiles[0].core.row_off + tiles[0].core.height - self._halo, end)
         n_rows = max(final - self._top, 0)
-        done, self._sums = self._sums[:, :n_rows], self._sums[:, n_rows:]
-        first, self._top = self._top, self._top + n_rows
-        return first, done
+        self._n_done = n_rows
+        return self._top, self._room[:, :n_rows]
+
+    def _let_go(self) -> None:
+        """Move the rows that are not final to the top, and zero those below."""
+        n_left = self._n_rows - self._n_done
+        if self._n_done:
+            for layer in self._room:
+                layer[:n_left] = layer[self._n_done : self._n_rows]
+                layer[n_left : self._n_rows] = 0
+        self._top, self._n_rows, self._n_done = self._top + self._n_done, n_left, 0
 
     def _add(self, window: Window, values: NDArray[np.float32]) -> None:
         top = max(window.row_off, self._top)
-        bottom = min(window.row_off + window.height, self._top + self._sums.shape[1])
+        bottom = min(window.row_off + window.height, self._top + self._n_rows)
         left = max(window.col_off, self._window.col_off)
         right = min(window.col_off + window.width, self._window.col_off + self._window.width)
         if top >= bottom or left >= right:
             return
         rows = slice(top - window.row_off, bottom - window.row_off)
         cols = slice(left - window.col_off, right - window.col_off)
-        strip = self._sums[
+        strip = self._room[
             :,
             top - self._top : bottom - self._top,
             left - self._window.col_off : right - self._window.col_off,

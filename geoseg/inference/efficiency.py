@@ -1,9 +1,5 @@
 """What a model costs: parameters, operations, memory."""
 
-import resource
-import sys
-from pathlib import Path
-
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -25,16 +21,3 @@ def flops_per_pixel(model: Model) -> float:
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
         model.module(zeros)
     return float(counter.get_total_flops()) / size**2
-
-
-def peak_memory_mb() -> float:
-    """The most that this process has held, megabytes.
-
-    Where there is no /proc, getrusage says it, which begins with the peak of the process that started it.
-    """
-    try:
-        lines = Path("/proc/self/status").read_text("utf-8").splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
-    except (OSError, StopIteration):
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak / (1024**2 if sys.platform == "darwin" else 1024)  # bytes there, kilobytes elsewhere

@@ -1,6 +1,7 @@
 """Pixels to classes: tile by tile on one lattice, row by row in memory."""
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
@@ -26,6 +27,8 @@ from geoseg.models.zoo import Model
 Mask = NDArray[np.bool_]
 READ_THREADS = 4
 """Chunks of a lazy image that are read at a time."""
+_FEW_PX = 1 << 19
+"""Pixels whose probabilities become classes at a time."""
 
 
 def predict(
@@ -71,21 +74,12 @@ def predict(
             model cannot say what was asked for.
     """
     rows = _Rows(image, model, plan, window, mask, how)
-    shape, n_classes = (rows.window.height, rows.window.width), len(model.card.legend.classes)
+    shape = (rows.window.height, rows.window.width)
     layers = {name: np.full(shape, CONFIDENCE_NODATA, np.uint8) for name in layers_of(how.uncertainty)}
-    values = np.array(model.card.legend.values, np.uint8)
     for at, found, valid in rows.run():
-        if valid.any():
-            known = ... if valid.all() else valid  # views in place of copies where nothing is left out
-            probs = found[:n_classes, known].reshape(n_classes, -1)  # (class, n)
-            if model.calibration is not None:
-                probs = model.calibration.probs(probs.T).T
-            epistemic = found[n_classes, known].reshape(-1) if len(found) > n_classes else None
-            stored = {"class_id": values[_largest(probs)]}
-            stored |= stored_layers(probs, epistemic, layers=list(layers), calibration=model.calibration)
-            for name, share in stored.items():
-                rows_of = layers[name][at]
-                rows_of[known] = share.reshape(rows_of[known].shape)
+        for few in _few_rows(*valid.shape):
+            for name, stored in _classified(found[:, few], valid[few], model, list(layers)).items():
+                layers[name][at][few] = stored
         if on_rows:
             on_rows(found.shape[1])
     grid = window_geobox(rows.plan.geobox, rows.window)
@@ -117,16 +111,40 @@ def predict_probs(
     return probs
 
 
-def seconds_per_tile(model: Model, size: int, how: Inference = Inference()) -> float:
-    """Time that one tile takes on the CPU here, seconds: the better of two tries on zeros."""
+def run_a_tile(model: Model, size: int, how: Inference = Inference()) -> float:
+    """Seconds that a tile of zeros takes; once without counting, as the first takes longer."""
     zeros = np.zeros((len(model.card.bands), size, size), np.float32)
-    runner, times = Runner(model, replace(how, device="cpu"), size=size), []
+    runner, seconds = Runner(model, how, size=size), 0.0
     with torch.inference_mode():
         for _ in range(2):
             started = time.perf_counter()
             list(runner.run(iter([(Window(0, 0, size, size), zeros)])))
-            times.append(time.perf_counter() - started)
-    return min(times)
+            seconds = time.perf_counter() - started
+    return seconds
+
+
+def _few_rows(height: int, width: int) -> Iterator[slice]:
+    """Cuts rows into pieces whose copies are small."""
+    step = max(_FEW_PX // width, 1)
+    return (slice(top, min(top + step, height)) for top in range(0, height, step))
+
+
+def _classified(found: Pixels, valid: Mask, model: Model, names: list[str]) -> dict[str, NDArray[np.uint8]]:
+    """Layers as stored, (y, x) each, of those that come out of tiles, (layer, y, x)."""
+    stored = {name: np.full(valid.shape, CONFIDENCE_NODATA, np.uint8) for name in names}
+    if valid.any():
+        n_classes = len(model.card.legend.classes)
+        known = ... if valid.all() else valid  # views in place of copies where nothing is left out
+        probs = found[:n_classes, known].reshape(n_classes, -1)  # (class, n)
+        if model.calibration is not None:
+            probs = model.calibration.probs(probs.T).T
+        epistemic = found[n_classes, known].reshape(-1) if len(found) > n_classes else None
+        values = np.array(model.card.legend.values, np.uint8)
+        shares = {"class_id": values[_largest(probs)]}
+        shares |= stored_layers(probs, epistemic, layers=names, calibration=model.calibration)
+        for name, share in shares.items():
+            stored[name][known] = share.reshape(stored[name][known].shape)
+    return stored
 
 
 def _largest(probs: Pixels) -> NDArray[np.uint8]:
@@ -222,46 +240,57 @@ class _Strips:
         """Time spent on waiting for chunks, seconds."""
         self._reader = ThreadPoolExecutor(1, "geoseg-read")
         self._ahead: tuple[int, Future[Pixels]] | None = None
-        self._top = 0
-        self._rows = np.empty((self._n_bands, 0, self._width), np.float32)  # rows top to top + len
+        self._held: deque[tuple[int, Pixels]] = deque()  # first row and (band, y, x) of each chunk
+        self._next = 0  # the first row that was not read
         self._edges = np.array([0, self._height])
         if self._image.chunks is None:
-            self._rows = self._image.to_numpy()
+            self._held.append((0, self._image.to_numpy()))
+            self._next = self._height
         else:
             self._edges = np.cumsum((0, *self._image.chunks[1]))
 
     def take(self, window: Window) -> Pixels:
         """(band, height, width) of the window, NaN outside the image. Windows may only move down."""
-        top, left = window.row_off - self._row0, window.col_off - self._col0
         result = np.full((self._n_bands, window.height, window.width), np.nan, np.float32)
-        first, last = max(top, 0), min(top + window.height, self._height)
-        west, east = max(left, 0), min(left + window.width, self._width)
-        if first < last and west < east:
-            self._hold(first, last)
-            rows = self._rows[:, first - self._top : last - self._top, west:east]
-            result[:, first - top : last - top, west - left : east - left] = rows
+        for rows, cols, pixels in self._pieces(window):
+            result[:, rows, cols] = pixels
         return result
 
     def is_valid(self, first: int, n_rows: int, window: Window) -> Mask:
         """(n_rows, width of the window): whether all bands have a value."""
-        pixels = self.take(Window(window.col_off, first, window.width, n_rows))
-        return np.asarray(np.isfinite(pixels).all(axis=0))
+        result = np.zeros((n_rows, window.width), bool)
+        for rows, cols, pixels in self._pieces(Window(window.col_off, first, window.width, n_rows)):
+            result[rows, cols] = True
+            for band in pixels:
+                result[rows, cols] &= np.isfinite(band)
+        return result
 
-    def _hold(self, first: int, last: int) -> None:
-        """Have rows ``first`` to ``last`` in memory and let go of those above."""
-        end = self._top + self._rows.shape[1]
-        if last <= end:
+    def _pieces(self, window: Window) -> Iterator[tuple[slice, slice, Pixels]]:
+        """Rows and columns of the window, and the (band, y, x) there, chunk by chunk."""
+        top, left = window.row_off - self._row0, window.col_off - self._col0
+        west, east = max(left, 0), min(left + window.width, self._width)
+        if west >= east:
             return
-        pieces = [self._rows[:, min(first, end) - self._top :]]
-        start = max(end, int(self._edges[np.searchsorted(self._edges, first, side="right") - 1]))
-        if start > end:
-            pieces = []
-        self._top = start - sum(piece.shape[1] for piece in pieces)
-        while start < last:
-            piece = self._read_ahead(start)
-            pieces.append(piece)
-            start += piece.shape[1]
-        self._rows = np.concatenate(pieces, axis=1)
+        for first, pixels in self._chunks(max(top, 0), min(top + window.height, self._height)):
+            rows = slice(first - top, first - top + pixels.shape[1])
+            yield rows, slice(west - left, east - left), pixels[:, :, west:east]
+
+    def _chunks(self, first: int, last: int) -> Iterator[tuple[int, Pixels]]:
+        """What chunks hold of rows ``first`` to ``last``; those above are forgotten."""
+        if first >= last:
+            return
+        while self._held and self._held[0][0] + self._held[0][1].shape[1] <= first:
+            self._held.popleft()
+        if not self._held:
+            above = int(self._edges[np.searchsorted(self._edges, first, side="right") - 1])
+            self._next = max(self._next, above)
+        while self._next < last:
+            self._held.append((self._next, self._read_ahead(self._next)))
+            self._next += self._held[-1][1].shape[1]
+        for top, pixels in self._held:
+            start, stop = max(first, top), min(last, top + pixels.shape[1])
+            if start < stop:
+                yield start, pixels[:, start - top : stop - top]
 
     def _read_ahead(self, start: int) -> Pixels:
         """The chunk of rows that begins at ``start``; the one below is read while this one is worked on."""

@@ -1,9 +1,8 @@
 """One block from items to a part file: what a Dask worker runs."""
 
 import os
-import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -33,6 +32,7 @@ from geoseg.inference.runner import Inference
 from geoseg.inference.uncertainty import layers_of
 from geoseg.legend import CLASS_NODATA
 from geoseg.models.zoo import Model, create_model
+from geoseg.peak import peak_memory_mb
 from geoseg.stac.catalog import Catalog
 from geoseg.stac.signing import read_environment, signer
 
@@ -105,7 +105,7 @@ def run_block(task: BlockTask) -> BlockDone:
         n_valid=int((layers[0] != CLASS_NODATA).sum()),
         predict_s=total_s - costs["read_s"],
         **costs,
-        peak_memory_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        peak_memory_mb=peak_memory_mb(),
     )
 
 
@@ -133,7 +133,7 @@ def _bounds(window: Window) -> tuple[float, float, float, float]:
 _NO_COSTS: dict[str, Any] = {"read_s": 0.0, "network_s": 0.0, "blend_s": 0.0, "n_pixels_run": 0}
 
 
-def _predict(task: BlockTask, mask: NDArray[np.bool_]) -> tuple[NDArray[np.uint8], dict[str, Any]]:
+def _predict(task: BlockTask, mask: NDArray[np.bool_]) -> tuple[list[NDArray[np.uint8]], dict[str, Any]]:
     """The layers of a block, and what they cost as :func:`geoseg.inference.predictor.predict` says it."""
     items = pystac.ItemCollection([pystac.Item.from_dict(i) for i in task.items])
     if not items.items:
@@ -152,8 +152,7 @@ def _predict(task: BlockTask, mask: NDArray[np.bool_]) -> tuple[NDArray[np.uint8
             how=task.how,
             on_rows=_row_listener(task),
         )
-    layers = [done[name].to_numpy() for name in layers_of(task.how.uncertainty)]
-    return np.stack(layers), dict(done.attrs)
+    return [done[name].to_numpy() for name in layers_of(task.how.uncertainty)], dict(done.attrs)
 
 
 def read_composite(task: BlockTask, items: pystac.ItemCollection, geobox: GeoBox) -> xr.DataArray:
@@ -199,12 +198,14 @@ def model_of(name: str, fingerprint: str) -> Model:
     return model
 
 
-def _nothing(task: BlockTask) -> NDArray[np.uint8]:
-    window, n_layers = task.block.window, len(layers_of(task.how.uncertainty))
-    return np.full((n_layers, window.height, window.width), CLASS_NODATA, np.uint8)
+def _nothing(task: BlockTask) -> list[NDArray[np.uint8]]:
+    window = task.block.window
+    return [np.full((window.height, window.width), CLASS_NODATA, np.uint8)] * len(
+        layers_of(task.how.uncertainty)
+    )
 
 
-def _write_part(path: Path, layers: NDArray[np.uint8], geobox: GeoBox) -> None:
+def _write_part(path: Path, layers: Sequence[NDArray[np.uint8]], geobox: GeoBox) -> None:
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
     with rasterio.open(
         temporary,
@@ -220,8 +221,10 @@ def _write_part(path: Path, layers: NDArray[np.uint8], geobox: GeoBox) -> None:
         tiled=True,
         blockxsize=512,
         blockysize=512,
+        interleave="band",  # each band is read by itself
         compress="deflate",
         zlevel=1,
     ) as part:
-        part.write(layers)
+        for number, layer in enumerate(layers, start=1):
+            part.write(layer, number)
     temporary.replace(path)

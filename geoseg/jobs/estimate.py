@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 
 from geoseg.grid.tiling import Tile
-from geoseg.imagery.loader import CELL, band_metadata
-from geoseg.inference.predictor import seconds_per_tile
+from geoseg.imagery.loader import band_metadata
+from geoseg.inference.predictor import run_a_tile
 from geoseg.jobs.blocks import aoi_mask
+from geoseg.jobs.memory import blocks_mb, with_a_tile_mb
 from geoseg.jobs.plan import Plan, items_near
 from geoseg.models.zoo import create_model
 
@@ -24,7 +25,7 @@ class Estimate:
     read_mb: float
     """Uncompressed size of the pixels to be read; compressed COGs are about half."""
     memory_mb: float
-    """Peak of this process, without imports (about 600 MB)."""
+    """Peak of a process: this one with a tile in its network, and the pixels of a block."""
     predict_s: float
     """Tiles times the time one tile took just now on this machine."""
     read_s: float
@@ -34,24 +35,23 @@ class Estimate:
 def estimate(plan: Plan) -> Estimate:
     """Count tiles and pixels, time the model on one tile of zeros."""
     aoi_px = plan.aoi_px
-    n_tiles, read_mb, deepest = 0, 0.0, 0
+    n_tiles, read_mb = 0, 0.0
     for block in plan.blocks:
         if not aoi_mask(aoi_px, block.window).any():
             continue
         n_tiles += _count(plan, list(plan.tiles.tiles(block.window)))
         near = items_near(plan, block)
-        deepest = max(deepest, len(near))
         hull = plan.tiles.hull(block.window)
         per_item = [
             sum(_BYTES.get(str(m.get("data_type")), 2) for m in band_metadata(i).values()) for i in near
         ]
         read_mb += sum(per_item) * hull.width * hull.height / 1e6
     is_remote = any(a.href.startswith("http") for i in plan.inputs.items for a in i.assets.values())
-    seconds = seconds_per_tile(create_model(plan.recipe.model), plan.tiles.size, plan.how)
+    seconds = run_a_tile(create_model(plan.recipe.model), plan.tiles.size, plan.how)
     return Estimate(
         n_tiles=n_tiles,
         read_mb=read_mb,
-        memory_mb=_memory_mb(plan, deepest),
+        memory_mb=with_a_tile_mb(plan) + blocks_mb(plan, plan.recipe.block_size),
         predict_s=n_tiles * seconds,
         read_s=read_mb / 2 / NETWORK_MB_PER_S if is_remote else 0.0,
     )
@@ -62,13 +62,3 @@ def _count(plan: Plan, tiles: list[Tile]) -> int:
     if aoi_px is None or len(tiles) > _TILES_IN_ALL:
         return len(tiles)
     return sum(bool(aoi_mask(aoi_px, t.window).any()) for t in tiles)
-
-
-def _memory_mb(plan: Plan, n_items: int) -> float:
-    n_bands, n_classes = len(plan.inputs.bands), len(plan.card.legend.classes)
-    width = min(plan.recipe.block_size, plan.geobox.shape.x) + 2 * plan.tiles.size
-    strip = width * (plan.tiles.size + CELL) * n_bands * 4
-    sums = width * plan.tiles.size * n_classes * 4 * 2
-    cells = 4 * CELL * CELL * n_bands * n_items * 4 * 3
-    block = 6 * plan.recipe.block_size**2
-    return plan.recipe.workers * (strip + sums + cells + block) / 1e6

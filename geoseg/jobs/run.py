@@ -1,6 +1,5 @@
 """The whole path: a recipe becomes a folder with a map."""
 
-import resource
 import time
 import warnings
 from collections.abc import Iterator
@@ -17,9 +16,11 @@ from geoseg.jobs import publish
 from geoseg.jobs.blocks import ROW_LISTENERS, BlockDone, BlockTask, aoi_mask
 from geoseg.jobs.cluster import run_here, run_on
 from geoseg.jobs.engine import settle
+from geoseg.jobs.memory import within_memory
 from geoseg.jobs.plan import Plan, items_near, plan_run
 from geoseg.jobs.workspace import workspace
 from geoseg.models.zoo import fingerprint_of
+from geoseg.peak import peak_memory_mb
 from geoseg.recipe import Recipe
 from geoseg.report.facts import Report, RunFacts
 
@@ -140,9 +141,7 @@ def _make(plan: Plan, folder: Path, listener: Listener, warned: list[str], start
     timings["polygons"] = time.perf_counter() - clock
     publish.remove_parts(folder)
     listener.start("writing the report", 1)
-    peak_mb = max(
-        [resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, *(d.peak_memory_mb for d in done)]
-    )
+    peak_mb = max(peak_memory_mb(), *(d.peak_memory_mb for d in done))
     facts = RunFacts(
         assumptions=plan.assumed,
         adapted=plan.inputs.adapted,
@@ -169,7 +168,10 @@ def _engine(plan: Plan, parts: Path, listener: Listener) -> tuple[Plan, list[Blo
     how, choice = settle(plan.recipe, plan.how, tasks)
     if choice is not None:
         listener.say(f"network by {choice.measured[0].text()}")
-    return replace(plan, how=how), [replace(task, how=how) for task in tasks]
+    plan = replace(plan, how=how)
+    smaller = within_memory(plan, say=listener.say)
+    tasks = tasks if smaller is plan else tasks_of(smaller, parts)
+    return smaller, [replace(task, how=how) for task in tasks]
 
 
 def _compute(plan: Plan, tasks: list[BlockTask], parts: Path, listener: Listener) -> list[BlockDone]:

@@ -13,6 +13,7 @@ from builders import BANDS, as_image, model_folder, network, smooth
 from odc.geo.geobox import GeoBox
 from sklearn.metrics import log_loss
 
+from geoseg import peak
 from geoseg.errors import EvaluationError
 from geoseg.evaluation import benchmark_run
 from geoseg.evaluation.benchmark import BENCHMARKS, IGNORE, Benchmark, Sample
@@ -20,7 +21,6 @@ from geoseg.evaluation.benchmark_images import Part, image_and_labels, plan_for
 from geoseg.evaluation.benchmark_run import Task, score_benchmark
 from geoseg.evaluation.maps import Crosswalk
 from geoseg.evaluation.scores import ORDER
-from geoseg.inference import efficiency
 from geoseg.inference.efficiency import flops_per_pixel, n_parameters
 from geoseg.inference.predictor import predict, predict_probs
 from geoseg.legend import Legend
@@ -116,9 +116,9 @@ def test_a_model_is_built_once(task, monkeypatch):
 
 
 def test_memory_is_known_without_proc(monkeypatch):
-    with_proc = efficiency.peak_memory_mb()
-    monkeypatch.setattr(efficiency, "Path", lambda name: Path("/nowhere") / name.lstrip("/"))
-    assert with_proc / 3 < efficiency.peak_memory_mb() < 3 * with_proc
+    with_proc = peak.peak_memory_mb()
+    monkeypatch.setattr(peak, "Path", lambda name: Path("/nowhere") / name.lstrip("/"))
+    assert with_proc / 3 < peak.peak_memory_mb() < 3 * with_proc
 
 
 def test_what_a_model_costs_is_sane(task):

@@ -304,7 +304,7 @@ def test_memory_does_not_grow_with_the_height():
     largest = 0
     for tiles in plan.rows(window):
         blender.feed(tiles, iter([np.ones((2, 32, 32), np.float32)] * len(tiles)))
-        largest = max(largest, blender._sums.nbytes)
+        largest = max(largest, blender._room.nbytes)
     assert largest <= 2 * 64 * 32 * 4
 
 

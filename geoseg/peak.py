@@ -1,0 +1,34 @@
+"""The most memory that a process has held."""
+
+import sys
+from pathlib import Path
+
+_MB = 2**20
+_KB_PER_MB = 1024
+
+
+def peak_memory_mb() -> float:
+    """Largest resident memory of this process so far, MB of 2**20 bytes.
+
+    VmHWM of proc_pid_status(5). Where there is no /proc, getrusage says it, which begins with the peak of the
+    process that started this one.
+    """
+    return peak_memory_of("self") or _max_rss() / (_MB if sys.platform == "darwin" else _KB_PER_MB)
+
+
+def peak_memory_of(pid: int | str) -> float:
+    """That of a process; 0 for one that has ended, or where there is no /proc."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text("utf-8").splitlines()
+    except OSError:
+        return 0.0
+    return next((int(line.split()[1]) / _KB_PER_MB for line in lines if line.startswith("VmHWM")), 0.0)
+
+
+def _max_rss() -> int:
+    """In bytes on macOS, in kilobytes elsewhere."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
