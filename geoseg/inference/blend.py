@@ -37,7 +37,7 @@ class RowBlender:
             probs: for each tile (layer, size, size), or None where nothing was predicted.
         """
         window = self._window
-        end = min(tiles[0].window.row_off + tiles[0].window.height, window.row_off + window.height)
+        end = self._end(tiles)
         grow = end - self._top - self._sums.shape[1]
         if grow > 0:
             room = np.zeros((self._sums.shape[0], grow, window.width), np.float32)
@@ -47,12 +47,20 @@ class RowBlender:
                 started = time.perf_counter()
                 self._add(tile.window, values)
                 self.seconds += time.perf_counter() - started
-        # The next row of tiles reads from halo above its core, where this row's cores end.
-        final = min(tiles[0].core.row_off + tiles[0].core.height - self._halo, end)
-        n_rows = max(final - self._top, 0)
+        n_rows = max(self.final_row(tiles) - self._top, 0)
         done, self._sums = self._sums[:, :n_rows], self._sums[:, n_rows:]
         first, self._top = self._top, self._top + n_rows
         return first, done
+
+    def final_row(self, tiles: list[Tile]) -> int:
+        """The row, of the geobox, above which all is final once this row of tiles is added."""
+        # The next row of tiles reads from halo above its core, where this row's cores end.
+        own = int(tiles[0].core.row_off + tiles[0].core.height)
+        return min(own - self._halo, self._end(tiles))
+
+    def _end(self, tiles: list[Tile]) -> int:
+        own = tiles[0].window.row_off + tiles[0].window.height
+        return int(min(own, self._window.row_off + self._window.height))
 
     def _add(self, window: Window, values: NDArray[np.float32]) -> None:
         top = max(window.row_off, self._top)

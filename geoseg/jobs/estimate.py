@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from geoseg.grid.tiling import Tile
 from geoseg.imagery.loader import CELL, band_metadata
+from geoseg.inference.device import devices_of
 from geoseg.inference.predictor import seconds_per_tile
 from geoseg.jobs.blocks import aoi_mask
 from geoseg.jobs.plan import Plan, items_near
@@ -71,4 +72,4 @@ def _memory_mb(plan: Plan, n_items: int) -> float:
     sums = width * plan.tiles.size * n_classes * 4 * 2
     cells = 4 * CELL * CELL * n_bands * n_items * 4 * 3
     block = 6 * plan.recipe.block_size**2
-    return plan.recipe.workers * (strip + sums + cells + block) / 1e6
+    return (plan.recipe.workers or len(devices_of(plan.how.device))) * (strip + sums + cells + block) / 1e6
