@@ -95,7 +95,8 @@ class Recipe(BaseModel):
     """Tiles at a time on a GPU, where it may change the class of pixels at which two are all but equally
     probable. The CPU runs one at a time."""
     device: str = "auto"
-    """``cpu``, ``cuda``, or ``auto``: a GPU where there is one."""
+    """``cpu``, ``cuda`` (all GPUs), ``cuda:1`` (the second one), or ``auto``: GPUs where there are any. With
+    a ``scheduler``, GPUs are those of workers with the resource ``GPU``."""
     backend: Annotated[str, Field(min_length=1)] = "auto"
     """What runs the network: ``torch-eager``, ``torch-compiled``, ``onnxruntime``, ``openvino`` or
     ``tensorrt``; ``auto``: the one that is done first, measured on the first tiles."""
@@ -117,8 +118,8 @@ class Recipe(BaseModel):
     """Side of the unit of work, pixels; does not change a map made on the CPU."""
     max_memory: Annotated[str, AfterValidator(_is_memory)] | None = None
     """What a process may take, such as ``2GB``: blocks are made as small as that asks for."""
-    workers: Annotated[int, Field(ge=1)] = 1
-    """Blocks at a time on this machine."""
+    workers: Annotated[int, Field(ge=1)] | None = None
+    """Blocks at a time on this machine; None for one, or one for each GPU."""
     scheduler: str | None = None
     """Address of a Dask scheduler, ``tcp://host:8786``; None for this machine."""
 

@@ -41,20 +41,25 @@ class RowBlender:
 
         The layers are to be used before the next row of tiles is fed, which writes over them.
         """
-        window = self._window
         self._let_go()
-        end = min(tiles[0].window.row_off + tiles[0].window.height, window.row_off + window.height)
-        self._n_rows = max(self._n_rows, end - self._top)
+        self._n_rows = max(self._n_rows, self._end(tiles) - self._top)
         for tile, values in zip(tiles, probs, strict=True):
             if values is not None:
                 started = time.perf_counter()
                 self._add(tile.window, values)
                 self.seconds += time.perf_counter() - started
+        self._n_done = max(self.final_row(tiles) - self._top, 0)
+        return self._top, self._room[:, : self._n_done]
+
+    def final_row(self, tiles: list[Tile]) -> int:
+        """The row, of the geobox, above which all is final once this row of tiles is added."""
         # The next row of tiles reads from halo above its core, where this row's cores end.
-        final = min(tiles[0].core.row_off + tiles[0].core.height - self._halo, end)
-        n_rows = max(final - self._top, 0)
-        self._n_done = n_rows
-        return self._top, self._room[:, :n_rows]
+        own = int(tiles[0].core.row_off + tiles[0].core.height)
+        return min(own - self._halo, self._end(tiles))
+
+    def _end(self, tiles: list[Tile]) -> int:
+        own = tiles[0].window.row_off + tiles[0].window.height
+        return int(min(own, self._window.row_off + self._window.height))
 
     def _let_go(self) -> None:
         """Move the rows that are not final to the top, and zero those below."""

@@ -3,15 +3,14 @@
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
+from itertools import islice
 
 import numpy as np
 import torch
 import xarray as xr
 from numpy.typing import NDArray
-from odc.geo.geobox import GeoBox
 from odc.geo.xr import xr_coords
 from rasterio.windows import Window
 
@@ -19,14 +18,13 @@ from geoseg.errors import ModelError
 from geoseg.grid.geobox import lattice_origin, window_geobox
 from geoseg.grid.tiling import Tile, TilePlan
 from geoseg.inference.blend import RowBlender
-from geoseg.inference.runner import Inference, Pixels, Runner
+from geoseg.inference.known import Pixels
+from geoseg.inference.runner import Inference, Placed, Runner
+from geoseg.inference.strips import Mask, Strips
 from geoseg.inference.uncertainty import layers_of, stored_layers
 from geoseg.legend import CONFIDENCE_NODATA
 from geoseg.models.zoo import Model
 
-Mask = NDArray[np.bool_]
-READ_THREADS = 4
-"""Chunks of a lazy image that are read at a time."""
 _FEW_PX = 1 << 19
 """Pixels whose probabilities become classes at a time."""
 
@@ -186,9 +184,10 @@ class _Rows:
         self.plan = plan or TilePlan(image.odc.geobox, card.tile_size, card.halo)
         self.window = window or Window(0, 0, self.plan.geobox.shape.x, self.plan.geobox.shape.y)
         self._wanted = np.ones((self.window.height, self.window.width), bool) if mask is None else mask
-        self._strips = _Strips(image, self.plan.geobox)
+        self._strips = Strips(image, self.plan.geobox)
         self._origin = lattice_origin(self.plan.geobox)
         self._runner = Runner(model, how, size=self.plan.size)
+        self._valid: deque[Mask] = deque()  # of rows of tiles that were read and are not yet finished
         self._blender = RowBlender(
             self.window, n_layers=self._runner.n_layers, size=self.plan.size, halo=self.plan.halo
         )
@@ -204,111 +203,36 @@ class _Rows:
 
     def run(self) -> Iterator[tuple[slice, Pixels, Mask]]:
         """Rows of the window, their layers (layer, n_rows, width), and where those are wanted and known."""
-        window, strips, plan, blender = self.window, self._strips, self.plan, self._blender
-        with closing(strips), torch.inference_mode():
-            for tiles in plan.rows(window):
-                inputs = (
-                    (self._on_lattice(t.window), strips.take(t.window))
-                    if _is_wanted(t, window, self._wanted)
-                    else None
-                    for t in tiles
-                )
-                first, layers = blender.feed(tiles, self._runner.run(inputs))
-                at = slice(first - window.row_off, first - window.row_off + layers.shape[1])
-                valid = self._wanted[at]
-                if valid.any():
-                    valid = valid & strips.is_valid(first, layers.shape[1], window)
-                yield at, layers, valid
+        with closing(self._strips), torch.inference_mode():
+            found = self._runner.run(self._inputs())
+            for tiles in self.plan.rows(self.window):
+                first, layers = self._blender.feed(tiles, islice(found, len(tiles)))
+                at = slice(first - self.window.row_off, first - self.window.row_off + layers.shape[1])
+                yield at, layers, self._valid.popleft()
+
+    def _inputs(self) -> Iterator[Placed | None]:
+        """All tiles in order, None for those that nobody wants.
+
+        Where the rows that a row of tiles finishes are known is noted as soon as its pixels are held: a GPU's
+        runner takes tiles of the next row ahead, and the strips only move down.
+        """
+        window, first = self.window, self.window.row_off
+        for tiles in self.plan.rows(window):
+            final = max(self._blender.final_row(tiles), first)
+            valid = self._wanted[first - window.row_off : final - window.row_off]
+            self._valid.append(valid)
+            is_noted = not valid.any()
+            for tile in tiles:
+                if not _is_wanted(tile, window, self._wanted):
+                    yield None
+                    continue
+                pixels = self._strips.take(tile.window)
+                if not is_noted:
+                    self._valid[-1] = valid & self._strips.is_valid(first, final - first, window)
+                    is_noted = True
+                yield self._on_lattice(tile.window), pixels
+            first = final
 
     def _on_lattice(self, window: Window) -> Window:
         row, col = self._origin
         return Window(col + window.col_off, row + window.row_off, window.width, window.height)
-
-
-class _Strips:
-    """The rows of an image from top to bottom: each chunk of a lazy one is computed once, then forgotten.
-
-    One chunk is read ahead in a thread.
-    """
-
-    def __init__(self, image: xr.DataArray, geobox: GeoBox) -> None:
-        self._image = image.transpose("band", "y", "x")
-        left, top = ~geobox.affine * (image.odc.geobox.affine * (0, 0))
-        self._col0, self._row0 = round(left), round(top)
-        self._n_bands, self._height, self._width = self._image.shape
-        self.seconds = 0.0
-        """Time spent on waiting for chunks, seconds."""
-        self._reader = ThreadPoolExecutor(1, "geoseg-read")
-        self._ahead: tuple[int, Future[Pixels]] | None = None
-        self._held: deque[tuple[int, Pixels]] = deque()  # first row and (band, y, x) of each chunk
-        self._next = 0  # the first row that was not read
-        self._edges = np.array([0, self._height])
-        if self._image.chunks is None:
-            self._held.append((0, self._image.to_numpy()))
-            self._next = self._height
-        else:
-            self._edges = np.cumsum((0, *self._image.chunks[1]))
-
-    def take(self, window: Window) -> Pixels:
-        """(band, height, width) of the window, NaN outside the image. Windows may only move down."""
-        result = np.full((self._n_bands, window.height, window.width), np.nan, np.float32)
-        for rows, cols, pixels in self._pieces(window):
-            result[:, rows, cols] = pixels
-        return result
-
-    def is_valid(self, first: int, n_rows: int, window: Window) -> Mask:
-        """(n_rows, width of the window): whether all bands have a value."""
-        result = np.zeros((n_rows, window.width), bool)
-        for rows, cols, pixels in self._pieces(Window(window.col_off, first, window.width, n_rows)):
-            result[rows, cols] = True
-            for band in pixels:
-                result[rows, cols] &= np.isfinite(band)
-        return result
-
-    def _pieces(self, window: Window) -> Iterator[tuple[slice, slice, Pixels]]:
-        """Rows and columns of the window, and the (band, y, x) there, chunk by chunk."""
-        top, left = window.row_off - self._row0, window.col_off - self._col0
-        west, east = max(left, 0), min(left + window.width, self._width)
-        if west >= east:
-            return
-        for first, pixels in self._chunks(max(top, 0), min(top + window.height, self._height)):
-            rows = slice(first - top, first - top + pixels.shape[1])
-            yield rows, slice(west - left, east - left), pixels[:, :, west:east]
-
-    def _chunks(self, first: int, last: int) -> Iterator[tuple[int, Pixels]]:
-        """What chunks hold of rows ``first`` to ``last``; those above are forgotten."""
-        if first >= last:
-            return
-        while self._held and self._held[0][0] + self._held[0][1].shape[1] <= first:
-            self._held.popleft()
-        if not self._held:
-            above = int(self._edges[np.searchsorted(self._edges, first, side="right") - 1])
-            self._next = max(self._next, above)
-        while self._next < last:
-            self._held.append((self._next, self._read_ahead(self._next)))
-            self._next += self._held[-1][1].shape[1]
-        for top, pixels in self._held:
-            start, stop = max(first, top), min(last, top + pixels.shape[1])
-            if start < stop:
-                yield start, pixels[:, start - top : stop - top]
-
-    def _read_ahead(self, start: int) -> Pixels:
-        """The chunk of rows that begins at ``start``; the one below is read while this one is worked on."""
-        if self._ahead is None or self._ahead[0] != start:
-            self._ahead = start, self._reader.submit(self._compute, start)
-        started = time.perf_counter()
-        piece = self._ahead[1].result()
-        self.seconds += time.perf_counter() - started
-        below = start + piece.shape[1]
-        self._ahead = (below, self._reader.submit(self._compute, below)) if below < self._height else None
-        return piece
-
-    def _compute(self, start: int) -> Pixels:
-        stop = int(self._edges[np.searchsorted(self._edges, start, side="right")])
-        data = self._image[:, start:stop].data
-        rows: Pixels = data.compute(scheduler="threads", num_workers=READ_THREADS)
-        return rows.astype(np.float32, copy=False)
-
-    def close(self) -> None:
-        """Let go of the thread that reads."""
-        self._reader.shutdown(cancel_futures=True)

@@ -4,25 +4,29 @@ import copy
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from rasterio.windows import Window
 from torch import nn
 
-from geoseg.errors import ModelError, RecipeError
+from geoseg.errors import ModelError
 from geoseg.inference.backends import EAGER, Network, Precision, Work, prepare
+from geoseg.inference.device import Copies, ahead, at_most, device_of, halved, n_at_a_time, on
+from geoseg.inference.known import Pixels, known_part
 from geoseg.inference.uncertainty import check_uncertainty, epistemic_of
 from geoseg.models.ensemble import Ensemble
 from geoseg.models.int8 import Int8
 from geoseg.models.zoo import Model, probs_of, ready
 
-Pixels = NDArray[np.float32]
 Placed = tuple[Window, Pixels]
 """Where a tile lies, in pixels of the lattice, and its reflectance (band, size, size)."""
+Waiting = Callable[[], list[Pixels]]
+"""Waits for a batch that is under way, and gives (layer, y, x) of each of its tiles."""
+T = TypeVar("T")
 DROPOUT_PASSES = 10
 
 
@@ -34,7 +38,7 @@ class Inference:
     """Tiles per step on a GPU. A batch changes the last bits of what a network says of a tile, so on the CPU,
     where it is no faster, tiles are run one at a time."""
     device: str = "cpu"
-    """A torch device, or ``auto``: a GPU where there is one."""
+    """A torch device, as ``cuda:1``, or ``auto``: a GPU where there is one."""
     tta: str = "none"
     """Test-time augmentation: ``none``, ``flip`` (4 reflections) or ``d4`` (8 rotations and reflections),
     whose probabilities are averaged."""
@@ -67,15 +71,18 @@ class Runner:
         check_uncertainty(model, how.uncertainty)
         self._model = model
         self._device = device_of(how.device)
-        self._batch_size = n_at_a_time(self._device, how.batch_size)
+        self._copies = Copies(self._device)
+        self._what: dict[str, Any] = {"model": model.card.name, "size": size, "device": self._device}
+        self._batch_size = at_most(n_at_a_time(self._device, how.batch_size), **self._what)
         self._turns = TURNS[how.tta]
         if {"mc-dropout", "ensemble"} & set(how.uncertainty):  # these look into the network
             self._module: nn.Module | None = _module_on(self._device, model.module)
             self._is_trimmed = True
         else:
             self._module = None
-            work = Work(size, self._batch_size, self._device, how.precision, int8=how.int8)
-            self._network = _prepared(model, how.backend, work)
+            self._backend = how.backend
+            self._work = Work(size, self._batch_size, self._device, how.precision, int8=how.int8)
+            self._fitting(self._network)
             self._is_trimmed = how.backend == EAGER
         self._epistemic = epistemic_of(
             self._module or model.module, model.card, how.uncertainty, passes=how.dropout_passes
@@ -88,22 +95,62 @@ class Runner:
         """Pixels that went through it so far, halos and turns included."""
 
     def run(self, inputs: Iterator[Placed | None]) -> Iterator[Pixels | None]:
-        """(layer, size, size) for each tile, None for None."""
+        """(layer, size, size) for each tile, None for None.
+
+        On a GPU a batch is read and sent while the one before is in the network: inputs are taken ahead.
+        """
+        for layers in ahead(self._under_way(inputs), self._copies.n_ahead):
+            yield from layers()
+
+    def _under_way(self, inputs: Iterator[Placed | None]) -> Iterator[Callable[[], list[Pixels | None]]]:
+        """Batches that have been sent to the network, each as what waits for its layers."""
         queue: list[Placed | None] = []
         for placed in inputs:
             queue.append(placed)
-            if sum(p is not None for p in queue) == self._batch_size:
-                yield from self._flush(queue)
+            if sum(p is not None for p in queue) >= self._batch_size:
+                yield self._send(queue)
                 queue = []
-        yield from self._flush(queue)
+        yield self._send(queue)
 
-    def _flush(self, queue: list[Placed | None]) -> Iterator[Pixels | None]:
+    def _send(self, queue: list[Placed | None]) -> Callable[[], list[Pixels | None]]:
+        is_full = [placed is not None for placed in queue]
         full = [placed for placed in queue if placed is not None]
-        layers = iter(self._forward(full) if full else [])
-        for placed in queue:
-            yield None if placed is None else next(layers)
+        wait = self._forward(full) if full else list
 
-    def _forward(self, tiles: list[Placed]) -> list[Pixels]:
+        def layers() -> list[Pixels | None]:
+            found = iter(wait())
+            return [next(found) if full else None for full in is_full]
+
+        return layers
+
+    def _forward(self, tiles: list[Placed]) -> Waiting:
+        """(layer, size, size) of each, in batches that fit into the device's memory."""
+
+        def send() -> list[Waiting]:
+            n = self._batch_size
+            return [self._alike(tiles[first : first + n]) for first in range(0, len(tiles), n)]
+
+        sent = self._fitting(send)
+        return lambda: [layers for wait in sent for layers in wait()]
+
+    def _fitting(self, do: Callable[[], T]) -> T:
+        """What ``do`` gives, on the device, with as large batches as it has memory for."""
+        while True:
+            try:
+                with on(self._device):
+                    return do()
+            except torch.OutOfMemoryError:
+                pass  # what was under way is let go with the error, before the next try
+            self._batch_size = halved(self._batch_size, **self._what)
+
+    def _network(self) -> Network:
+        """Ready for batches of as many tiles as fit by now."""
+        if self._work.batch_size != self._batch_size:
+            _forget(self._work)
+            self._work = replace(self._work, batch_size=self._batch_size)
+        return _prepared(self._model, self._backend, self._work)
+
+    def _alike(self, tiles: list[Placed]) -> Waiting:
         """(layer, size, size) of each; tiles whose known parts have one shape run together."""
         if not self._is_trimmed:
             return self._layers_of(tiles)
@@ -111,19 +158,27 @@ class Runner:
         alike: dict[tuple[int, ...], list[int]] = {}
         for n, (part, (_, pixels)) in enumerate(zip(parts, tiles, strict=True)):
             alike.setdefault(pixels[:, *part].shape, []).append(n)
-        found = [np.zeros((self.n_layers, *pixels.shape[1:]), np.float32) for _, pixels in tiles]
-        for numbers in alike.values():
-            cut = [(tiles[n][0], tiles[n][1][:, *parts[n]]) for n in numbers]
-            for n, layers in zip(numbers, self._layers_of(cut), strict=True):
-                found[n][:, *parts[n]] = layers
-        return found
+        sent = [
+            (numbers, self._layers_of([(tiles[n][0], tiles[n][1][:, *parts[n]]) for n in numbers]))
+            for numbers in alike.values()
+        ]
+        shapes = [(self.n_layers, *pixels.shape[1:]) for _, pixels in tiles]
 
-    def _layers_of(self, tiles: list[Placed]) -> list[Pixels]:
+        def wait() -> list[Pixels]:
+            found = [np.zeros(shape, np.float32) for shape in shapes]
+            for numbers, layers_of in sent:
+                for n, layers in zip(numbers, layers_of(), strict=True):
+                    found[n][:, *parts[n]] = layers
+            return found
+
+        return wait
+
+    def _layers_of(self, tiles: list[Placed]) -> Waiting:
         """(layer, y, x) of each."""
         started = time.perf_counter()
         card = self._model.card
-        batch = torch.from_numpy(np.stack([pixels for _, pixels in tiles])).to(self._device)
-        batch = ready(batch, card)  # (n, band, y, x)
+        given = self._copies.to_device([pixels for _, pixels in tiles])
+        batch = ready(given, card)  # (n, band, y, x)
         answers = self._answers(batch)
         probs = probs_of(self._combined(answers), card)
         for turn, back in self._turns[1:]:
@@ -137,13 +192,19 @@ class Runner:
                 for n, (window, _) in enumerate(tiles)
             ]
             probs = torch.cat([probs, torch.stack(parts)[:, None]], 1)
-        found = probs.cpu().numpy()
+        wait = self._copies.to_host(probs, given)
         self.seconds += time.perf_counter() - started
         self.n_pixels += batch.shape[-2] * batch.shape[-1] * len(tiles) * len(self._turns)
+        return lambda: self._taken(wait)
+
+    def _taken(self, wait: Callable[[], Pixels]) -> list[Pixels]:
+        started = time.perf_counter()
+        found = wait()
+        self.seconds += time.perf_counter() - started
         if not np.isfinite(found).all():
             raise ModelError(
-                f"Model {card.name} gave values that are no numbers. Its weights or its card's mean and std "
-                "are broken: get the model again, or train it again."
+                f"Model {self._model.card.name} gave values that are no numbers. Its weights or its card's "
+                "mean and std are broken: get the model again, or train it again."
             )
         return list(found)
 
@@ -151,7 +212,7 @@ class Runner:
         """(answer, n, class, y, x) logits: of each member where those are compared, else one."""
         module, card = self._module, self._model.card
         if module is None:
-            answers = self._network(batch)[None]
+            answers = self._network()(batch)[None]
         else:
             answers = module.member_logits(batch) if isinstance(module, Ensemble) else module(batch)[None]
         expected = (len(batch), len(card.legend.classes), *batch.shape[-2:])
@@ -165,23 +226,6 @@ class Runner:
     def _combined(self, answers: torch.Tensor) -> torch.Tensor:
         """(n, class, y, x)"""
         return self._module.combined(answers) if isinstance(self._module, Ensemble) else answers[0]
-
-
-def known_part(pixels: Pixels, multiple: int) -> tuple[slice, slice]:
-    """Rows and columns of a tile (band, y, x) without the rims that have no pixel with all its bands.
-
-    Begins and ends at whole multiples of ``multiple``, and holds at least one. It depends on nothing but the
-    tile's pixels, and so does what the network says of them.
-    """
-    is_known = np.asarray(np.isfinite(pixels).all(axis=0))
-    return _span(is_known, 1, multiple), _span(is_known, 0, multiple)
-
-
-def _span(is_known: NDArray[np.bool_], across: int, multiple: int) -> slice:
-    at = np.flatnonzero(is_known.any(axis=across))
-    if not len(at):
-        return slice(0, multiple)
-    return slice(int(at[0]) // multiple * multiple, -(-(int(at[-1]) + 1) // multiple) * multiple)
 
 
 class _Ready(threading.local):
@@ -205,6 +249,11 @@ def _prepared(model: Model, backend: str, work: Work) -> Network:
     return network
 
 
+def _forget(work: Work) -> None:
+    """Let go of networks that are too large for their device."""
+    _ready.last = [kept for kept in _ready.last if kept[2] != work]
+
+
 Turn = Callable[[torch.Tensor], torch.Tensor]
 
 
@@ -224,28 +273,6 @@ def _turn(quarters: int, is_mirrored: bool) -> tuple[Turn, Turn]:
 _D4 = [_turn(quarters, is_mirrored) for is_mirrored in (False, True) for quarters in range(4)]
 TURNS = {"none": _D4[:1], "flip": [_D4[0], _D4[2], _D4[4], _D4[6]], "d4": _D4}
 """By name of the test-time augmentation; the first leaves the tile as it is."""
-
-
-def device_of(name: str) -> torch.device:
-    """The device called ``name``; ``auto`` is a GPU where there is one.
-
-    Raises:
-        RecipeError: there is no such device here.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise RecipeError(f"--device {name} is not a device. Give cpu, cuda or auto.") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise RecipeError(f"--device {name}: torch finds no GPU here. Give cpu or auto.")
-    return device
-
-
-def n_at_a_time(device: torch.device, batch_size: int) -> int:
-    """Tiles in a batch on that device."""
-    return 1 if device.type == "cpu" else batch_size
 
 
 def _module_on(device: torch.device, module: nn.Module) -> nn.Module:

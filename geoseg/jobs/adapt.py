@@ -8,7 +8,7 @@ import numpy as np
 from rasterio.windows import Window
 
 from geoseg.imagery.changes import unchanged
-from geoseg.inference.runner import Pixels
+from geoseg.inference.known import Pixels
 from geoseg.jobs.blocks import BlockTask, aoi_mask, read_window
 from geoseg.jobs.plan import plan_run
 from geoseg.jobs.run import tasks_of

@@ -1,8 +1,11 @@
 """Where blocks run: threads of this process, or the workers of a Dask scheduler."""
 
+import threading
 import warnings
 from collections.abc import Callable, Iterator
-from itertools import islice
+from dataclasses import replace
+from functools import partial
+from itertools import cycle, islice
 from pathlib import Path
 from uuid import uuid4
 
@@ -10,6 +13,7 @@ import dask
 from dask.callbacks import Callback
 
 from geoseg.errors import RecipeError
+from geoseg.inference.device import devices_of
 from geoseg.jobs.blocks import BlockDone, BlockTask, run_block
 
 _IN_FLIGHT_PER_WORKER = 3
@@ -17,10 +21,21 @@ _CONNECT_TIMEOUT_S = 15
 
 
 def run_here(
-    tasks: list[BlockTask], *, workers: int, on_done: Callable[[BlockDone], None]
+    tasks: list[BlockTask], *, workers: int | None, on_done: Callable[[BlockDone], None]
 ) -> list[BlockDone]:
-    """Run blocks with Dask's threaded scheduler, ``workers`` at a time; the first error ends the run."""
+    """Run blocks with Dask's threaded scheduler, ``workers`` at a time; the first error ends the run.
+
+    Threads take the GPUs in turn, and keep them: a network is made ready for one device and thread. Without
+    ``workers`` there is a thread for each GPU, or one on the CPU.
+    """
     finished: list[BlockDone] = []
+    devices = devices_of(tasks[0].how.device)
+    turns, own = cycle(devices), threading.local()
+
+    def run(task: BlockTask) -> BlockDone:
+        if not hasattr(own, "device"):
+            own.device = next(turns)
+        return run_block(replace(task, how=replace(task.how, device=own.device)))
 
     def note(_key: object, value: object, *_: object) -> None:
         if isinstance(value, BlockDone):
@@ -30,9 +45,9 @@ def run_here(
     # Threads that read may leave the warning filters changed (see imagery.preflight).
     with Callback(posttask=note), warnings.catch_warnings():
         dask.compute(
-            *[dask.delayed(run_block, pure=False)(_opaque(task)) for task in tasks],
+            *[dask.delayed(run, pure=False)(_opaque(task)) for task in tasks],
             scheduler="threads",
-            num_workers=workers,
+            num_workers=workers or len(devices),
         )
     return finished
 
@@ -40,27 +55,24 @@ def run_here(
 def run_on(address: str, tasks: list[BlockTask], *, on_done: Callable[[BlockDone], None]) -> list[BlockDone]:
     """Run blocks on the workers of a Dask scheduler; a few per worker are in flight at a time.
 
+    Blocks for GPUs go only to workers with the resource ``GPU``, where any has it, and take one of it each.
+
     A block whose worker dies is run again elsewhere by Dask. Parts are files: the workers must see the
     output folder under the same path as this process, which is checked first.
 
     Raises:
         RecipeError: the scheduler does not answer, has no workers, or they do not see the output folder.
     """
-    from distributed import Client, as_completed
+    from distributed import as_completed
 
-    try:
-        client = Client(address, timeout=_CONNECT_TIMEOUT_S, set_as_default=False)
-    except (OSError, TimeoutError, ValueError) as error:
-        raise RecipeError(
-            f"No Dask scheduler answers at {address} ({type(error).__name__}). Start one with "
-            "'dask scheduler' and workers with 'dask worker ADDRESS', or leave --scheduler out."
-        ) from None
-    with client:
+    with _client(address) as client:
         _check_workers(client, address, tasks[0].parts)
-        n_slots = sum(client.nthreads().values()) * _IN_FLIGHT_PER_WORKER
+        n_gpus = _n_gpus(client) if tasks[0].how.device.startswith("cuda") else 0
+        n_slots = (n_gpus or sum(client.nthreads().values())) * _IN_FLIGHT_PER_WORKER
+        submit = partial(client.submit, run_block, pure=False, resources={"GPU": 1} if n_gpus else None)
         waiting: Iterator[BlockTask] = iter(tasks)
         # Tasks are submitted as others finish: a scheduler chokes on very large graphs.
-        futures = [client.submit(run_block, task, pure=False) for task in islice(waiting, n_slots)]
+        futures = [submit(task) for task in islice(waiting, n_slots)]
         queue = as_completed(futures, loop=client.loop)
         finished: list[BlockDone] = []
         for future in queue:
@@ -69,9 +81,44 @@ def run_on(address: str, tasks: list[BlockTask], *, on_done: Callable[[BlockDone
             on_done(done)
             future.release()
             for task in waiting:
-                queue.add(client.submit(run_block, task, pure=False))
+                queue.add(submit(task))
                 break
         return finished
+
+
+def device_on(address: str, device: str) -> str:
+    """What ``auto`` is on a scheduler's workers: ``cuda`` where any has the resource ``GPU``, else ``cpu``.
+
+    One answer for all, since a GPU's last bits are not those of a CPU. Other devices are what they are.
+
+    Raises:
+        RecipeError: the scheduler does not answer.
+    """
+    if device != "auto":
+        return device
+    with _client(address) as client:
+        return "cuda" if _n_gpus(client) else "cpu"
+
+
+def _client(address: str):  # type: ignore[no-untyped-def]
+    from distributed import Client
+
+    try:
+        return Client(address, timeout=_CONNECT_TIMEOUT_S, set_as_default=False)
+    except (OSError, TimeoutError, ValueError) as error:
+        raise RecipeError(
+            f"No Dask scheduler answers at {address} ({type(error).__name__}). Start one with "
+            "'dask scheduler' and workers with 'dask worker ADDRESS', or leave --scheduler out."
+        ) from None
+
+
+def _n_gpus(client) -> int:  # type: ignore[no-untyped-def]
+    return int(sum(client.run(_gpus_of_worker).values()))
+
+
+def _gpus_of_worker(dask_worker) -> float:  # type: ignore[no-untyped-def]
+    """How many blocks for GPUs it takes at a time; Dask hands the worker in by this name."""
+    return float(dask_worker.state.total_resources.get("GPU", 0))
 
 
 def _check_workers(client, address: str, folder: Path) -> None:  # type: ignore[no-untyped-def]

@@ -10,8 +10,10 @@ from rasterio.windows import Window
 from geoseg.errors import ModelError, RecipeError
 from geoseg.inference.backends import AUTO, BACKENDS, EAGER, PRECISIONS, Precision, Work, why_not
 from geoseg.inference.backends.choosing import Choice, choose
-from geoseg.inference.runner import Inference, device_of, n_at_a_time
+from geoseg.inference.device import device_of, n_at_a_time
+from geoseg.inference.runner import Inference
 from geoseg.jobs.blocks import BlockTask, model_of, read_window
+from geoseg.jobs.cluster import device_on
 from geoseg.models.int8 import Int8, read_int8
 from geoseg.models.int8_network import observe
 from geoseg.models.zoo import card_of, folder_of
@@ -40,14 +42,22 @@ def settle(recipe: Recipe, how: Inference, tasks: Sequence[BlockTask]) -> tuple[
         RecipeError: the backend or precision that was asked for cannot be had here, or says something else.
         ModelError: it cannot run this network, or int8 has no ranges and no tile to observe them on.
     """
+    if recipe.scheduler is not None:
+        how = replace(how, device=device_on(recipe.scheduler, how.device))
+    is_elsewhere = recipe.scheduler is not None and how.device != "cpu"  # GPUs that are not at hand here
     if _NEEDS_MODULE & set(how.uncertainty):
         _refuse_others(recipe)
         return how, None
     int8 = _ranges(tasks[0].model)
-    if recipe.backend != AUTO:
-        return _as_asked(recipe, how, tasks, int8), None
-    n_tiles = sum(len(list(task.plan.tiles(task.block.window))) for task in tasks)
     is_free = recipe.precision in (AUTO, "float32")
+    if recipe.backend != AUTO or (is_elsewhere and is_free):
+        return _as_asked(recipe, how, tasks, int8, is_elsewhere=is_elsewhere), None
+    if is_elsewhere:
+        raise RecipeError(
+            f"--precision {recipe.precision} is compared with float32 on this machine, and the GPUs are "
+            "those of the workers. Name what runs it: --backend torch-compiled."
+        )
+    n_tiles = sum(len(list(task.plan.tiles(task.block.window))) for task in tasks)
     tiles = [] if is_free and n_tiles < FEW_TILES else _samples(tasks)
     if not tiles:
         if is_free:
@@ -71,16 +81,20 @@ def settle(recipe: Recipe, how: Inference, tasks: Sequence[BlockTask]) -> tuple[
     return replace(how, backend=choice.name, precision=choice.work.precision, int8=choice.work.int8), choice
 
 
-def _as_asked(recipe: Recipe, how: Inference, tasks: Sequence[BlockTask], int8: Int8 | None) -> Inference:
+def _as_asked(
+    recipe: Recipe, how: Inference, tasks: Sequence[BlockTask], int8: Int8 | None, *, is_elsewhere: bool
+) -> Inference:
     precision: Precision = "float32" if recipe.precision == AUTO else recipe.precision
-    if precision == "int8" and int8 is None and "int8" in BACKENDS[recipe.backend].precisions:
+    backend = EAGER if recipe.backend == AUTO else recipe.backend
+    if precision == "int8" and int8 is None and "int8" in BACKENDS[backend].precisions:
         int8 = _observed(tasks)
-    device = device_of(how.device)
-    work = Work(tasks[0].plan.size, n_at_a_time(device, how.batch_size), device, precision, int8=int8)
-    reason = why_not(recipe.backend, work)
-    if reason is not None:
-        raise RecipeError(f"--backend {recipe.backend} {reason}.")
-    return replace(how, backend=recipe.backend, precision=precision, int8=int8)
+    if not is_elsewhere:  # else each worker says so itself
+        device = device_of(how.device)
+        work = Work(tasks[0].plan.size, n_at_a_time(device, how.batch_size), device, precision, int8=int8)
+        reason = why_not(backend, work)
+        if reason is not None:
+            raise RecipeError(f"--backend {backend} {reason}.")
+    return replace(how, backend=backend, precision=precision, int8=int8)
 
 
 def _refuse_others(recipe: Recipe) -> None:

@@ -7,7 +7,9 @@ from functools import partial
 from geoseg.errors import RecipeError
 from geoseg.grid.tiling import Block, blocks_of
 from geoseg.imagery.loader import CELL
-from geoseg.inference.predictor import READ_THREADS, run_a_tile
+from geoseg.inference.device import devices_of
+from geoseg.inference.predictor import run_a_tile
+from geoseg.inference.strips import READ_THREADS
 from geoseg.inference.uncertainty import layers_of
 from geoseg.jobs.plan import Plan, items_near
 from geoseg.models.zoo import create_model
@@ -42,7 +44,7 @@ def within_memory(plan: Plan, *, say: Callable[[str], None]) -> Plan:
         raise RecipeError(
             f"--max-memory {asked}: this run takes {total:,.0f} MiB in its smallest blocks "
             f"({process:,.0f} MiB the program and its network on a tile of {plan.tiles.size} pixels, "
-            f"{plan.recipe.workers} at a time). Give --max-memory {1.05 * total:.0f}MiB, or a smaller "
+            f"{_n_at_a_time(plan)} at a time). Give --max-memory {1.05 * total:.0f}MiB, or a smaller "
             "--tile-size."
         )
     if size == plan.recipe.block_size:
@@ -56,8 +58,7 @@ def with_a_tile_mb(plan: Plan) -> float:
     before = peak_memory_mb()
     run_a_tile(create_model(plan.recipe.model), plan.tiles.size, plan.how)
     peak = peak_memory_mb()
-    n_workers = plan.recipe.workers if plan.recipe.scheduler is None else 1
-    return peak + (n_workers - 1) * (peak - before)
+    return peak + (_n_at_a_time(plan) - 1) * (peak - before)
 
 
 def blocks_mb(plan: Plan, block_size: int) -> float:
@@ -74,8 +75,14 @@ def blocks_mb(plan: Plan, block_size: int) -> float:
     sums = 4 * n_layers * size * width
     tiles = 4 * (n_bands + 2 * n_layers) * size**2
     results = (len(layers_of(plan.how.uncertainty)) + 3) * height * width
-    n_workers = plan.recipe.workers if plan.recipe.scheduler is None else 1
-    return _AROUND * n_workers * (held + made + sums + tiles + results) / _MB
+    return _AROUND * _n_at_a_time(plan) * (held + made + sums + tiles + results) / _MB
+
+
+def _n_at_a_time(plan: Plan) -> int:
+    """Blocks at a time in one process."""
+    if plan.recipe.scheduler is not None:
+        return 1
+    return plan.recipe.workers or len(devices_of(plan.how.device))
 
 
 def _most_items(plan: Plan, blocks: Sequence[Block]) -> int:

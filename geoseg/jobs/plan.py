@@ -24,7 +24,8 @@ from geoseg.imagery.loader import CELL
 from geoseg.imagery.local import COLLECTION
 from geoseg.imagery.preflight import Preflight, check_inputs, with_bands
 from geoseg.inference.backends import AUTO, BACKENDS
-from geoseg.inference.runner import Inference, device_of
+from geoseg.inference.device import device_of
+from geoseg.inference.runner import Inference
 from geoseg.inference.uncertainty import check_uncertainty
 from geoseg.jobs.find import EVERYTHING, find_items, in_order
 from geoseg.models.calibration import ModelCalibration

@@ -24,6 +24,7 @@ def engine_of(graph: bytes, *, is_bf16: bool) -> Any:
     if not parser.parse(graph):
         raise ModelError(f"TensorRT cannot read the network: {parser.get_error(0).desc()}.")
     config = builder.create_builder_config()
+    config.clear_flag(trt.BuilderFlag.TF32)  # float32 is float32
     if is_bf16:
         config.set_flag(trt.BuilderFlag.BF16)
     built = builder.build_serialized_network(network, config)

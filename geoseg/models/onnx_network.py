@@ -24,6 +24,8 @@ before or after a sigmoid."""
 OUTPUTS: tuple[Output, ...] = get_args(Output)
 _DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64,
            "tensor(uint8)": np.uint8, "tensor(uint16)": np.uint16}  # fmt: skip
+PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+"""What onnxruntime calls the devices."""
 _DEFAULTS: dict[str, Option] = {"n_bytes": 0, "layout": "nchw", "output": "logits"}
 
 
@@ -56,7 +58,7 @@ class OnnxNetwork(nn.Module):
     def raw(self, pixels: torch.Tensor) -> torch.Tensor:
         """What the file itself says, as (n, layer, y, x)."""
         if self._session is None:
-            self._session = session_of(self.file.cpu().numpy().tobytes(), pixels.device.type)
+            self._session = session_of(self.file.cpu().numpy().tobytes(), pixels.device)
         given = self._session.get_inputs()[0]
         layers = pixels.float().cpu().numpy()
         if self._layout == "nhwc":
@@ -77,7 +79,7 @@ class OnnxNetwork(nn.Module):
         return found.permute(0, 3, 1, 2) if self._layout == "nhwc" else found
 
 
-def session_of(contents: bytes, device: str = "cpu") -> Any:
+def session_of(contents: bytes, device: torch.device = torch.device("cpu")) -> Any:
     """A session of onnxruntime with as many threads as torch has.
 
     Raises:
@@ -90,8 +92,8 @@ def session_of(contents: bytes, device: str = "cpu") -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 3
-    wanted = ["CUDAExecutionProvider"] if device == "cuda" else []
-    providers = [p for p in (*wanted, "CPUExecutionProvider") if p in onnxruntime.get_available_providers()]
+    available = onnxruntime.get_available_providers()
+    providers = [(name, own) for name, own in providers_for(device) if name in available]
     try:
         session = onnxruntime.InferenceSession(contents, options, providers=providers)
     except Exception as error:  # onnxruntime has a class for each kind, with no parent of its own
@@ -100,6 +102,14 @@ def session_of(contents: bytes, device: str = "cpu") -> Any:
         given = ", ".join(f"{i.name} {i.type}" for i in session.get_inputs())
         raise ModelError(f"The ONNX file takes {given}; expected one input of numbers.")
     return session
+
+
+def providers_for(device: torch.device) -> list[tuple[str, dict[str, str]]]:
+    """What runs a session on that device, with its options: on a GPU float32 is not rounded to TF32."""
+    on_cpu: tuple[str, dict[str, str]] = (PROVIDERS["cpu"], {})
+    if device.type != "cuda":
+        return [on_cpu]
+    return [(PROVIDERS["cuda"], {"device_id": str(device.index or 0), "use_tf32": "0"}), on_cpu]
 
 
 @register_family(FAMILY)

@@ -228,10 +228,18 @@ def probs_of(logits: torch.Tensor, card: ModelCard) -> torch.Tensor:
 def normalise(pixels: torch.Tensor, card: ModelCard) -> torch.Tensor:
     """Reflectance (n, band, y, x) as the network wants it: (x - mean) / std per band."""
     if card.mean is not None:
-        pixels = pixels - pixels.new_tensor(card.mean)[:, None, None]
+        pixels = pixels - _per_band(card.mean, pixels)
     if card.std is not None:
-        pixels = pixels / pixels.new_tensor(card.std)[:, None, None]
+        pixels = pixels / _per_band(card.std, pixels)
     return pixels
+
+
+def _per_band(values: tuple[float, ...], pixels: torch.Tensor) -> torch.Tensor:
+    """(band, 1, 1) where the pixels are."""
+    if not pixels.is_cuda:
+        return pixels.new_tensor(values)[:, None, None]
+    pinned = torch.tensor(values, dtype=pixels.dtype, pin_memory=True)  # else the copy waits for the GPU
+    return pinned.to(pixels.device, non_blocking=True)[:, None, None]
 
 
 def ready(pixels: torch.Tensor, card: ModelCard) -> torch.Tensor:

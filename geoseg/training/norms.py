@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from geoseg.errors import ModelError
-from geoseg.inference.runner import Pixels
+from geoseg.inference.known import Pixels
 from geoseg.models.zoo import Model, ready
 
 _BATCH = 16

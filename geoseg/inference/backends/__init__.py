@@ -10,6 +10,7 @@ from typing import Final, Literal, Protocol, get_args
 import torch
 
 from geoseg.errors import RecipeError
+from geoseg.inference.device import on
 from geoseg.models.int8 import Int8
 from geoseg.models.zoo import Model
 from geoseg.registry import Registry
@@ -113,15 +114,20 @@ def why_not(name: str, work: Work) -> str | None:
         return f"has no {work.precision}, only {' and '.join(backend.precisions)}"
     if work.precision == "int8" and work.int8 is None:
         return "int8 needs ranges: train with fit.int8, or give tiles to observe them on"
-    if work.precision == "bf16" and work.device.type == "cpu" and not has_bf16():
+    if work.precision == "bf16" and not has_bf16(work.device):
         return (
             "bf16 is not to be had: this processor has no instructions for it, and takes minutes for a tile"
+            if work.device.type == "cpu"
+            else "bf16 is not to be had: GPUs before Ampere (2020) have no instructions for it"
         )
     return backend.why_not(work.device)
 
 
-def has_bf16() -> bool:
-    """Whether this processor computes in bf16 (AVX-512 BF16 or AMX); others imitate it, very slowly."""
+def has_bf16(device: torch.device = CPU) -> bool:
+    """Whether the device computes in bf16 (processors: AVX-512 BF16 or AMX); others imitate it, slowly."""
+    if device.type == "cuda":
+        with on(device):
+            return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
@@ -135,7 +141,7 @@ def prepare(name: str, model: Model, work: Work) -> Network:
     reason = why_not(name, work)
     if reason is not None:
         raise RecipeError(f"--backend {name} {reason}.")
-    with torch.inference_mode(False), torch.no_grad():  # weights made within it could not be traced
+    with on(work.device), torch.inference_mode(False), torch.no_grad():  # else weights could not be traced
         return BACKENDS[name].prepare(model, work)
 
 

@@ -9,7 +9,8 @@ import torch
 from numpy.typing import NDArray
 
 from geoseg.errors import GeosegError
-from geoseg.inference.backends import BACKENDS, EAGER, Network, Precision, Work, prepare, why_not
+from geoseg.inference.backends import BACKENDS, EAGER, Network, Precision, Work, full_batch, prepare, why_not
+from geoseg.inference.device import halved, on
 from geoseg.models.int8_network import observe
 from geoseg.models.zoo import Model, ready
 
@@ -100,9 +101,27 @@ def choose(
     Raises:
         ModelError: the network itself cannot run.
     """
-    batches = [ready(torch.from_numpy(tile)[None].to(work.device), model.card) for tile in tiles]
-    with torch.inference_mode():
-        expected = [_classes(model.module(batch)) for batch in batches]
+    try:
+        return _choose(model, tiles, work, n_tiles=n_tiles, precisions=precisions, names=names)
+    except torch.OutOfMemoryError:
+        n = work.batch_size  # what was tried is let go before the next try, not while the error is at hand
+    work = replace(work, batch_size=halved(n, model=model.card.name, size=work.size, device=work.device))
+    return choose(model, tiles, work, n_tiles=n_tiles, precisions=precisions, names=names)
+
+
+def _choose(
+    model: Model,
+    tiles: Tiles,
+    work: Work,
+    *,
+    n_tiles: int,
+    precisions: Sequence[Precision],
+    names: Sequence[str] | None,
+) -> Choice:
+    ones = [ready(torch.from_numpy(tile)[None], model.card) for tile in tiles]  # the model is on the CPU
+    batches = [full_batch(one.to(work.device), work.batch_size) for one in ones]
+    with on(work.device), torch.inference_mode():
+        expected = [_classes(model.module(one)).to(work.device) for one in ones]
         first = _candidate(EAGER, model, replace(work, precision="float32"), batches, expected)
         _time(first, batches)
         tried, told = [first], list[Measured]()
@@ -144,6 +163,8 @@ def _try(
         return _candidate(name, model, work, batches, expected)
     except GeosegError as error:
         return Measured(name, work.precision, str(error))
+    except torch.OutOfMemoryError:
+        return Measured(name, work.precision, f"has no memory for {work.batch_size} tiles at a time")
 
 
 def _candidate(
@@ -167,7 +188,7 @@ def _time(candidate: _Candidate, batches: Sequence[torch.Tensor]) -> None:
         started = time.perf_counter()
         candidate.network(batch)
         _wait(batch.device)
-        candidate.seconds = min(candidate.seconds, time.perf_counter() - started)
+        candidate.seconds = min(candidate.seconds, (time.perf_counter() - started) / len(batch))
 
 
 def _wait(device: torch.device) -> None:

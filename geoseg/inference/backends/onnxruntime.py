@@ -7,13 +7,12 @@ import numpy as np
 import torch
 
 from geoseg.errors import ModelError, one_line
-from geoseg.inference.backends import Network, Work, missing_package, register_backend
+from geoseg.inference.backends import CPU, Network, Work, missing_package, register_backend
 from geoseg.inference.backends.torch_eager import module_for
 from geoseg.models.graphs import INPUT, OUTPUT, write_graph
 from geoseg.models.int8_network import RUNTIME_OPTIONS, rounded
+from geoseg.models.onnx_network import PROVIDERS, providers_for
 from geoseg.models.zoo import Model
-
-_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 
 def _why_not(device: torch.device) -> str | None:
@@ -21,7 +20,7 @@ def _why_not(device: torch.device) -> str | None:
         return missing
     import onnxruntime
 
-    if _PROVIDERS.get(device.type) not in onnxruntime.get_available_providers():
+    if PROVIDERS.get(device.type) not in onnxruntime.get_available_providers():
         return f"has no {device.type} in the onnxruntime that is installed: pip install onnxruntime-gpu"
     return None
 
@@ -30,7 +29,7 @@ def _why_not(device: torch.device) -> str | None:
 def onnxruntime_(model: Model, work: Work) -> Network:
     """A graph of one size of tile, for any batch."""
     contents = graph_of(model, work)
-    session = session_of(contents, n_threads=work.n_threads, device=work.device.type)
+    session = session_of(contents, n_threads=work.n_threads, device=work.device)
 
     def run(batch: torch.Tensor) -> torch.Tensor:
         (logits,) = session.run([OUTPUT], {INPUT: np.ascontiguousarray(batch.cpu().numpy())})
@@ -57,7 +56,7 @@ def graph_of(model: Model, work: Work, *, batch_size: int | None = None) -> byte
     return memory.getvalue()
 
 
-def session_of(contents: bytes, *, n_threads: int, device: str = "cpu") -> Any:
+def session_of(contents: bytes, *, n_threads: int, device: torch.device = CPU) -> Any:
     """A session of ONNX Runtime.
 
     Raises:
@@ -71,6 +70,6 @@ def session_of(contents: bytes, *, n_threads: int, device: str = "cpu") -> Any:
     for key, value in RUNTIME_OPTIONS.items():
         options.add_session_config_entry(key, value)
     try:
-        return onnxruntime.InferenceSession(contents, options, providers=[_PROVIDERS[device]])
+        return onnxruntime.InferenceSession(contents, options, providers=providers_for(device)[:1])
     except Exception as error:  # its errors share no class but RuntimeError's parents
         raise ModelError(f"onnxruntime cannot run the network: {one_line(error)[:300]}.") from None
