@@ -3,8 +3,8 @@
 import copy
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from itertools import chain
 
 import numpy as np
@@ -15,6 +15,7 @@ from torch import nn
 
 from geoseg.errors import ModelError, RecipeError
 from geoseg.inference.backends import EAGER, Network, Precision, Work, prepare
+from geoseg.inference.tta import sizes_of, views_of
 from geoseg.inference.uncertainty import check_uncertainty, epistemic_of
 from geoseg.models.ensemble import Ensemble
 from geoseg.models.int8 import Int8
@@ -36,8 +37,8 @@ class Inference:
     device: str = "cpu"
     """A torch device, or ``auto``: a GPU where there is one."""
     tta: str = "none"
-    """Test-time augmentation: ``none``, ``flip`` (4 reflections) or ``d4`` (8 rotations and reflections),
-    whose probabilities are averaged."""
+    """Test-time augmentation, see :data:`geoseg.recipe.Tta`: the ways to see a tile whose probabilities are
+    averaged."""
     uncertainty: tuple[str, ...] = ()
     """Keys of :data:`geoseg.inference.uncertainty.LAYER_OF`: the layers added to class and confidence."""
     dropout_passes: int = DROPOUT_PASSES
@@ -62,21 +63,23 @@ class Runner:
 
         Raises:
             ModelError: the model cannot say what was asked for.
-            RecipeError: the backend cannot do it here.
+            RecipeError: the backend cannot do it here, or the model takes no tiles of other sizes.
         """
         check_uncertainty(model, how.uncertainty)
         self._model = model
         self._device = device_of(how.device)
         self._batch_size = n_at_a_time(self._device, how.batch_size)
-        self._turns = TURNS[how.tta]
+        self._views = views_of(how.tta, size=size, card=model.card)
         if {"mc-dropout", "ensemble"} & set(how.uncertainty):  # these look into the network
             self._module: nn.Module | None = _module_on(self._device, model.module)
             self._is_trimmed = True
         else:
             self._module = None
             work = Work(size, self._batch_size, self._device, how.precision, int8=how.int8)
-            self._network = _prepared(model, how.backend, work)
             self._is_trimmed = how.backend == EAGER
+            sizes = (size,) if self._is_trimmed else sizes_of(self._views, size)  # torch alone takes any
+            self._networks = {n: _prepared(model, how.backend, replace(work, size=n)) for n in sizes}
+            self._network = self._networks[size]
         self._epistemic = epistemic_of(
             self._module or model.module, model.card, how.uncertainty, passes=how.dropout_passes
         )
@@ -85,7 +88,7 @@ class Runner:
         self.seconds = 0.0
         """Time spent in the network so far, from normalised pixels to probabilities."""
         self.n_pixels = 0
-        """Pixels that went through it so far, halos and turns included."""
+        """Pixels that went through it so far, halos and views included."""
 
     def run(self, inputs: Iterator[Placed | None]) -> Iterator[Pixels | None]:
         """(layer, size, size) for each tile, None for None."""
@@ -122,15 +125,17 @@ class Runner:
         """(layer, y, x) of each."""
         started = time.perf_counter()
         card = self._model.card
-        batch = torch.from_numpy(np.stack([pixels for _, pixels in tiles])).to(self._device)
-        batch = ready(batch, card)  # (n, band, y, x)
+        reflectance = torch.from_numpy(np.stack([pixels for _, pixels in tiles])).to(self._device)
+        batch = ready(reflectance, card)  # (n, band, y, x)
         answers = self._answers(batch)
         probs = probs_of(self._combined(answers), card)
-        for turn, back in self._turns[1:]:
-            turned = turn(batch).contiguous(memory_format=torch.channels_last)
-            probs = probs + back(probs_of(self._combined(self._answers(turned)), card))
-        if len(self._turns) > 1:
-            probs = probs / len(self._turns)
+        self.n_pixels += batch[:, 0].numel()
+        for view in self._views[1:]:
+            seen = ready(view.there(reflectance), card)
+            probs = probs + view.back(probs_of(self._combined(self._answers(seen)), card), batch.shape[-2:])
+            self.n_pixels += seen[:, 0].numel()
+        if len(self._views) > 1:
+            probs = probs / len(self._views)
         if self._epistemic is not None:
             parts = [
                 self._epistemic(batch[n : n + 1], answers[:, n], window)
@@ -139,7 +144,6 @@ class Runner:
             probs = torch.cat([probs, torch.stack(parts)[:, None]], 1)
         found = probs.cpu().numpy()
         self.seconds += time.perf_counter() - started
-        self.n_pixels += batch.shape[-2] * batch.shape[-1] * len(tiles) * len(self._turns)
         if not np.isfinite(found).all():
             raise ModelError(
                 f"Model {card.name} gave values that are no numbers. Its weights or its card's mean and std "
@@ -151,7 +155,7 @@ class Runner:
         """(answer, n, class, y, x) logits: of each member where those are compared, else one."""
         module, card = self._module, self._model.card
         if module is None:
-            answers = self._network(batch)[None]
+            answers = self._networks.get(batch.shape[-1], self._network)(batch)[None]
         else:
             answers = module.member_logits(batch) if isinstance(module, Ensemble) else module(batch)[None]
         expected = (len(batch), len(card.legend.classes), *batch.shape[-2:])
@@ -203,27 +207,6 @@ def _prepared(model: Model, backend: str, work: Work) -> Network:
     network = prepare(backend, model, work)
     _ready.last = [(model.module, backend, work, network), *_ready.last[: _KEPT - 1]]
     return network
-
-
-Turn = Callable[[torch.Tensor], torch.Tensor]
-
-
-def _turn(quarters: int, is_mirrored: bool) -> tuple[Turn, Turn]:
-    """A symmetry of the square and the one that undoes it."""
-
-    def there(x: torch.Tensor) -> torch.Tensor:
-        return torch.rot90(x.flip(-1) if is_mirrored else x, quarters, (-2, -1))
-
-    def back(x: torch.Tensor) -> torch.Tensor:
-        x = torch.rot90(x, -quarters, (-2, -1))
-        return x.flip(-1) if is_mirrored else x
-
-    return there, back
-
-
-_D4 = [_turn(quarters, is_mirrored) for is_mirrored in (False, True) for quarters in range(4)]
-TURNS = {"none": _D4[:1], "flip": [_D4[0], _D4[2], _D4[4], _D4[6]], "d4": _D4}
-"""By name of the test-time augmentation; the first leaves the tile as it is."""
 
 
 def device_of(name: str) -> torch.device:
