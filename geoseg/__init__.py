@@ -35,6 +35,7 @@ _HOME = {
     "predict": "geoseg.inference.predictor",
     "read_aoi": "geoseg.aoi",
     "run": "geoseg.jobs.run",
+    "seam_score": "geoseg.inference.seams",
     "search": "geoseg.stac.items",
     "select_items": "geoseg.stac.items",
     "write_cog": "geoseg.writers.cog",

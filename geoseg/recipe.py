@@ -12,6 +12,7 @@ from geoseg.resources import find_resource, path_exists, resource_folder
 
 MAX_AREA_KM2 = 25_000.0
 Uncertainty = Literal["entropy", "conformal", "mc-dropout", "ensemble", "evidential"]
+Tta = Literal["none", "flip", "d4", "scale", "scale-flip"]
 _EPISTEMIC = ("mc-dropout", "ensemble", "evidential")
 
 
@@ -103,9 +104,10 @@ class Recipe(BaseModel):
     precision: Literal["auto", "float32", "bf16", "int8"] = "auto"
     """Of the network's arithmetic. ``auto``: the fastest whose classes are those of float32 on the first
     tiles, for 99.9 % of the pixels in bf16 and 99.5 % in int8, which it tries on models trained for it."""
-    tta: Literal["none", "flip", "d4"] = "none"
-    """Test-time augmentation: the mean over 4 reflections (``flip``) or 8 rotations and reflections (``d4``)
-    of each tile, for as many times the work."""
+    tta: Tta = "none"
+    """Test-time augmentation, the mean over several views of each tile: 4 reflections (``flip``), 8 rotations
+    and reflections (``d4``), for as many times the work; 3 scales (``scale``), for about 3 times; or both
+    scales and reflections (``scale-flip``), for about 12 times."""
     uncertainty: tuple[Uncertainty, ...] = ()
     """What is not known, as rasters beside confidence.tif, with commas: ``entropy`` of the probabilities;
     ``conformal``, how many classes may be true (set_size.tif; needs a calibrated model); what more training

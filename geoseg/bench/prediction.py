@@ -211,7 +211,8 @@ def flops_of(model: str) -> float:
 
 
 def _from_read_to_raster(timings: dict[str, Any]) -> float:
-    return float(timings["total"] - timings["search"] - timings["check"] - timings["polygons"])
+    others = ("search", "check", "seams", "polygons")
+    return float(timings["total"] - sum(timings.get(stage, 0) for stage in others))
 
 
 def _rounded(value: float | None) -> float | None:

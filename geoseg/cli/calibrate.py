@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from geoseg.recipe import Tta
+
 _DATA, _WAY = "Labelled images", "What is fitted"
 
 
@@ -50,9 +52,7 @@ def calibrate(
     by_class: Annotated[
         bool, typer.Option("--by-class", help="Promise the coverage for each class.", rich_help_panel=_WAY)
     ] = False,
-    tta: Annotated[
-        Literal["none", "flip", "d4"], typer.Option(help="As the maps will be made.", rich_help_panel=_WAY)
-    ] = "none",
+    tta: Annotated[Tta, typer.Option(help="As the maps will be made.", rich_help_panel=_WAY)] = "none",
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
     out: Annotated[
         Path | None, typer.Option(help="Write a calibrated copy of the model to this new folder.")

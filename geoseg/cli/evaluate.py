@@ -1,9 +1,11 @@
 """``geoseg evaluate``: how good a map, a model or a prediction is."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from geoseg.recipe import Tta
 
 if TYPE_CHECKING:
     from geoseg.evaluation.benchmark_run import Task
@@ -110,8 +112,10 @@ def evaluate(
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto.", rich_help_panel=_SET)] = "auto",
     tta: Annotated[
-        Literal["none", "flip", "d4"],
-        typer.Option(help="Mean over 4 or 8 rotations and reflections.", rich_help_panel=_SET),
+        Tta,
+        typer.Option(
+            help="Mean over 4 or 8 rotations and reflections, 3 scales, or both.", rich_help_panel=_SET
+        ),
     ] = "none",
     out: Annotated[
         Path, typer.Option(help="Folder for scores.json and scores.html.", rich_help_panel=_OUT)

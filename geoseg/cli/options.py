@@ -29,6 +29,8 @@ _PANELS = {
 _VECTORS = (".gpkg", ".geojson", ".json", ".shp", ".parquet", ".fgb", ".kml")
 _LISTS = ("bands", "scale", "offset", "uncertainty")
 """Given as one value with commas."""
+_ALSO = {"tile_size": ("--tile",)}
+"""Other spellings."""
 _BBOX = "Area as west,south,east,north in degrees; west > east crosses the antimeridian."
 
 
@@ -85,11 +87,11 @@ def _parameter(name: str, kind: Any, option: Any) -> inspect.Parameter:
 
 
 def _option(name: str, field: FieldInfo, panel: str) -> Any:
-    flag = f"--{name.replace('_', '-')}"
+    flags = [f"--{name.replace('_', '-')}", *_ALSO.get(name, ())]
     text = " ".join((field.description or "").replace("``", "").split())
     default = field.default
     shown = default if default not in (None, False, ()) else False
-    return typer.Option(flag, help=text, rich_help_panel=panel, show_default=str(shown) if shown else False)
+    return typer.Option(*flags, help=text, rich_help_panel=panel, show_default=str(shown) if shown else False)
 
 
 def _plain(name: str) -> Any:

@@ -81,6 +81,7 @@ def run(recipe: Recipe, *, quiet: bool, as_json: bool) -> None:
         print(result.report.to_json())  # noqa: T201
     elif not quiet:
         _print_classes(result.report)
+        _messages.print(f"Seams: {result.report.seams.text}.", markup=False)
         _messages.print(
             f"Map, polygons and report are in {result.out}/ (open report.html, or class.tif in QGIS)."
         )

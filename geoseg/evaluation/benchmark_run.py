@@ -164,7 +164,7 @@ class _Mapper:
         self._seconds, self._n_pixels, self._places = list[float](), 0, set[str]()
         self._notes = [f"{taken} is used as {band}." for band, taken in bands if band != taken]
         if task.how.tta != "none":
-            self._notes.append(f"Probabilities are means over the turned tiles of --tta {task.how.tta}.")
+            self._notes.append(f"Probabilities are means over the views of --tta {task.how.tta}.")
 
     def __call__(self, sample: Sample) -> tuple[Labels, Answer]:
         """The labels of an image, and what the model says of it."""

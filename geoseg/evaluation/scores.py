@@ -61,7 +61,7 @@ class Efficiency(_Frozen):
 
     parameters: int
     flops_per_pixel: float
-    """Of one pass of a tile: overlaps of tiles and turns of ``--tta`` come on top."""
+    """Of one pass of a tile: overlaps of tiles and views of ``--tta`` come on top."""
     latency_median_s: float
     """Of an image, from pixels to classes."""
     latency_p95_s: float

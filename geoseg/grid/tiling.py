@@ -1,7 +1,7 @@
 """Tiles: what a model sees at once, on one lattice that is the same for every area of a CRS."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from odc.geo.geobox import GeoBox
 from rasterio.windows import Window
@@ -39,6 +39,8 @@ class TilePlan:
     """Side of a tile, pixels."""
     halo: int
     """Margin on each side that a tile reads and shares with its neighbours, pixels."""
+    shift: int = 0
+    """How far the lattice lies right of and below its place, pixels; 0 but to see what its place matters."""
 
     def __post_init__(self) -> None:
         if self.halo < 0:
@@ -55,9 +57,13 @@ class TilePlan:
         """Side of a core, pixels."""
         return self.size - 2 * self.halo
 
+    def shifted(self) -> "TilePlan":
+        """The same tiles half a stride further right and down: each is centred where four of these meet."""
+        return replace(self, shift=self.shift + self.stride // 2)
+
     def rows(self, window: Window) -> Iterator[list[Tile]]:
         """The tiles that have a say in ``window``, a list for each row of tiles, top to bottom."""
-        row0, col0 = lattice_origin(self.geobox)
+        row0, col0 = (at - self.shift for at in lattice_origin(self.geobox))
         for i in self._indices(window.row_off, window.height, row0):
             yield [
                 self._tile(i * self.stride - row0, j * self.stride - col0)

@@ -65,7 +65,7 @@ def predict(
         ``entropy`` and ``epistemic``, 0..1 in the same steps, 1 being the most that the number of classes
         allows; ``set_size``, the number of classes in the conformal set. Attributes say what it took:
         ``read_s``, waiting for the pixels of a lazy image, which are read beside computing; ``network_s``;
-        ``blend_s``; and ``n_pixels_run``, pixels that went through the network, halos and turns included.
+        ``blend_s``; and ``n_pixels_run``, pixels that went through the network, halos and views included.
 
     Raises:
         ModelError: the image's bands are not the card's, the network's output has the wrong shape, or the

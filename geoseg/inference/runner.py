@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 from typing import Any, TypeVar
 
@@ -17,6 +18,7 @@ from geoseg.errors import ModelError
 from geoseg.inference.backends import EAGER, Network, Precision, Work, prepare
 from geoseg.inference.device import Copies, ahead, at_most, device_of, halved, n_at_a_time, on
 from geoseg.inference.known import Pixels, known_part
+from geoseg.inference.tta import sizes_of, views_of
 from geoseg.inference.uncertainty import check_uncertainty, epistemic_of
 from geoseg.models.ensemble import Ensemble
 from geoseg.models.int8 import Int8
@@ -40,8 +42,8 @@ class Inference:
     device: str = "cpu"
     """A torch device, as ``cuda:1``, or ``auto``: a GPU where there is one."""
     tta: str = "none"
-    """Test-time augmentation: ``none``, ``flip`` (4 reflections) or ``d4`` (8 rotations and reflections),
-    whose probabilities are averaged."""
+    """Test-time augmentation, see :data:`geoseg.recipe.Tta`: the ways to see a tile whose probabilities are
+    averaged."""
     uncertainty: tuple[str, ...] = ()
     """Keys of :data:`geoseg.inference.uncertainty.LAYER_OF`: the layers added to class and confidence."""
     dropout_passes: int = DROPOUT_PASSES
@@ -66,7 +68,7 @@ class Runner:
 
         Raises:
             ModelError: the model cannot say what was asked for.
-            RecipeError: the backend cannot do it here.
+            RecipeError: the backend cannot do it here, or the model takes no tiles of other sizes.
         """
         check_uncertainty(model, how.uncertainty)
         self._model = model
@@ -74,7 +76,7 @@ class Runner:
         self._copies = Copies(self._device)
         self._what: dict[str, Any] = {"model": model.card.name, "size": size, "device": self._device}
         self._batch_size = at_most(n_at_a_time(self._device, how.batch_size), **self._what)
-        self._turns = TURNS[how.tta]
+        self._views = views_of(how.tta, size=size, card=model.card)
         if {"mc-dropout", "ensemble"} & set(how.uncertainty):  # these look into the network
             self._module: nn.Module | None = _module_on(self._device, model.module)
             self._is_trimmed = True
@@ -82,8 +84,11 @@ class Runner:
             self._module = None
             self._backend = how.backend
             self._work = Work(size, self._batch_size, self._device, how.precision, int8=how.int8)
-            self._fitting(self._network)
             self._is_trimmed = how.backend == EAGER
+            # torch alone takes tiles of any size.
+            self._sizes = (size,) if self._is_trimmed else sizes_of(self._views, size)
+            for side in self._sizes:
+                self._fitting(partial(self._network, side))
         self._epistemic = epistemic_of(
             self._module or model.module, model.card, how.uncertainty, passes=how.dropout_passes
         )
@@ -92,7 +97,7 @@ class Runner:
         self.seconds = 0.0
         """Time spent in the network so far, from normalised pixels to probabilities."""
         self.n_pixels = 0
-        """Pixels that went through it so far, halos and turns included."""
+        """Pixels that went through it so far, halos and views included."""
 
     def run(self, inputs: Iterator[Placed | None]) -> Iterator[Pixels | None]:
         """(layer, size, size) for each tile, None for None.
@@ -143,12 +148,13 @@ class Runner:
                 pass  # what was under way is let go with the error, before the next try
             self._batch_size = halved(self._batch_size, **self._what)
 
-    def _network(self) -> Network:
-        """Ready for batches of as many tiles as fit by now."""
+    def _network(self, side: int) -> Network:
+        """Ready for tiles of that side, in batches of as many as fit by now."""
         if self._work.batch_size != self._batch_size:
             _forget(self._work)
             self._work = replace(self._work, batch_size=self._batch_size)
-        return _prepared(self._model, self._backend, self._work)
+        size = side if side in self._sizes else self._work.size
+        return _prepared(self._model, self._backend, replace(self._work, size=size))
 
     def _alike(self, tiles: list[Placed]) -> Waiting:
         """(layer, size, size) of each; tiles whose known parts have one shape run together."""
@@ -181,11 +187,13 @@ class Runner:
         batch = ready(given, card)  # (n, band, y, x)
         answers = self._answers(batch)
         probs = probs_of(self._combined(answers), card)
-        for turn, back in self._turns[1:]:
-            turned = turn(batch).contiguous(memory_format=torch.channels_last)
-            probs = probs + back(probs_of(self._combined(self._answers(turned)), card))
-        if len(self._turns) > 1:
-            probs = probs / len(self._turns)
+        self.n_pixels += batch[:, 0].numel()
+        for view in self._views[1:]:
+            seen = ready(view.there(given), card)
+            probs = probs + view.back(probs_of(self._combined(self._answers(seen)), card), batch.shape[-2:])
+            self.n_pixels += seen[:, 0].numel()
+        if len(self._views) > 1:
+            probs = probs / len(self._views)
         if self._epistemic is not None:
             parts = [
                 self._epistemic(batch[n : n + 1], answers[:, n], window)
@@ -194,7 +202,6 @@ class Runner:
             probs = torch.cat([probs, torch.stack(parts)[:, None]], 1)
         wait = self._copies.to_host(probs, given)
         self.seconds += time.perf_counter() - started
-        self.n_pixels += batch.shape[-2] * batch.shape[-1] * len(tiles) * len(self._turns)
         return lambda: self._taken(wait)
 
     def _taken(self, wait: Callable[[], Pixels]) -> list[Pixels]:
@@ -212,7 +219,7 @@ class Runner:
         """(answer, n, class, y, x) logits: of each member where those are compared, else one."""
         module, card = self._module, self._model.card
         if module is None:
-            answers = self._network()(batch)[None]
+            answers = self._network(batch.shape[-1])(batch)[None]
         else:
             answers = module.member_logits(batch) if isinstance(module, Ensemble) else module(batch)[None]
         expected = (len(batch), len(card.legend.classes), *batch.shape[-2:])
@@ -250,29 +257,8 @@ def _prepared(model: Model, backend: str, work: Work) -> Network:
 
 
 def _forget(work: Work) -> None:
-    """Let go of networks that are too large for their device."""
-    _ready.last = [kept for kept in _ready.last if kept[2] != work]
-
-
-Turn = Callable[[torch.Tensor], torch.Tensor]
-
-
-def _turn(quarters: int, is_mirrored: bool) -> tuple[Turn, Turn]:
-    """A symmetry of the square and the one that undoes it."""
-
-    def there(x: torch.Tensor) -> torch.Tensor:
-        return torch.rot90(x.flip(-1) if is_mirrored else x, quarters, (-2, -1))
-
-    def back(x: torch.Tensor) -> torch.Tensor:
-        x = torch.rot90(x, -quarters, (-2, -1))
-        return x.flip(-1) if is_mirrored else x
-
-    return there, back
-
-
-_D4 = [_turn(quarters, is_mirrored) for is_mirrored in (False, True) for quarters in range(4)]
-TURNS = {"none": _D4[:1], "flip": [_D4[0], _D4[2], _D4[4], _D4[6]], "d4": _D4}
-"""By name of the test-time augmentation; the first leaves the tile as it is."""
+    """Let go of networks that are too large for their device, whatever their tiles."""
+    _ready.last = [kept for kept in _ready.last if replace(kept[2], size=work.size) != work]
 
 
 def _module_on(device: torch.device, module: nn.Module) -> nn.Module:

@@ -80,7 +80,7 @@ class BlockDone:
     network_s: float
     blend_s: float
     n_pixels_run: int
-    """Pixels that went through the network, halos and turns of ``tta`` included."""
+    """Pixels that went through the network, halos and views of ``tta`` included."""
     peak_memory_mb: float
 
 

@@ -12,6 +12,7 @@ from geoseg.inference.backends import AUTO, BACKENDS, EAGER, PRECISIONS, Precisi
 from geoseg.inference.backends.choosing import Choice, choose
 from geoseg.inference.device import device_of, n_at_a_time
 from geoseg.inference.runner import Inference
+from geoseg.inference.tta import sizes_of, times_of, views_of
 from geoseg.jobs.blocks import BlockTask, model_of, read_window
 from geoseg.jobs.cluster import device_on
 from geoseg.models.int8 import Int8, read_int8
@@ -74,7 +75,9 @@ def settle(recipe: Recipe, how: Inference, tasks: Sequence[BlockTask]) -> tuple[
         else [recipe.precision]
     )
     model = model_of(tasks[0].model, tasks[0].model_fingerprint)
-    choice = choose(model, tiles, work, n_tiles=n_tiles, precisions=precisions)
+    views = views_of(how.tta, size=work.size, card=model.card)
+    n_times = n_tiles * times_of(views) / len(sizes_of(views, work.size))  # each size is made ready by itself
+    choice = choose(model, tiles, work, n_tiles=round(n_times), precisions=precisions)
     if choice.work.precision not in precisions:
         others = "; ".join(m.text() for m in choice.measured if m.precision == recipe.precision)
         raise RecipeError(f"--precision {recipe.precision} cannot be had: {others}. Give auto or float32.")

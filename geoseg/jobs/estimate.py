@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from geoseg.grid.tiling import Tile
 from geoseg.imagery.loader import band_metadata
 from geoseg.inference.predictor import run_a_tile
+from geoseg.inference.seams import n_spots_of
 from geoseg.jobs.blocks import aoi_mask
 from geoseg.jobs.memory import blocks_mb, with_a_tile_mb
 from geoseg.jobs.plan import Plan, items_near
@@ -27,7 +28,8 @@ class Estimate:
     memory_mb: float
     """Peak of a process: this one with a tile in its network, and the pixels of a block."""
     predict_s: float
-    """Tiles times the time one tile took just now on this machine."""
+    """Tiles, those of the seam score included, times the time that one took just now on this machine in all
+    views of ``tta``."""
     read_s: float
     """``read_mb`` at 10 MB/s for remote assets."""
 
@@ -52,7 +54,7 @@ def estimate(plan: Plan) -> Estimate:
         n_tiles=n_tiles,
         read_mb=read_mb,
         memory_mb=with_a_tile_mb(plan) + blocks_mb(plan, plan.recipe.block_size),
-        predict_s=n_tiles * seconds,
+        predict_s=(n_tiles + (n_spots_of(n_tiles) if n_tiles > 1 else 0)) * seconds,
         read_s=read_mb / 2 / NETWORK_MB_PER_S if is_remote else 0.0,
     )
 

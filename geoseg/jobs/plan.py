@@ -26,6 +26,7 @@ from geoseg.imagery.preflight import Preflight, check_inputs, with_bands
 from geoseg.inference.backends import AUTO, BACKENDS
 from geoseg.inference.device import device_of
 from geoseg.inference.runner import Inference
+from geoseg.inference.tta import views_of
 from geoseg.inference.uncertainty import check_uncertainty
 from geoseg.jobs.find import EVERYTHING, find_items, in_order
 from geoseg.models.calibration import ModelCalibration
@@ -284,4 +285,5 @@ def _tile_plan(geobox: GeoBox, recipe: Recipe, card: ModelCard) -> TilePlan:
             f"--tile-size {size} is not a multiple of {card.tile_multiple}, which model {card.name} needs. "
             f"Give {max(size // card.tile_multiple, 1) * card.tile_multiple}."
         )
+    views_of(recipe.tta, size=size, card=card)  # refuses what cannot be
     return TilePlan(geobox, size, halo)

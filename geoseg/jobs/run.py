@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
 
-from geoseg.errors import GeosegWarning, PreflightError, RecipeError
+from geoseg.errors import GeosegError, GeosegWarning, PreflightError, RecipeError
 from geoseg.imagery.changes import unchanged
 from geoseg.jobs import publish
 from geoseg.jobs.blocks import ROW_LISTENERS, BlockDone, BlockTask, aoi_mask
@@ -18,11 +18,12 @@ from geoseg.jobs.cluster import run_here, run_on
 from geoseg.jobs.engine import settle
 from geoseg.jobs.memory import within_memory
 from geoseg.jobs.plan import Plan, items_near, plan_run
+from geoseg.jobs.seams import seam_facts, seam_tasks
 from geoseg.jobs.workspace import workspace
 from geoseg.models.zoo import fingerprint_of
 from geoseg.peak import peak_memory_mb
 from geoseg.recipe import Recipe
-from geoseg.report.facts import Report, RunFacts
+from geoseg.report.facts import Report, RunFacts, SeamFacts
 
 
 class Listener(Protocol):
@@ -120,7 +121,7 @@ def _make(plan: Plan, folder: Path, listener: Listener, warned: list[str], start
         clock = time.perf_counter()
         plan, tasks = _engine(plan, parts, listener)
         timings["engine"] = time.perf_counter() - clock
-        done = _compute(plan, tasks, parts, listener)
+        done = _compute(plan, tasks, listener, "reading and predicting")
     timings |= {
         "read": sum(d.read_s for d in done),
         "predict": sum(d.predict_s for d in done),
@@ -136,6 +137,8 @@ def _make(plan: Plan, folder: Path, listener: Listener, warned: list[str], start
     listener.start("writing rasters", 1)
     publish.write_rasters(plan, folder, [parts / d.part for d in done])
     timings["rasters"], clock = time.perf_counter() - clock, time.perf_counter()
+    seams = _seams(plan, tasks[0], folder / "class.tif", listener)
+    timings["seams"], clock = time.perf_counter() - clock, time.perf_counter()
     listener.start("tracing polygons", 1)
     publish.write_polygons(plan, folder, title=title, created=created)
     timings["polygons"] = time.perf_counter() - clock
@@ -151,6 +154,7 @@ def _make(plan: Plan, folder: Path, listener: Listener, warned: list[str], start
         elapsed_s=round(time.perf_counter() - started, 3),
         peak_memory_mb=round(peak_mb, 1),
         pixels_run=sum(d.n_pixels_run for d in done),
+        seams=seams,
         created=created,
         geoseg_version=version("geoseg"),
     )
@@ -174,8 +178,9 @@ def _engine(plan: Plan, parts: Path, listener: Listener) -> tuple[Plan, list[Blo
     return smaller, [replace(task, how=how) for task in tasks]
 
 
-def _compute(plan: Plan, tasks: list[BlockTask], parts: Path, listener: Listener) -> list[BlockDone]:
-    listener.start("reading and predicting", sum(t.block.window.width * t.block.window.height for t in tasks))
+def _compute(plan: Plan, tasks: list[BlockTask], listener: Listener, stage: str) -> list[BlockDone]:
+    listener.start(stage, sum(t.block.window.width * t.block.window.height for t in tasks))
+    parts = tasks[0].parts
     if plan.recipe.scheduler is None:
         ROW_LISTENERS[str(parts)] = listener.advance
         try:
@@ -188,6 +193,17 @@ def _compute(plan: Plan, tasks: list[BlockTask], parts: Path, listener: Listener
     if sorted(d.index for d in done) != [t.block.index for t in tasks]:
         raise RuntimeError(f"{len(tasks)} blocks were given out, {len(done)} came back.")
     return sorted(done, key=lambda d: d.index)
+
+
+def _seams(plan: Plan, like: BlockTask, class_tif: Path, listener: Listener) -> SeamFacts:
+    """The seam score; a map that is done does not fail for want of it."""
+    try:
+        spots = seam_tasks(plan, like, class_tif)
+        done = _compute(plan, spots.tasks, listener, "looking for seams") if spots.tasks else []
+        return seam_facts(spots, done, class_tif)
+    except GeosegError as error:
+        warnings.warn(f"The seam score could not be measured: {error}", GeosegWarning, stacklevel=2)
+        return SeamFacts()
 
 
 @contextmanager

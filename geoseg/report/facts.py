@@ -95,6 +95,19 @@ class ModelFacts(_Facts):
     """Backend and precision of the network."""
 
 
+class SeamFacts(_Facts):
+    """How much of the map depends on where its tiles lie: the seam score."""
+
+    share: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Of the pixels compared, those that get another class when the tiles lie half a stride further right and
+    down; None where none were."""
+    pixels: int = 0
+    """Compared: those with a class at the spots where the map was predicted again."""
+    spots: int = 0
+    text: Redacted = "not measured"
+    """The same in words, or why nothing was compared."""
+
+
 class RunFacts(_Facts):
     """What happened on the way to the map."""
 
@@ -111,7 +124,8 @@ class RunFacts(_Facts):
     """From start to map, by the clock."""
     peak_memory_mb: float | None = None
     pixels_run: int = 0
-    """Pixels that went through the network, halos, overlaps and turns of ``tta`` included."""
+    """Pixels that went through the network for the map, halos, overlaps and views of ``tta`` included."""
+    seams: SeamFacts = SeamFacts()
     created: AwareDatetime = Field(default_factory=lambda: datetime.now(UTC))
     geoseg_version: str
 
@@ -137,7 +151,8 @@ class Report(_Facts):
     """Area with a class per second of ``total``; 0 when that is unknown."""
     peak_memory_mb: float | None
     pixels_run: int
-    """Pixels that went through the network, halos, overlaps and turns of ``tta`` included."""
+    """Pixels that went through the network for the map, halos, overlaps and views of ``tta`` included."""
+    seams: SeamFacts
     warnings: tuple[Redacted, ...]
     geoseg_version: str
     created: AwareDatetime

@@ -91,6 +91,7 @@ def summarize(
         km2_per_s=valid_km2 / total_s if total_s else 0.0,
         peak_memory_mb=run.peak_memory_mb,
         pixels_run=run.pixels_run,
+        seams=run.seams,
         warnings=run.warnings,
         geoseg_version=run.geoseg_version,
         created=run.created,

@@ -7,11 +7,11 @@ import pytest
 import scipy.stats
 import torch
 from builders import as_image, geobox_at, measured, network, smooth
+from law_models import one_tile
 from rasterio.windows import Window
 from torch import nn
 
 from geoseg.errors import ModelError
-from geoseg.grid.geobox import lattice_origin
 from geoseg.grid.tiling import TilePlan, blocks_of
 from geoseg.inference.predictor import predict, predict_probs
 from geoseg.inference.runner import Inference
@@ -22,14 +22,6 @@ from geoseg.models.zoo import Model, create_model, normalise, save_model
 
 SHAPE = (70, 90)
 IMAGE = as_image(smooth(3, SHAPE), geobox_at(3, 5, height=SHAPE[0], width=SHAPE[1]))
-
-
-def one_tile(size=64):
-    """An image that is one tile of the lattice of a model without halo."""
-    row, col = lattice_origin(geobox_at())
-    grid = geobox_at(-col % size, -row % size, height=size, width=size)
-    assert len(list(TilePlan(grid, size, 0).tiles(Window(0, 0, size, size)))) == 1
-    return as_image(smooth(4, (size, size)), grid)
 
 
 def asked(*names, **more):

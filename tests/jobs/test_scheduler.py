@@ -86,9 +86,14 @@ def here(scene: dict[str, object], tmp_path_factory: pytest.TempPathFactory) -> 
 
 def test_workers_make_the_bytes_that_one_process_makes(scheduler, scene, here, tmp_path):
     with workers(scheduler, tmp_path):
+        scores = [run(Recipe(**scene, out=str(tmp_path / "one"))).report.seams]
         for size in (100, 128):
             out = str(tmp_path / f"map{size}")
-            assert rasters(run(Recipe(**scene, scheduler=scheduler, block_size=size, out=out)).out) == here
+            made = run(Recipe(**scene, scheduler=scheduler, block_size=size, out=out))
+            assert rasters(made.out) == here
+            scores.append(made.report.seams)
+        assert scores[0].pixels
+        assert scores[1:] == scores[:1] * 2
         sample = {"aoi": str(SAMPLE / "area.geojson"), "catalog": "sample", "model": "spectral-rules"}
         made = run(Recipe(**sample, scheduler=scheduler, block_size=100, out=str(tmp_path / "sample"))).out
         alone = run(Recipe(**sample, out=str(tmp_path / "alone"))).out
