@@ -59,7 +59,7 @@ class View:
     def _sides(self, side: int) -> tuple[int, int]:
         """What ``side`` pixels of a tile are filled up to, and how many pixels the network sees of that.
 
-        Both are whole, so that a part of a tile is scaled as the whole of it, and whole tiles need no filling.
+        Both are whole, so that a part of a tile is scaled as all of it is; whole tiles need no filling.
         """
         times, of = self.scale.as_integer_ratio()
         step = self.multiple * of // math.gcd(times, self.multiple * of)
