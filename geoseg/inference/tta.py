@@ -1,5 +1,6 @@
 """Test-time augmentation: a tile seen in several ways, the probabilities of which are averaged."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -33,7 +34,7 @@ class View:
     def there(self, tiles: torch.Tensor) -> torch.Tensor:
         """(n, band, y, x) reflectance, NaN = nodata, as this view shows it.
 
-        Where a scaled side is no whole multiple, nodata is added below and to the right.
+        Where a side has no such whole multiple, nodata is added below and to the right.
         """
         turned = torch.rot90(tiles.flip(-1) if self.is_mirrored else tiles, self.quarters, (-2, -1))
         if self.scale == 1:
@@ -56,9 +57,14 @@ class View:
         return probs.flip(-1) if self.is_mirrored else probs
 
     def _sides(self, side: int) -> tuple[int, int]:
-        """What ``side`` pixels of a tile are filled up to, and how many pixels the network sees of that."""
-        seen = self.multiple * -(-side * self.scale // self.multiple)
-        return round(seen / self.scale), int(seen)
+        """What ``side`` pixels of a tile are filled up to, and how many pixels the network sees of that.
+
+        Both are whole, so that a part of a tile is scaled as all of it is; whole tiles need no filling.
+        """
+        times, of = self.scale.as_integer_ratio()
+        step = self.multiple * of // math.gcd(times, self.multiple * of)
+        filled = -(-side // step) * step
+        return filled, filled * times // of
 
 
 def _resampled(layers: torch.Tensor, height: int, width: int) -> torch.Tensor:

@@ -125,12 +125,14 @@ def test_dry_run_says_what_it_will_cost_and_makes_nothing(tmp_path):
         "sample",
         "--model",
         "spectral-rules",
+        "--tile",  # another spelling of --tile-size
+        "64",
         "--dry-run",
         "--json",
         "-q",
     )
     estimate = json.loads(facts.stdout)["estimate"]
-    assert estimate["n_tiles"] >= 1
+    assert estimate["n_tiles"] >= 25
     assert estimate["read_mb"] > 0
 
 
