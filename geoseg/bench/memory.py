@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from geoseg.peak import peak_memory_of
+from geoseg.memory import peak_memory_of
 
 _SAMPLE_EVERY_S = 0.05
 

@@ -36,9 +36,9 @@ from geoseg.inference.efficiency import flops_per_pixel, n_parameters
 from geoseg.inference.predictor import predict_probs
 from geoseg.inference.runner import AUTO, Inference
 from geoseg.legend import CLASS_NODATA
+from geoseg.memory import peak_memory_mb
 from geoseg.models.folds import Unseeing, folds_of
 from geoseg.models.zoo import calibration_of, card_of, create_model
-from geoseg.peak import peak_memory_mb
 
 N_WORST = 6
 

@@ -31,8 +31,8 @@ from geoseg.inference.predictor import predict
 from geoseg.inference.runner import Inference
 from geoseg.inference.uncertainty import layers_of
 from geoseg.legend import CLASS_NODATA
+from geoseg.memory import give_back_memory, peak_memory_mb
 from geoseg.models.zoo import Model, create_model
-from geoseg.peak import peak_memory_mb
 from geoseg.stac.catalog import Catalog
 from geoseg.stac.signing import read_environment, signer
 
@@ -91,6 +91,7 @@ def run_block(task: BlockTask) -> BlockDone:
         ImageryError: pixels cannot be read.
         ModelError: the model cannot be run.
     """
+    give_back_memory()
     window = task.block.window
     mask = aoi_mask(task.aoi_px, window)
     started = time.perf_counter()

@@ -12,8 +12,8 @@ from geoseg.inference.predictor import run_a_tile
 from geoseg.inference.strips import READ_THREADS
 from geoseg.inference.uncertainty import layers_of
 from geoseg.jobs.plan import Plan, items_near
+from geoseg.memory import peak_memory_mb
 from geoseg.models.zoo import create_model
-from geoseg.peak import peak_memory_mb
 from geoseg.recipe import memory_bytes
 
 _MB = 2**20

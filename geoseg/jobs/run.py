@@ -20,8 +20,8 @@ from geoseg.jobs.memory import within_memory
 from geoseg.jobs.plan import Plan, items_near, plan_run
 from geoseg.jobs.seams import seam_facts, seam_tasks
 from geoseg.jobs.workspace import workspace
+from geoseg.memory import give_back_memory, peak_memory_mb
 from geoseg.models.zoo import fingerprint_of
-from geoseg.peak import peak_memory_mb
 from geoseg.recipe import Recipe
 from geoseg.report.facts import Report, RunFacts, SeamFacts
 
@@ -78,6 +78,7 @@ def run(recipe: Recipe, *, listener: Listener | None = None) -> Result:
     """
     listener = listener or Silence()
     started = time.perf_counter()
+    give_back_memory()
     with _collected(listener) as warned:
         plan = plan_run(recipe, say=listener.say)
         for line in (*plan.scaling, *plan.inputs.adapted):

@@ -13,7 +13,7 @@ from builders import BANDS, as_image, model_folder, network, smooth
 from odc.geo.geobox import GeoBox
 from sklearn.metrics import log_loss
 
-from geoseg import peak
+from geoseg import memory
 from geoseg.errors import EvaluationError
 from geoseg.evaluation import benchmark_run
 from geoseg.evaluation.benchmark import BENCHMARKS, IGNORE, Benchmark, Sample
@@ -116,9 +116,9 @@ def test_a_model_is_built_once(task, monkeypatch):
 
 
 def test_memory_is_known_without_proc(monkeypatch):
-    with_proc = peak.peak_memory_mb()
-    monkeypatch.setattr(peak, "Path", lambda name: Path("/nowhere") / name.lstrip("/"))
-    assert with_proc / 3 < peak.peak_memory_mb() < 3 * with_proc
+    with_proc = memory.peak_memory_mb()
+    monkeypatch.setattr(memory, "Path", lambda name: Path("/nowhere") / name.lstrip("/"))
+    assert with_proc / 3 < memory.peak_memory_mb() < 3 * with_proc
 
 
 def test_what_a_model_costs_is_sane(task):

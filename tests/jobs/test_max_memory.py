@@ -8,6 +8,7 @@ import sys
 import pytest
 from builders import geobox_at, smooth, write_image
 
+from geoseg.bench.scenes import write_scene
 from geoseg.errors import RecipeError
 from geoseg.jobs.memory import blocks_mb, with_a_tile_mb
 from geoseg.jobs.plan import plan_run
@@ -71,16 +72,14 @@ def test_larger_blocks_more_workers_and_larger_tiles_take_more(image, tmp_path):
 
 
 @pytest.mark.lane
-@pytest.mark.parametrize(("side", "max_mb"), [(4096, 1100), (4096, 2000), (8192, 1100)])
-def test_the_process_stays_within_it(tmp_path, side, max_mb):
+@pytest.mark.parametrize("max_mb", [1300, 1500])
+def test_the_process_stays_within_it(tmp_path, max_mb):
     """What was estimated is what is taken, and not much less: else blocks are smaller than they need be."""
-    from geoseg.bench.scenes import write_scene
-
     image = tmp_path / "scene.tif"
-    write_scene(image, size=side, bands=("blue", "green", "red", "nir", "swir16", "swir22"))
+    write_scene(image, size=3072, bands=("blue", "green", "red", "nir", "swir16", "swir22"))
     out = tmp_path / "map"
-    options = ["--model", "landcover-30m", "--max-memory", f"{max_mb}MiB", "--max-area-km2", "1e9"]
+    options = ["--model", "spectral-rules", "--max-memory", f"{max_mb}MiB", "--max-area-km2", "1e9"]
     command = ["predict", "--image", str(image), *options, "--out", str(out)]
-    subprocess.run([sys.executable, "-m", "geoseg", *command], check=True, timeout=1200)
+    subprocess.run([sys.executable, "-m", "geoseg", *command], check=True, timeout=600)
     took = json.loads((out / "report.json").read_text())["peak_memory_mb"]
-    assert 0.5 * max_mb < took <= max_mb
+    assert 0.6 * max_mb < took <= max_mb

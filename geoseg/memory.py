@@ -1,10 +1,27 @@
-"""The most memory that a process has held."""
+"""What a process holds of memory, and what it gives back."""
 
+import ctypes
+import platform
 import sys
+from functools import cache
 from pathlib import Path
 
+_M_MMAP_THRESHOLD = -3  # malloc.h
+_LARGE_BYTES = 1 << 18
 _MB = 2**20
 _KB_PER_MB = 1024
+
+
+@cache
+def give_back_memory() -> None:
+    """From now on, arrays of a megabyte and more go back to the system as soon as they are freed.
+
+    Left to itself, glibc raises that bound to 32 MB once such an array was freed (mallopt(3),
+    M_MMAP_THRESHOLD), and each thread that reads keeps what it once needed: 700 MB of 2,600 with
+    U-Net/ResNet34 and tiles of 1024 pixels. Other C libraries are left alone.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
 
 
 def peak_memory_mb() -> float:
