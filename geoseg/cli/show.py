@@ -19,6 +19,7 @@ from rich.table import Table
 
 from geoseg.jobs import run as job
 from geoseg.jobs.estimate import Estimate, estimate
+from geoseg.jobs.memory import within_memory
 from geoseg.jobs.plan import Plan, plan_run
 from geoseg.recipe import Recipe
 from geoseg.report.facts import Report
@@ -99,7 +100,7 @@ def _print_classes(report: Report) -> None:
 
 def dry_run(recipe: Recipe, *, quiet: bool, as_json: bool) -> None:
     """Show what a run would do and cost."""
-    plan = plan_run(recipe, say=_say(quiet))
+    plan = within_memory(plan_run(recipe, say=_say(quiet)), say=_say(quiet))
     cost = estimate(plan)
     if as_json:
         print(json.dumps(_as_dict(plan, cost), indent=2))  # noqa: T201

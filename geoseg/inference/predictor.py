@@ -133,7 +133,8 @@ def _classified(found: Pixels, valid: Mask, model: Model, names: list[str]) -> d
     if valid.any():
         n_classes = len(model.card.legend.classes)
         known = ... if valid.all() else valid  # views in place of copies where nothing is left out
-        probs = found[:n_classes, known].reshape(n_classes, -1)  # (class, n)
+        # In one order, as fancy indexing gives another, in which sums over classes have other last bits.
+        probs = np.ascontiguousarray(found[:n_classes, known].reshape(n_classes, -1))  # (class, n)
         if model.calibration is not None:
             probs = model.calibration.probs(probs.T).T
         epistemic = found[n_classes, known].reshape(-1) if len(found) > n_classes else None

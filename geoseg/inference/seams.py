@@ -123,8 +123,11 @@ def spots_of(plan: TilePlan, whole: Window) -> tuple[list[Window], str]:
 
 
 def _side(plan: TilePlan) -> int:
-    alone = plan.size - 4 * plan.halo
-    return alone if alone >= max(plan.halo, 1) else plan.stride
+    return plan.size - 4 * plan.halo if _is_of_one_tile(plan) else plan.stride
+
+
+def _is_of_one_tile(plan: TilePlan) -> bool:
+    return plan.size - 4 * plan.halo >= max(plan.halo, 1)
 
 
 def n_spots_of(n_tiles: int) -> int:
@@ -141,7 +144,7 @@ def pick(candidates: Sequence[Window], n_known: Callable[[Window], int], *, plan
         plan: the tiles of the map.
     """
     side = _side(plan)
-    n_tiles = 1 if side < plan.stride else 4
+    n_tiles = 1 if _is_of_one_tile(plan) else 4
     n = n_spots_of(len(candidates) // n_tiles)
     good, rest = list[Window](), list[tuple[int, Window]]()
     for at in np.random.default_rng(0).permutation(len(candidates))[:_LOOKS]:

@@ -11,7 +11,7 @@ from geoseg.imagery.changes import unchanged
 from geoseg.inference.known import Pixels
 from geoseg.jobs.blocks import BlockTask, aoi_mask, read_window
 from geoseg.jobs.plan import plan_run
-from geoseg.jobs.run import tasks_of
+from geoseg.jobs.tasks import tasks_of
 from geoseg.models.folders import make_folder, refuse_existing
 from geoseg.models.folds import folds_of, write_folds
 from geoseg.models.zoo import load_model, save_model

@@ -100,6 +100,18 @@ def device_on(address: str, device: str) -> str:
         return "cuda" if _n_gpus(client) else "cpu"
 
 
+def blocks_at_a_time_on(address: str, device: str) -> int:
+    """The most that one worker of a scheduler has under way: a block for each of its threads, or GPUs.
+
+    Raises:
+        RecipeError: the scheduler does not answer.
+    """
+    with _client(address) as client:
+        if device.startswith("cuda") and (gpus := client.run(_gpus_of_worker)) and max(gpus.values()):
+            return int(max(gpus.values()))
+        return max(client.nthreads().values(), default=1)
+
+
 def _client(address: str):  # type: ignore[no-untyped-def]
     from distributed import Client
 

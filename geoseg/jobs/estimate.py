@@ -4,12 +4,11 @@ from dataclasses import dataclass
 
 from geoseg.grid.tiling import Tile
 from geoseg.imagery.loader import band_metadata
-from geoseg.inference.predictor import run_a_tile
+from geoseg.inference.device import devices_of
 from geoseg.inference.seams import n_spots_of
 from geoseg.jobs.blocks import aoi_mask
-from geoseg.jobs.memory import blocks_mb, with_a_tile_mb
+from geoseg.jobs.memory import block_mb, tile_costs
 from geoseg.jobs.plan import Plan, items_near
-from geoseg.models.zoo import create_model
 
 NETWORK_MB_PER_S = 10.0
 """Assumed for remote assets; local ones are not counted."""
@@ -26,7 +25,8 @@ class Estimate:
     read_mb: float
     """Uncompressed size of the pixels to be read; compressed COGs are about half."""
     memory_mb: float
-    """Peak of a process: this one with a tile in its network, and the pixels of a block."""
+    """Peak of a process, with a tile in its network and the pixels of a block for each of its workers; on a
+    cluster, with one block."""
     predict_s: float
     """Tiles, those of the seam score included, times the time that one took just now on this machine in all
     views of ``tta``."""
@@ -49,11 +49,12 @@ def estimate(plan: Plan) -> Estimate:
         ]
         read_mb += sum(per_item) * hull.width * hull.height / 1e6
     is_remote = any(a.href.startswith("http") for i in plan.inputs.items for a in i.assets.values())
-    seconds = run_a_tile(create_model(plan.recipe.model), plan.tiles.size, plan.how)
+    held_mb, tile_mb, seconds = tile_costs(plan)
+    n = (plan.recipe.workers or len(devices_of(plan.how.device))) if plan.recipe.scheduler is None else 1
     return Estimate(
         n_tiles=n_tiles,
         read_mb=read_mb,
-        memory_mb=with_a_tile_mb(plan) + blocks_mb(plan, plan.recipe.block_size),
+        memory_mb=held_mb + n * (tile_mb + block_mb(plan, plan.recipe.block_size)),
         predict_s=(n_tiles + (n_spots_of(n_tiles) if n_tiles > 1 else 0)) * seconds,
         read_s=read_mb / 2 / NETWORK_MB_PER_S if is_remote else 0.0,
     )

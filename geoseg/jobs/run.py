@@ -10,19 +10,20 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
 
-from geoseg.errors import GeosegError, GeosegWarning, PreflightError, RecipeError
+from geoseg.errors import GeosegWarning, PreflightError, RecipeError, one_line
 from geoseg.imagery.changes import unchanged
 from geoseg.jobs import publish
-from geoseg.jobs.blocks import ROW_LISTENERS, BlockDone, BlockTask, aoi_mask
+from geoseg.jobs.blocks import ROW_LISTENERS, BlockDone, BlockTask
 from geoseg.jobs.cluster import run_here, run_on
 from geoseg.jobs.engine import settle
 from geoseg.jobs.memory import within_memory
-from geoseg.jobs.plan import Plan, items_near, plan_run
+from geoseg.jobs.plan import Plan, plan_run
 from geoseg.jobs.seams import seam_facts, seam_tasks
+from geoseg.jobs.tasks import tasks_of
 from geoseg.jobs.workspace import workspace
 from geoseg.memory import give_back_memory, peak_memory_mb
-from geoseg.models.zoo import fingerprint_of
 from geoseg.recipe import Recipe
+from geoseg.redaction import redact
 from geoseg.report.facts import Report, RunFacts, SeamFacts
 
 
@@ -86,31 +87,6 @@ def run(recipe: Recipe, *, listener: Listener | None = None) -> Result:
         with workspace(plan.out, overwrite=recipe.overwrite) as folder:
             report = _make(plan, folder, listener, warned, started)
     return Result(plan.out, report)
-
-
-def tasks_of(plan: Plan, parts: Path) -> list[BlockTask]:
-    """A task for each block that holds some of the area."""
-    aoi_px = plan.aoi_px
-    folder = Path(plan.recipe.model)
-    model = str(folder.resolve()) if folder.is_dir() else plan.recipe.model
-    return [
-        BlockTask(
-            block=block,
-            items=[item.to_dict(include_self_link=False) for item in items_near(plan, block)],
-            plan=plan.tiles,
-            aoi_px=aoi_px,
-            bands=plan.inputs.bands,
-            composite=plan.recipe.composite,
-            has_clouds=plan.inputs.has_clouds,
-            catalog=plan.catalog,
-            model=model,
-            model_fingerprint=fingerprint_of(plan.card, plan.calibration),
-            how=plan.how,
-            parts=parts,
-        )
-        for block in plan.blocks
-        if aoi_mask(aoi_px, block.window).any()
-    ]
 
 
 def _make(plan: Plan, folder: Path, listener: Listener, warned: list[str], started: float) -> Report:
@@ -202,8 +178,12 @@ def _seams(plan: Plan, like: BlockTask, class_tif: Path, listener: Listener) -> 
         spots = seam_tasks(plan, like, class_tif)
         done = _compute(plan, spots.tasks, listener, "looking for seams") if spots.tasks else []
         return seam_facts(spots, done, class_tif)
-    except GeosegError as error:
-        warnings.warn(f"The seam score could not be measured: {error}", GeosegWarning, stacklevel=2)
+    except Exception as error:
+        warnings.warn(
+            f"The seam score could not be measured ({type(error).__name__}): {redact(one_line(error))}",
+            GeosegWarning,
+            stacklevel=2,
+        )
         return SeamFacts()
 
 

@@ -15,7 +15,7 @@ from torch import nn
 from geoseg.errors import ModelError
 from geoseg.grid.tiling import TilePlan
 from geoseg.inference import predictor, runner
-from geoseg.inference.predictor import predict
+from geoseg.inference.predictor import _classified, predict
 from geoseg.inference.runner import Inference
 from geoseg.legend import CONFIDENCE_SCALE
 from geoseg.models.zoo import Model, create_model
@@ -337,3 +337,15 @@ def test_a_network_is_made_ready_once_and_a_few_are_kept(monkeypatch: pytest.Mon
     runner.Runner(models[5], Inference(precision="bf16"), size=32)
     assert len(prepared) == 7
     assert len(runner._ready.last) == 4
+
+
+def test_entropy_does_not_depend_on_what_is_known_elsewhere():
+    """The classes of a pixel are added in one order, whether another pixel of its rows is nodata or not."""
+    names, model = ["class_id", "confidence", "entropy"], network("unet")
+    rng = np.random.default_rng(0)
+    probs = rng.dirichlet([1, 1, 1], 1 << 20).T.reshape(3, 1024, 1024).astype(np.float32)
+    known = np.ones((1024, 1024), bool)
+    known[0, 0] = False
+    all_known, but_one = (_classified(probs, k, model, names) for k in (np.ones_like(known), known))
+    for name in names:
+        assert (all_known[name] == but_one[name])[known].all()

@@ -12,7 +12,8 @@ from geoseg.errors import RecipeError
 from geoseg.inference.runner import Inference
 from geoseg.jobs import engine
 from geoseg.jobs.plan import Plan, plan_run
-from geoseg.jobs.run import run, tasks_of
+from geoseg.jobs.run import run
+from geoseg.jobs.tasks import tasks_of
 from geoseg.recipe import Recipe
 
 SIDE = 300

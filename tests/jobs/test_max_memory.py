@@ -4,15 +4,18 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
+import numpy as np
 import pytest
 from builders import geobox_at, smooth, write_image
 
 from geoseg.bench.scenes import write_scene
 from geoseg.errors import RecipeError
-from geoseg.jobs.memory import blocks_mb, with_a_tile_mb
+from geoseg.jobs.memory import block_mb, blocks_at_a_time, tile_costs
 from geoseg.jobs.plan import plan_run
 from geoseg.jobs.run import Silence, run
+from geoseg.memory import peak_memory_mb
 from geoseg.recipe import Recipe
 
 
@@ -33,9 +36,14 @@ def recipe(image, out, **more):
     return Recipe(image=(image,), model="spectral-rules-vnir", tile_size=64, halo=8, out=str(out), **more)
 
 
+def planned(image, tmp_path, **more):
+    return plan_run(recipe(image, tmp_path / "plan", **more), say=print)
+
+
 def test_blocks_are_made_smaller_and_the_map_is_the_same(image, tmp_path):
-    plan = plan_run(recipe(image, tmp_path / "plan"), say=print)
-    need = with_a_tile_mb(plan) + blocks_mb(plan, 512) + 1
+    plan = planned(image, tmp_path)
+    held, tile, _ = tile_costs(plan)
+    need = held + tile + block_mb(plan, 512) + 1
     said = Said()
     small = run(recipe(image, tmp_path / "small", max_memory=f"{need:.0f}MiB"), listener=said)
     whole = run(recipe(image, tmp_path / "whole"))
@@ -62,23 +70,53 @@ def test_what_is_no_amount_is_refused(text):
         Recipe.resolve(None, image=("a.tif",), max_memory=text)
 
 
-def test_larger_blocks_more_workers_and_larger_tiles_take_more(image, tmp_path):
-    def takes(size, **more):
-        return blocks_mb(plan_run(recipe(image, tmp_path / "map", **more), say=print), size)
+def test_larger_blocks_and_more_items_take_more(image, tmp_path):
+    plan = planned(image, tmp_path)
+    assert block_mb(plan, 256) < block_mb(plan, 512) < block_mb(plan, 2048)
+    assert block_mb(plan, 2048) == block_mb(plan, 4096), "the area is smaller"
+    several = recipe(image, tmp_path / "map").model_copy(update={"image": (image,) * 6})
+    assert block_mb(plan_run(several, say=print), 512) > 1.5 * block_mb(plan, 512)
 
-    assert takes(256) < takes(512) < takes(2048)
-    assert takes(2048) == takes(4096), "the area is smaller"
-    assert takes(256, workers=3) == pytest.approx(3 * takes(256))
+
+def test_a_peak_of_the_past_is_not_counted(image, tmp_path):
+    plan = planned(image, tmp_path)
+    tile_costs(plan)  # imports
+    _, before, _ = tile_costs(plan)
+    past = np.ones(1 << 27)  # a gigabyte
+    assert peak_memory_mb() > 1000
+    del past
+    _, after, _ = tile_costs(plan)
+    assert abs(after - before) < 50
+
+
+def test_what_cannot_run_here_is_measured_on_the_cpu(image, tmp_path):
+    plan = planned(image, tmp_path, scheduler="tcp://nowhere:8786", batch_size=8)
+    plan = replace(plan, how=replace(plan.how, device="cuda", backend="tensorrt"))
+    assert tile_costs(plan)[2] > 0
+    assert block_mb(plan, 256) > block_mb(planned(image, tmp_path), 256), "batches on their way"
+
+
+def test_the_threads_of_a_dask_worker_are_counted(image, tmp_path):
+    from distributed import LocalCluster
+
+    with LocalCluster(n_workers=1, threads_per_worker=3, processes=False, dashboard_address=None) as cluster:
+        plan = planned(image, tmp_path, scheduler=cluster.scheduler_address, device="cpu")
+        assert blocks_at_a_time(plan) == 3
+    assert blocks_at_a_time(planned(image, tmp_path, workers=2)) == 2
+    assert blocks_at_a_time(planned(image, tmp_path, device="cpu")) == 1
 
 
 @pytest.mark.lane
-@pytest.mark.parametrize("max_mb", [1300, 1500])
-def test_the_process_stays_within_it(tmp_path, max_mb):
+@pytest.mark.parametrize(
+    ("max_mb", "more"), [(1300, []), (1500, []), (1800, ["--workers", "2"]), (1700, ["--image"])]
+)
+def test_the_process_stays_within_it(tmp_path, max_mb, more):
     """What was estimated is what is taken, and not much less: else blocks are smaller than they need be."""
     image = tmp_path / "scene.tif"
     write_scene(image, size=3072, bands=("blue", "green", "red", "nir", "swir16", "swir22"))
     out = tmp_path / "map"
-    options = ["--model", "spectral-rules", "--max-memory", f"{max_mb}MiB", "--max-area-km2", "1e9"]
+    more = ["--image", str(image)] * 3 if more == ["--image"] else more  # several over a place
+    options = [*more, "--model", "spectral-rules", "--max-memory", f"{max_mb}MiB", "--max-area-km2", "1e9"]
     command = ["predict", "--image", str(image), *options, "--out", str(out)]
     subprocess.run([sys.executable, "-m", "geoseg", *command], check=True, timeout=600)
     took = json.loads((out / "report.json").read_text())["peak_memory_mb"]

@@ -37,7 +37,8 @@ from geoseg.imagery.local import items_from_images
 from geoseg.jobs import blocks as blocks_module
 from geoseg.jobs.blocks import run_block
 from geoseg.jobs.plan import _name_of, plan_run
-from geoseg.jobs.run import run, tasks_of
+from geoseg.jobs.run import run
+from geoseg.jobs.tasks import tasks_of
 from geoseg.recipe import Recipe
 
 SAMPLE = Path(__file__).parents[2] / "catalogs" / "sample"
