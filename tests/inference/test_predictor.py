@@ -1,6 +1,7 @@
 """Laws of prediction: nothing about how the work is cut may show in the map."""
 
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from geoseg.grid.tiling import TilePlan
 from geoseg.inference import predictor, runner
 from geoseg.inference.predictor import _classified, predict
 from geoseg.inference.runner import Inference
-from geoseg.legend import CONFIDENCE_SCALE
+from geoseg.legend import CONFIDENCE_SCALE, Legend
 from geoseg.models.zoo import Model, create_model
 
 
@@ -340,11 +341,14 @@ def test_a_network_is_made_ready_once_and_a_few_are_kept(monkeypatch: pytest.Mon
 
 
 def test_entropy_does_not_depend_on_what_is_known_elsewhere():
-    """The classes of a pixel are added in one order, whether another pixel of its rows is nodata or not."""
-    names, model = ["class_id", "confidence", "entropy"], network("unet")
-    rng = np.random.default_rng(0)
-    probs = rng.dirichlet([1, 1, 1], 1 << 20).T.reshape(3, 1024, 1024).astype(np.float32)
-    known = np.ones((1024, 1024), bool)
+    """Eight classes are added in one order, whether another pixel of its rows is nodata or not."""
+    names = ["class_id", "confidence", "entropy"]
+    model = network("unet")
+    colours = {f"c{n}": f"{n:06X}" for n in range(8)}
+    model = replace(model, card=model.card.model_copy(update={"legend": Legend.of(**colours)}))
+    probs = np.random.default_rng(0).dirichlet([1] * 8, 1 << 21).T.reshape(8, 1024, 2048)
+    probs = probs.astype(np.float32, order="C")
+    known = np.ones((1024, 2048), bool)
     known[0, 0] = False
     all_known, but_one = (_classified(probs, k, model, names) for k in (np.ones_like(known), known))
     for name in names:
