@@ -29,8 +29,26 @@ _FEW_PX = 1 << 19
 """Pixels whose probabilities become classes at a time."""
 
 
+def strips_of(image: xr.DataArray, *, plan: TilePlan, window: Window, mask: Mask) -> Strips:
+    """The rows of an image for :func:`predict`, with those that it needs first under way: what is done before
+    it, as loading the model, is done beside reading. To be closed.
+
+    Args:
+        image: see :func:`predict`, like the others.
+        plan: the tiles.
+        window: what is to be predicted.
+        mask: where in the window.
+    """
+    strips = Strips(image, plan.geobox, ahead=plan.stride)
+    for tile in plan.tiles(window):
+        if _is_wanted(tile, window, mask):
+            strips.begin(tile.window)
+            break
+    return strips
+
+
 def predict(
-    image: xr.DataArray,
+    image: xr.DataArray | Strips,
     *,
     model: Model,
     plan: TilePlan | None = None,
@@ -46,7 +64,8 @@ def predict(
 
     Args:
         image: (band, y, x) float32 reflectance in the order of the card's bands, NaN = nodata; in memory or
-            Dask-backed, in which case it is computed strip by strip, top to bottom.
+            Dask-backed, in which case it is computed strip by strip, top to bottom. Or :func:`strips_of` one,
+            which needs ``plan``.
         model: from :func:`geoseg.models.zoo.create_model`. Where it has a calibration, probabilities are
             calibrated before the largest is taken.
         plan: None for the card's tile size and halo on the image's own grid. Its geobox is the one
@@ -169,7 +188,7 @@ class _Rows:
 
     def __init__(
         self,
-        image: xr.DataArray,
+        image: xr.DataArray | Strips,
         model: Model,
         plan: TilePlan | None,
         window: Window | None,
@@ -177,15 +196,21 @@ class _Rows:
         how: Inference,
     ) -> None:
         card = model.card
-        if list(image.band.values) != list(card.bands):
+        bands = image.bands if isinstance(image, Strips) else tuple(map(str, image.band.values))
+        if bands != tuple(card.bands):
             raise ModelError(
-                f"Model {card.name} takes bands {', '.join(card.bands)}; "
-                f"the image has {', '.join(map(str, image.band.values))}."
+                f"Model {card.name} takes bands {', '.join(card.bands)}; the image has {', '.join(bands)}."
             )
-        self.plan = plan or TilePlan(image.odc.geobox, card.tile_size, card.halo)
+        self.plan = plan or TilePlan(
+            image.geobox if isinstance(image, Strips) else image.odc.geobox, card.tile_size, card.halo
+        )
         self.window = window or Window(0, 0, self.plan.geobox.shape.x, self.plan.geobox.shape.y)
         self._wanted = np.ones((self.window.height, self.window.width), bool) if mask is None else mask
-        self._strips = Strips(image, self.plan.geobox)
+        self._strips = (
+            image
+            if isinstance(image, Strips)
+            else strips_of(image, plan=self.plan, window=self.window, mask=self._wanted)
+        )
         self._origin = lattice_origin(self.plan.geobox)
         self._runner = Runner(model, how, size=self.plan.size)
         self._valid: deque[Mask] = deque()  # of rows of tiles that were read and are not yet finished

@@ -21,18 +21,23 @@ READ_THREADS = 4
 class Strips:
     """The rows of an image from top to bottom: each chunk of a lazy one is computed once, then forgotten.
 
-    One chunk is read ahead in a thread.
+    Chunks are read ahead in a thread: as many as a row of tiles takes anew, or the network would wait for the
+    last of them.
     """
 
-    def __init__(self, image: xr.DataArray, geobox: GeoBox) -> None:
+    def __init__(self, image: xr.DataArray, geobox: GeoBox, *, ahead: int) -> None:
+        """``ahead``: rows to read ahead, in whole chunks, one at least."""
         self._image = image.transpose("band", "y", "x")
-        left, top = ~geobox.affine * (image.odc.geobox.affine * (0, 0))
+        self.bands = tuple(map(str, image.band.values))
+        self.geobox: GeoBox = image.odc.geobox
+        left, top = ~geobox.affine * (self.geobox.affine * (0, 0))
         self._col0, self._row0 = round(left), round(top)
         self._n_bands, self._height, self._width = self._image.shape
         self.seconds = 0.0
         """Time spent on waiting for chunks, seconds."""
         self._reader = ThreadPoolExecutor(1, "geoseg-read")
-        self._ahead: tuple[int, Future[Pixels]] | None = None
+        self._n_ahead = ahead
+        self._ahead: deque[tuple[int, Future[Pixels]]] = deque()  # first row of each chunk under way
         self._held: deque[tuple[int, Pixels]] = deque()  # first row and (band, y, x) of each chunk
         self._next = 0  # the first row that was not read
         self._edges = np.array([0, self._height])
@@ -41,6 +46,13 @@ class Strips:
             self._next = self._height
         else:
             self._edges = np.cumsum((0, *self._image.chunks[1]))
+
+    def begin(self, window: Window) -> None:
+        """Start to read what :meth:`take` of the window needs first, and wait for nothing."""
+        first = max(window.row_off - self._row0, 0)
+        if not self._held and first < self._height:
+            self._next = self._top_of(first)
+            self._submit(self._next)
 
     def take(self, window: Window) -> Pixels:
         """(band, height, width) of the window, NaN outside the image. Windows may only move down: what
@@ -77,8 +89,7 @@ class Strips:
         if first >= last:
             return
         if not self._held:
-            above = int(self._edges[np.searchsorted(self._edges, first, side="right") - 1])
-            self._next = max(self._next, above)
+            self._next = max(self._next, self._top_of(first))
         while self._next < last:
             self._held.append((self._next, self._read_ahead(self._next)))
             self._next += self._held[-1][1].shape[1]
@@ -88,19 +99,34 @@ class Strips:
                 yield start, pixels[:, start - top : stop - top]
 
     def _read_ahead(self, start: int) -> Pixels:
-        """The chunk of rows that begins at ``start``; the one below is read while this one is worked on."""
-        if self._ahead is None or self._ahead[0] != start:
-            self._ahead = start, self._reader.submit(self._compute, start)
+        """The chunk of rows that begins at ``start``; those below are read while this one is worked on."""
+        self._submit(start)
         started = time.perf_counter()
-        piece = self._ahead[1].result()
+        piece = self._ahead.popleft()[1].result()
         self.seconds += time.perf_counter() - started
         below = start + piece.shape[1]
-        self._ahead = (below, self._reader.submit(self._compute, below)) if below < self._height else None
+        self._submit(below)
         return piece
 
+    def _submit(self, start: int) -> None:
+        """Have the chunk at ``start`` under way, and those below it that are to be read ahead."""
+        while self._ahead and self._ahead[0][0] < start:  # nobody wanted it
+            self._ahead.popleft()[1].cancel()
+        at = self._stop_of(self._ahead[-1][0]) if self._ahead else start
+        while at < min(self._height, max(start + self._n_ahead, start + 1)):
+            self._ahead.append((at, self._reader.submit(self._compute, at)))
+            at = self._stop_of(at)
+
+    def _top_of(self, row: int) -> int:
+        """The first row of the chunk that holds ``row``."""
+        return int(self._edges[np.searchsorted(self._edges, row, side="right") - 1])
+
+    def _stop_of(self, start: int) -> int:
+        """The first row below the chunk that begins at ``start``."""
+        return int(self._edges[np.searchsorted(self._edges, start, side="right")])
+
     def _compute(self, start: int) -> Pixels:
-        stop = int(self._edges[np.searchsorted(self._edges, start, side="right")])
-        data = self._image[:, start:stop].data
+        data = self._image[:, start : self._stop_of(start)].data
         rows: Pixels = data.compute(scheduler="threads", num_workers=READ_THREADS)
         return rows.astype(np.float32, copy=False)
 

@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -27,11 +28,11 @@ from geoseg.imagery.clouds import mask_clouds
 from geoseg.imagery.composite import composite
 from geoseg.imagery.loader import CELL, load, load_clouds
 from geoseg.imagery.reading import gdal_env
-from geoseg.inference.predictor import predict
+from geoseg.inference.predictor import predict, strips_of
 from geoseg.inference.runner import Inference
 from geoseg.inference.uncertainty import layers_of
 from geoseg.legend import CLASS_NODATA
-from geoseg.memory import give_back_memory, peak_memory_mb
+from geoseg.memory import one_heap, peak_memory_mb
 from geoseg.models.zoo import Model, create_model
 from geoseg.stac.catalog import Catalog
 from geoseg.stac.signing import read_environment, signer
@@ -91,7 +92,7 @@ def run_block(task: BlockTask) -> BlockDone:
         ImageryError: pixels cannot be read.
         ModelError: the model cannot be run.
     """
-    give_back_memory()
+    one_heap()
     window = task.block.window
     mask = aoi_mask(task.aoi_px, window)
     started = time.perf_counter()
@@ -144,15 +145,16 @@ def _predict(task: BlockTask, mask: NDArray[np.bool_]) -> tuple[list[NDArray[np.
 
     with gdal_env(read_environment(task.catalog)):
         image = read_composite(task, items, window_geobox(task.plan.geobox, needed))
-        done = predict(
-            image,
-            model=model_of(task.model, task.model_fingerprint),
-            plan=task.plan,
-            window=window,
-            mask=mask,
-            how=task.how,
-            on_rows=_row_listener(task),
-        )
+        with closing(strips_of(image, plan=task.plan, window=window, mask=mask)) as strips:
+            done = predict(
+                strips,
+                model=model_of(task.model, task.model_fingerprint),  # loaded while the first rows are read
+                plan=task.plan,
+                window=window,
+                mask=mask,
+                how=task.how,
+                on_rows=_row_listener(task),
+            )
     return [done[name].to_numpy() for name in layers_of(task.how.uncertainty)], dict(done.attrs)
 
 

@@ -103,7 +103,7 @@ def blocks_at_a_time(plan: Plan) -> int:
 def block_mb(plan: Plan, block_size: int) -> float:
     """What the pixels of a block take, MB of 2**20 bytes: of the one with most items of some that are drawn.
 
-    Strips of the image under a row of tiles and one ahead, what those are made from, the sums of
+    Strips of the image under a row of tiles and those read ahead, what they are made from, the sums of
     probabilities over a row of tiles, the tiles under way, and the layers of the result.
     """
     task = _deepest(plan, block_size)
@@ -112,7 +112,7 @@ def block_mb(plan: Plan, block_size: int) -> float:
     size, window = plan.tiles.size, task.block.window
     n_bands, n_layers = len(task.bands), len(plan.card.legend.classes) + 1
     n_rows, strip, making = _read_bytes(task)
-    held = strip * (-(-size // n_rows) + 2)
+    held = strip * (-(-size // n_rows) + 1 + -(-plan.tiles.stride // n_rows))
     sums = 4 * n_layers * size * window.width
     tiles = 4 * (2 * n_bands + 2 * n_layers) * size**2 * _tiles_under_way(plan)
     results = (len(layers_of(plan.how.uncertainty)) + 3) * window.height * window.width

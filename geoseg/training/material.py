@@ -22,6 +22,8 @@ from geoseg.training.data import (
 from geoseg.training.pseudo import pseudo_labelled
 from geoseg.training.recipe import TrainRecipe
 
+_HALO = 64
+
 
 def images_of(recipe: TrainRecipe) -> tuple[Images, Images]:
     """The images that a recipe learns from, and those that it validates on.
@@ -65,9 +67,16 @@ def card_for(recipe: TrainRecipe, benchmark: Benchmark) -> ModelCard:
     """Of the model that a recipe asks for, without normalisation.
 
     Raises:
-        TrainingError: nobody says the pixel size.
+        TrainingError: nobody says the pixel size, or the halo is too wide for the tile.
     """
     network = recipe.network
+    widest = network.tile_size // 4
+    halo = min(_HALO, widest) if network.halo is None else network.halo
+    if halo > widest:
+        raise TrainingError(
+            f"network.halo = {halo} is too wide for network.tile_size = {network.tile_size}: no map could be "
+            f"made. Give a halo of {widest} or less, or tiles of {4 * halo} or more."
+        )
     gsd_m = network.gsd_m or benchmark.gsd_m
     if gsd_m is None:
         raise TrainingError(f"{benchmark.title} does not say its pixel size. Give network.gsd_m, metres.")
@@ -82,7 +91,7 @@ def card_for(recipe: TrainRecipe, benchmark: Benchmark) -> ModelCard:
         gsd_range_m=network.gsd_range_m or (gsd_m / 2, gsd_m * 2),
         tile_size=network.tile_size,
         tile_multiple=network.tile_multiple,
-        halo=network.halo,
+        halo=halo,
         legend=benchmark.legend,
         license=recipe.license,
         activation=network.activation,

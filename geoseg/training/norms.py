@@ -46,7 +46,9 @@ def adapted(model: Model, tiles: Iterable[Pixels]) -> Model:
         module(ready(torch.from_numpy(np.stack(some)), model.card))
         is_empty = False
     if is_empty:
-        raise ModelError("No tile of the area is filled with pixels. Give a larger area.")
+        raise ModelError(
+            f"No tile of {model.card.tile_size} pixels is filled with pixels of the area. Give a larger one."
+        )
     return replace(model, module=module.eval(), calibration=None)
 
 

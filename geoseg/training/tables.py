@@ -54,7 +54,8 @@ class Network(Table):
     tile_size: Annotated[int, Field(gt=0)] = 512
     """Side of the tiles that maps are made with, pixels."""
     tile_multiple: Annotated[int, Field(gt=0)] = 32
-    halo: Annotated[int, Field(ge=0)] = 64
+    halo: Annotated[int, Field(ge=0)] | None = None
+    """Margin that tiles share, pixels; None for 64, or a quarter of the tile where that is less."""
     gsd_m: Annotated[float, Field(gt=0)] | None = None
     """Pixel size, metres; None for that of the images."""
     gsd_range_m: tuple[float, float] | None = None

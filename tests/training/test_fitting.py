@@ -13,8 +13,10 @@ from conftest import recipe_text, write_chips
 from safetensors.torch import load_file
 
 from geoseg.errors import ModelError, TrainingError
+from geoseg.evaluation.labelled import benchmark_of
 from geoseg.models.zoo import create_model
 from geoseg.training.fitting import train
+from geoseg.training.material import card_for
 from geoseg.training.recipe import TrainRecipe
 
 ROOT = Path(__file__).parents[2]
@@ -129,6 +131,21 @@ def test_sizes_that_make_no_batch_are_refused_before_anything_is_learned(tmp_pat
 def test_images_that_are_no_whole_tiles_are_filled_up(tmp_path):
     recipe = read(images_of_sides(tmp_path / "chips", 40, 40, 40), tmp_path, fit="epochs = 1\nbatch_size = 2")
     assert train(recipe).exists()
+
+
+def test_a_halo_that_no_map_could_be_made_with_is_refused(chips, tmp_path):
+    """Before anything is learned; left out, it fits the tile."""
+    recipe = read(chips, tmp_path, fit=FEW)
+
+    def card(**network):
+        changed = recipe.model_copy(update={"network": recipe.network.model_copy(update=network)})
+        return card_for(changed, benchmark_of(str(chips / "chips.toml")))
+
+    with pytest.raises(
+        TrainingError, match=r"halo = 17 is too wide .* 64: .* 16 or less, or tiles of 68 or more"
+    ):
+        card(halo=17)
+    assert [card(halo=None, tile_size=side).halo for side in (64, 128, 256, 512)] == [16, 32, 64, 64]
 
 
 @pytest.mark.parametrize(
