@@ -1,15 +1,18 @@
 """What a process holds of memory, and what it gives back."""
 
 import ctypes
+import os
 import platform
 import sys
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # malloc.h
-_LARGEST_KEPT = 1 << 25  # of 64-bit systems: DEFAULT_MMAP_THRESHOLD_MAX
-_KEPT_AT_THE_TOP = 1 << 17
+_ONE_HEAP = (  # parameter (malloc.h), value, environment variable
+    (-8, 1, "MALLOC_ARENA_MAX"),
+    (-3, 1 << 25, "MALLOC_MMAP_THRESHOLD_"),  # as large as it may be
+    (-1, 1 << 17, "MALLOC_TRIM_THRESHOLD_"),
+)
 _MB = 2**20
 _KB_PER_MB = 1024
 
@@ -22,14 +25,14 @@ def one_heap() -> None:
     needed: 400 MB of 2,200 with U-Net/ResNet34 on tiles of 512 pixels (mallopt(3)). Arrays of up to 32 MB
     are kept for the next one, as glibc does by itself after a while: giving them all back (a low
     M_MMAP_THRESHOLD) saves another 150 MB, but then each array is made of new pages, and networks take a
-    fifth more time, mosaics three times as much.
-    Other C libraries are left alone.
+    fifth more time, mosaics three times as much. What the environment sets (``MALLOC_ARENA_MAX``) stays;
+    other C libraries are left alone.
     """
     if platform.libc_ver()[0] == "glibc":
         mallopt = ctypes.CDLL(None).mallopt
-        mallopt(_M_ARENA_MAX, 1)
-        mallopt(_M_MMAP_THRESHOLD, _LARGEST_KEPT)
-        mallopt(_M_TRIM_THRESHOLD, _KEPT_AT_THE_TOP)
+        for parameter, value, name in _ONE_HEAP:
+            if name not in os.environ:
+                mallopt(parameter, value)
 
 
 def peak_memory_mb() -> float:

@@ -136,6 +136,13 @@ def test_dry_run_says_what_it_will_cost_and_makes_nothing(tmp_path):
     assert estimate["read_mb"] > 0
 
 
+def test_dry_run_says_when_memory_cannot_be_kept():
+    area = ("--aoi", str(SAMPLE / "area.geojson"), "--catalog", "sample", "--model", "spectral-rules")
+    done = geoseg("predict", *area, "--dry-run", "--max-memory", "50MB")
+    assert done.returncode == 2
+    assert "--max-memory 50MB: this run takes" in done.stderr
+
+
 def test_check_says_what_was_adapted(tmp_path):
     done = geoseg("check", "--aoi", str(SAMPLE / "area.geojson"), "--catalog", "sample")
     assert done.returncode == 0, done.stderr

@@ -12,6 +12,7 @@ from builders import geobox_at, smooth, write_image
 
 from geoseg.bench.scenes import write_scene
 from geoseg.errors import RecipeError
+from geoseg.inference import runner
 from geoseg.jobs.memory import block_mb, blocks_at_a_time, tile_costs
 from geoseg.jobs.plan import plan_run
 from geoseg.jobs.run import Silence, run
@@ -76,6 +77,22 @@ def test_larger_blocks_and_more_items_take_more(image, tmp_path):
     assert block_mb(plan, 2048) == block_mb(plan, 4096), "the area is smaller"
     several = recipe(image, tmp_path / "map").model_copy(update={"image": (image,) * 6})
     assert block_mb(plan_run(several, say=print), 512) > 1.5 * block_mb(plan, 512)
+
+
+def test_the_deepest_block_is_looked_for_in_the_whole_area(image, tmp_path):
+    """The lower half has six images over a place, and the upper half more blocks than are looked at."""
+    lower = tmp_path / "lower.tif"
+    write_image(lower, smooth(0, (350, 900)), geobox_at(0, 350, height=350, width=900))
+    some = recipe(image, tmp_path / "map").model_copy(update={"image": (image, *[str(lower)] * 5)})
+    plan = plan_run(some, say=print)
+    assert block_mb(plan, 64) > 1.5 * block_mb(planned(image, tmp_path), 64)
+
+
+def test_the_network_that_was_measured_goes_with_its_thread(image, tmp_path):
+    plan = planned(image, tmp_path)
+    before = list(runner._ready.last)
+    tile_costs(plan)
+    assert runner._ready.last == before
 
 
 def test_a_peak_of_the_past_is_not_counted(image, tmp_path):
