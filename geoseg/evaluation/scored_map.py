@@ -18,6 +18,7 @@ from geoseg.evaluation.maps import Compared, Crosswalk, compared, legend_of
 from geoseg.evaluation.reading import reading
 from geoseg.grid.geobox import is_same_grid
 from geoseg.legend import CLASS_NODATA
+from geoseg.memory import gdal_cache
 
 _CACHE_MB = 128
 """For blocks of the files; GDAL's own limit, a share of all memory, fills up on large rasters."""
@@ -71,7 +72,7 @@ def scored_map(
     if not path.exists():
         raise EvaluationError(f"There is no file {path}. Check the path.")
     with ExitStack() as stack:
-        stack.enter_context(rasterio.Env(GDAL_CACHEMAX=_CACHE_MB))
+        stack.enter_context(gdal_cache(_CACHE_MB))
         with reading(path):
             source = stack.enter_context(rasterio.open(path))
         _refuse_no_map(source, path)

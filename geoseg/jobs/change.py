@@ -39,6 +39,7 @@ from geoseg.files import sha256_of
 from geoseg.grid.ground import row_areas_m2
 from geoseg.jobs.workspace import workspace
 from geoseg.legend import CLASS_NODATA, Legend
+from geoseg.memory import gdal_cache
 from geoseg.polygons.trace import stream_polygons
 from geoseg.report.change import ChangeMatrix, ChangeReport, change_report
 from geoseg.writers.cog import mosaic_cog
@@ -88,7 +89,7 @@ def compare(
     _refuse_own_inputs(out, before, after, *([sample] if sample else []))
     created = datetime.now(UTC).replace(microsecond=0)
     with (
-        rasterio.Env(GDAL_CACHEMAX=_CACHE_MB),
+        gdal_cache(_CACHE_MB),
         open_map(before, crosswalk.before, table="before") as first,
         open_map(after, crosswalk.after, table="after") as second,
         on_grid_of(first, second) as (fitted, fit),

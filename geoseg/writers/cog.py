@@ -24,9 +24,10 @@ from rasterio.windows import Window
 
 from geoseg.errors import OutputError, one_line
 from geoseg.legend import CLASS_NODATA, Legend
+from geoseg.memory import gdal_cache
 from geoseg.writers.pam import write_pam
 
-_CACHE_BYTES = 16 << 20  # 400 Mpx: 197 MB at peak and no slower; GDAL's default, 5% of the RAM, took 560 MB
+_CACHE_MB = 16  # 400 Mpx: 197 MB at peak and no slower; GDAL's default, 5% of the RAM, took 560 MB
 _GDAL_TYPES = {
     "uint8": "Byte", "int8": "Int8", "uint16": "UInt16", "int16": "Int16", "uint32": "UInt32",
     "int32": "Int32", "float32": "Float32", "float64": "Float64",
@@ -186,7 +187,7 @@ def _write_mosaic(
     """Copy the mosaic to a COG beside ``path`` and move it there with its aux.xml."""
     is_classes = layer.legend is not None
     with _temporary(path, suffix=".tif") as temporary, _raising_output_error(path):
-        with rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES):
+        with gdal_cache(_CACHE_MB):
             copy_raster(
                 _mosaic_xml(parts, geobox, layer, band),
                 temporary,

@@ -38,3 +38,17 @@ def test_memory_of_the_starting_process_does_not_count() -> None:
     watch.join(5)
     assert watch.peaks[-1][1] < 100
     del ballast
+
+
+def test_children_one_after_another_do_not_add_up() -> None:
+    """Compilers, say: each is gone before the next, and shows its parent's memory before it is itself."""
+    child = _HOLD % 60
+    parent = (
+        "import os, sys\na = bytearray(b'x') * (300 << 20)\nfor _ in range(4):\n    pid = os.fork()\n"
+        f"    pid or os.execv(sys.executable, [sys.executable, '-S', '-c', {child!r}])\n    os.waitpid(pid, 0)"
+    )
+    process = subprocess.Popen([sys.executable, "-S", "-c", parent])
+    watch = MemoryWatch(process.pid)
+    process.wait()
+    watch.join(5)
+    assert 360 < watch.peaks[-1][1] < 420

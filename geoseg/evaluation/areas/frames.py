@@ -20,6 +20,7 @@ from geoseg.evaluation.reading import windows_of
 from geoseg.grid.geobox import is_same_grid
 from geoseg.grid.ground import plane_to_ground, row_areas_m2
 from geoseg.legend import CLASS_NODATA, Legend
+from geoseg.memory import gdal_cache
 
 Classes = NDArray[np.uint8]
 Counts = NDArray[np.int64]
@@ -137,7 +138,7 @@ def opened(map_path: Path, strata_path: Path | None = None) -> Iterator[tuple[Ge
     """
     try:
         with ExitStack() as stack:
-            stack.enter_context(rasterio.Env(GDAL_CACHEMAX=_CACHE_MB))
+            stack.enter_context(gdal_cache(_CACHE_MB))
             mapped = stack.enter_context(rasterio.open(map_path))
             strata = stack.enter_context(rasterio.open(strata_path)) if strata_path else None
             geobox = _grid_of(mapped, map_path)
