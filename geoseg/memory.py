@@ -23,14 +23,15 @@ _KB_PER_MB = 1024
 
 @cache
 def one_heap() -> None:
-    """From now on all threads share one heap, and its end goes back to the system when it is free.
+    """From now on new threads share one heap, and its end goes back to the system when it is free.
 
     Left to itself, glibc gives each thread that reads a heap of its own, which keeps what the thread once
     needed: 400 MB of 2,200 with U-Net/ResNet34 on tiles of 512 pixels (mallopt(3)). Arrays of up to 32 MB
     are kept for the next one, as glibc does by itself after a while: giving them all back (a low
-    M_MMAP_THRESHOLD) saves another 150 MB, but then each array is made of new pages, and networks take a
-    fifth more time, mosaics three times as much. What the environment sets (``MALLOC_ARENA_MAX``) stays;
-    other C libraries are left alone.
+    M_MMAP_THRESHOLD) saves another 150 MB, but then each array is made of new pages, and networks take up
+    to a fifth more time, mosaics nearly three times as much. What the environment sets (``MALLOC_ARENA_MAX``)
+    stays; other C libraries are left alone. Threads that have a heap keep it, and beyond eight heaps glibc
+    does not listen any more: start a process of many threads with ``MALLOC_ARENA_MAX=1``.
     """
     if platform.libc_ver()[0] == "glibc":
         mallopt = ctypes.CDLL(None).mallopt
@@ -39,10 +40,28 @@ def one_heap() -> None:
                 mallopt(parameter, value)
 
 
-def gdal_cache(mb: int) -> "rasterio.Env":
-    """Within it, and after it until somebody says otherwise, GDAL keeps blocks of files in at most ``mb`` MB.
+GDAL_CACHE_MB = 128
+"""Enough for the rows of blocks that are read in several goes."""
 
-    By itself it takes 5 % of the machine's memory. rasterio wants bytes where GDAL's own option wants MB.
+
+@cache
+def bound_gdal_cache() -> None:
+    """From now on GDAL keeps blocks of files in at most :data:`GDAL_CACHE_MB`, in the whole process.
+
+    By itself it takes 5 % of the machine's memory, which large images fill. No ``rasterio.Env``: the first of
+    several threads that leaves one would put the old bound back for all. What the environment sets
+    (``GDAL_CACHEMAX``) stays.
+    """
+    if "GDAL_CACHEMAX" not in os.environ:
+        from rasterio.env import set_gdal_config
+
+        set_gdal_config("GDAL_CACHEMAX", GDAL_CACHE_MB * _MB)
+
+
+def gdal_cache(mb: int) -> "rasterio.Env":
+    """Within it GDAL keeps blocks of files in at most ``mb`` MB, in all threads.
+
+    rasterio wants bytes where GDAL's own option wants MB.
     """
     import rasterio
 

@@ -37,7 +37,9 @@ class MemoryWatch(threading.Thread):
 
 
 def _descendants(pid: int) -> Iterator[int]:
-    """Without those that have not begun their own program: what they show is their parent's memory."""
+    """Without those that run the same program as ``pid``: between fork and exec they show its memory, and
+    forked workers share most of it.
+    """
     own = _command(pid)
     for children in Path(f"/proc/{pid}/task").glob("*/children"):
         try:
@@ -47,7 +49,7 @@ def _descendants(pid: int) -> Iterator[int]:
         for child in map(int, found):
             if _command(child) != own:
                 yield child
-                yield from _descendants(child)
+            yield from _descendants(child)
 
 
 def _command(pid: int) -> bytes:

@@ -62,7 +62,7 @@ class Run:
     km2_per_s: float
     """Ground per second of ``wall_s``."""
     peak_memory_mb: float
-    """Largest resident memory (VmHWM of /proc/PID/status, 1 MB = 2**20 bytes)."""
+    """Largest resident memory, see :class:`geoseg.bench.memory.MemoryWatch` (1 MB = 2**20 bytes)."""
     raster_peak_mb: float
     """The same until the rasters were written: what polygons need on top of it is the rest."""
     start_s: float

@@ -21,6 +21,7 @@ from geoseg.jobs import run as job
 from geoseg.jobs.estimate import Estimate, estimate
 from geoseg.jobs.memory import within_memory
 from geoseg.jobs.plan import Plan, plan_run
+from geoseg.memory import one_heap
 from geoseg.recipe import Recipe
 from geoseg.report.facts import Report
 from geoseg.stac.catalog import list_catalogs
@@ -100,6 +101,7 @@ def _print_classes(report: Report) -> None:
 
 def dry_run(recipe: Recipe, *, quiet: bool, as_json: bool) -> None:
     """Show what a run would do and cost."""
+    one_heap()
     plan = within_memory(plan_run(recipe, say=_say(quiet)), say=_say(quiet))
     cost = estimate(plan)
     if as_json:

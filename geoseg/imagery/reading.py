@@ -44,8 +44,6 @@ GDAL_OPTIONS: dict[str, str] = {
 """For COGs over HTTP (gdal.org/user/configoptions.html). GDAL itself repeats each request six times, after
 0.1 s and then about twice as long each time: 10 s in all. That gets past single failures and rate limits."""
 
-_CACHE_BYTES = 128 << 20
-"""Of GDAL's blocks, in place of 5 % of the machine's memory, which large images fill."""
 _FORGET = {"CPL_VSIL_CURL_NON_CACHED": "/vsicurl/:/vsis3/:/vsigs/:/vsiaz/"}
 """Without it an address that failed once would fail for the life of the process: GDAL remembers."""
 _BESIDE = {"GDAL_DISABLE_READDIR_ON_OPEN": "FALSE"}
@@ -71,7 +69,7 @@ _copying = threading.Lock()
 
 def gdal_env(options: Mapping[str, str] | None = None) -> rasterio.Env:
     """The GDAL settings in which assets are read; those the user has set in the environment win."""
-    chosen: dict[str, str | int] = {**GDAL_OPTIONS, "GDAL_CACHEMAX": _CACHE_BYTES, **(options or {})}
+    chosen = {**GDAL_OPTIONS, **(options or {})}
     return rasterio.Env(**{k: v for k, v in chosen.items() if k not in os.environ})
 
 

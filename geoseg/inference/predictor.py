@@ -65,7 +65,7 @@ def predict(
     Args:
         image: (band, y, x) float32 reflectance in the order of the card's bands, NaN = nodata; in memory or
             Dask-backed, in which case it is computed strip by strip, top to bottom. Or :func:`strips_of` one,
-            which needs ``plan``.
+            for the same ``plan``, ``window`` and ``mask``.
         model: from :func:`geoseg.models.zoo.create_model`. Where it has a calibration, probabilities are
             calibrated before the largest is taken.
         plan: None for the card's tile size and halo on the image's own grid. Its geobox is the one
@@ -201,9 +201,9 @@ class _Rows:
             raise ModelError(
                 f"Model {card.name} takes bands {', '.join(card.bands)}; the image has {', '.join(bands)}."
             )
-        self.plan = plan or TilePlan(
-            image.geobox if isinstance(image, Strips) else image.odc.geobox, card.tile_size, card.halo
-        )
+        if isinstance(image, Strips) and plan is None:
+            raise ValueError("Strips are made for a plan: give it here too.")
+        self.plan = plan or TilePlan(image.odc.geobox, card.tile_size, card.halo)  # type: ignore[union-attr]
         self.window = window or Window(0, 0, self.plan.geobox.shape.x, self.plan.geobox.shape.y)
         self._wanted = np.ones((self.window.height, self.window.width), bool) if mask is None else mask
         self._strips = (
@@ -212,7 +212,11 @@ class _Rows:
             else strips_of(image, plan=self.plan, window=self.window, mask=self._wanted)
         )
         self._origin = lattice_origin(self.plan.geobox)
-        self._runner = Runner(model, how, size=self.plan.size)
+        try:
+            self._runner = Runner(model, how, size=self.plan.size)
+        except BaseException:
+            self._strips.close()
+            raise
         self._valid: deque[Mask] = deque()  # of rows of tiles that were read and are not yet finished
         self._blender = RowBlender(
             self.window, n_layers=self._runner.n_layers, size=self.plan.size, halo=self.plan.halo

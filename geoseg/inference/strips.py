@@ -29,8 +29,8 @@ class Strips:
         """``ahead``: rows to read ahead, in whole chunks, one at least."""
         self._image = image.transpose("band", "y", "x")
         self.bands = tuple(map(str, image.band.values))
-        self.geobox: GeoBox = image.odc.geobox
-        left, top = ~geobox.affine * (self.geobox.affine * (0, 0))
+        """Their names, in order."""
+        left, top = ~geobox.affine * (image.odc.geobox.affine * (0, 0))
         self._col0, self._row0 = round(left), round(top)
         self._n_bands, self._height, self._width = self._image.shape
         self.seconds = 0.0

@@ -32,7 +32,7 @@ from geoseg.inference.predictor import predict, strips_of
 from geoseg.inference.runner import Inference
 from geoseg.inference.uncertainty import layers_of
 from geoseg.legend import CLASS_NODATA
-from geoseg.memory import one_heap, peak_memory_mb
+from geoseg.memory import bound_gdal_cache, one_heap, peak_memory_mb
 from geoseg.models.zoo import Model, create_model
 from geoseg.stac.catalog import Catalog
 from geoseg.stac.signing import read_environment, signer
@@ -93,6 +93,7 @@ def run_block(task: BlockTask) -> BlockDone:
         ModelError: the model cannot be run.
     """
     one_heap()
+    bound_gdal_cache()
     window = task.block.window
     mask = aoi_mask(task.aoi_px, window)
     started = time.perf_counter()

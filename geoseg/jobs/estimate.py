@@ -9,6 +9,7 @@ from geoseg.inference.seams import n_spots_of
 from geoseg.jobs.blocks import aoi_mask
 from geoseg.jobs.memory import block_mb, tile_costs
 from geoseg.jobs.plan import Plan, items_near
+from geoseg.memory import GDAL_CACHE_MB
 
 NETWORK_MB_PER_S = 10.0
 """Assumed for remote assets; local ones are not counted."""
@@ -54,7 +55,7 @@ def estimate(plan: Plan) -> Estimate:
     return Estimate(
         n_tiles=n_tiles,
         read_mb=read_mb,
-        memory_mb=held_mb + n * (tile_mb + block_mb(plan, plan.recipe.block_size)),
+        memory_mb=held_mb + GDAL_CACHE_MB + n * (tile_mb + block_mb(plan, plan.recipe.block_size)),
         predict_s=(n_tiles + (n_spots_of(n_tiles) if n_tiles > 1 else 0)) * seconds,
         read_s=read_mb / 2 / NETWORK_MB_PER_S if is_remote else 0.0,
     )

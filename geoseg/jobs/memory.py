@@ -23,7 +23,7 @@ from geoseg.jobs.blocks import BlockTask, read_composite
 from geoseg.jobs.cluster import blocks_at_a_time_on
 from geoseg.jobs.plan import Plan
 from geoseg.jobs.tasks import tasks_of
-from geoseg.memory import forget_peak, held_memory_mb, peak_memory_mb
+from geoseg.memory import GDAL_CACHE_MB, forget_peak, held_memory_mb, peak_memory_mb
 from geoseg.models.zoo import create_model
 from geoseg.recipe import memory_bytes
 
@@ -46,7 +46,7 @@ def within_memory(plan: Plan, *, say: Callable[[str], None]) -> Plan:
         return plan
     limit, n = memory_bytes(asked) / _MB, blocks_at_a_time(plan)
     held, tile_mb, _ = tile_costs(plan)
-    process, size = held + n * tile_mb, plan.recipe.block_size
+    process, size = held + GDAL_CACHE_MB + n * tile_mb, plan.recipe.block_size
     while (total := process + n * block_mb(plan, size)) > limit and size > _LEAST_BLOCK:
         size = max(size // 2, _LEAST_BLOCK)
     if total > limit:

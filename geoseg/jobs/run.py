@@ -21,7 +21,7 @@ from geoseg.jobs.plan import Plan, plan_run
 from geoseg.jobs.seams import seam_facts, seam_tasks
 from geoseg.jobs.tasks import tasks_of
 from geoseg.jobs.workspace import workspace
-from geoseg.memory import one_heap, peak_memory_mb
+from geoseg.memory import bound_gdal_cache, one_heap, peak_memory_mb
 from geoseg.recipe import Recipe
 from geoseg.redaction import redact
 from geoseg.report.facts import Report, RunFacts, SeamFacts
@@ -80,6 +80,7 @@ def run(recipe: Recipe, *, listener: Listener | None = None) -> Result:
     listener = listener or Silence()
     started = time.perf_counter()
     one_heap()
+    bound_gdal_cache()
     with _collected(listener) as warned:
         plan = plan_run(recipe, say=listener.say)
         for line in (*plan.scaling, *plan.inputs.adapted):

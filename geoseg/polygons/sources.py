@@ -17,12 +17,9 @@ from rasterio.windows import Window
 
 from geoseg.errors import ImageryError, OutputError, one_line
 from geoseg.legend import CLASS_NODATA, CONFIDENCE_NODATA, CONFIDENCE_SCALE
-from geoseg.memory import gdal_cache
 from geoseg.polygons.areas import crs_of
 from geoseg.polygons.nodes import Classes, Labels, Read
 from geoseg.polygons.rings import to_map
-
-_CACHE_MB = 128
 
 FLOAT_UNIT = 2.0**-24
 """Confidences in floats are summed in whole multiples of this, so that no order of adding shows."""
@@ -63,7 +60,6 @@ def from_arrays(class_id: xr.DataArray, confidence: xr.DataArray | None, *, n_ro
 def from_files(class_tif: Path, confidence_tif: Path | None) -> Iterator[Source]:
     """Band 1 of files; see ``trace.polygonize_files``."""
     with ExitStack() as stack:
-        stack.enter_context(gdal_cache(_CACHE_MB))  # a row of blocks is read in several goes
         source = _open(class_tif, stack)
         _check_classes(source.dtypes[0])
         geobox = _georeferenced(GeoBox.from_rio(source), f"class map {class_tif.name}")

@@ -73,9 +73,10 @@ def card_for(recipe: TrainRecipe, benchmark: Benchmark) -> ModelCard:
     widest = network.tile_size // 4
     halo = min(_HALO, widest) if network.halo is None else network.halo
     if halo > widest:
+        least = -(-4 * halo // network.tile_multiple) * network.tile_multiple
         raise TrainingError(
             f"network.halo = {halo} is too wide for network.tile_size = {network.tile_size}: no map could be "
-            f"made. Give a halo of {widest} or less, or tiles of {4 * halo} or more."
+            f"made. Give a halo of {widest} or less, or tiles of {least} or more."
         )
     gsd_m = network.gsd_m or benchmark.gsd_m
     if gsd_m is None:

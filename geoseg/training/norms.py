@@ -47,7 +47,7 @@ def adapted(model: Model, tiles: Iterable[Pixels]) -> Model:
         is_empty = False
     if is_empty:
         raise ModelError(
-            f"No tile of {model.card.tile_size} pixels is filled with pixels of the area. Give a larger one."
+            f"No tile of {model.card.tile_size} pixels fits into the area's pixels. Give a larger area."
         )
     return replace(model, module=module.eval(), calibration=None)
 

@@ -11,9 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasterio.windows import Window
 
+from geoseg.errors import ModelError
 from geoseg.grid.tiling import TilePlan
-from geoseg.inference.predictor import strips_of
+from geoseg.inference.predictor import predict, strips_of
+from geoseg.inference.runner import Inference
 from geoseg.inference.strips import Strips
+from geoseg.models.zoo import create_model
 
 
 def lazy(pixels, chunks, note=lambda top: None):
@@ -70,6 +73,25 @@ def test_reading_begins_before_anybody_waits():
     with closing(strips_of(image, plan=plan, window=Window(0, 0, 20, 400), mask=mask)):
         assert began.wait(10)
     assert seen[0] == 150  # tiles that have a say in row 210 reach up to 180
+
+
+def test_reading_ends_where_nothing_can_be_predicted():
+    """The reader's thread is gone with the error."""
+    image = lazy(np.ones((4, 400, 20), np.float32), (50,) * 8)
+    before = threading.active_count()
+    with pytest.raises(ModelError, match="calibrat"):
+        predict(image, model=create_model("spectral-rules"), how=Inference(uncertainty=("conformal",)))
+    assert threading.active_count() == before
+
+
+def test_strips_need_their_plan():
+    image = lazy(np.ones((4, 100, 20), np.float32), (50, 50))
+    grid = geobox_at(height=100, width=20)
+    with (
+        closing(Strips(image, grid, ahead=1)) as strips,
+        pytest.raises(ValueError, match="made for a plan"),
+    ):
+        predict(strips, model=create_model("spectral-rules"))
 
 
 def test_nothing_is_read_for_nobody():

@@ -142,7 +142,7 @@ def test_a_halo_that_no_map_could_be_made_with_is_refused(chips, tmp_path):
         return card_for(changed, benchmark_of(str(chips / "chips.toml")))
 
     with pytest.raises(
-        TrainingError, match=r"halo = 17 is too wide .* 64: .* 16 or less, or tiles of 68 or more"
+        TrainingError, match=r"halo = 17 is too wide .* 64: .* 16 or less, or tiles of 96 or more"
     ):
         card(halo=17)
     assert [card(halo=None, tile_size=side).halo for side in (64, 128, 256, 512)] == [16, 32, 64, 64]
