@@ -26,7 +26,7 @@ class Strips:
     """
 
     def __init__(self, image: xr.DataArray, geobox: GeoBox, *, ahead: int) -> None:
-        """``ahead``: rows to read ahead, in whole chunks, one at least."""
+        """``ahead``: rows to read ahead, one at least; whole chunks are read."""
         self._image = image.transpose("band", "y", "x")
         self.bands = tuple(map(str, image.band.values))
         """Their names, in order."""
@@ -36,7 +36,7 @@ class Strips:
         self.seconds = 0.0
         """Time spent on waiting for chunks, seconds."""
         self._reader = ThreadPoolExecutor(1, "geoseg-read")
-        self._n_ahead = ahead
+        self._rows_ahead = ahead
         self._ahead: deque[tuple[int, Future[Pixels]]] = deque()  # first row of each chunk under way
         self._held: deque[tuple[int, Pixels]] = deque()  # first row and (band, y, x) of each chunk
         self._next = 0  # the first row that was not read
@@ -113,7 +113,7 @@ class Strips:
         while self._ahead and self._ahead[0][0] < start:  # nobody wanted it
             self._ahead.popleft()[1].cancel()
         at = self._stop_of(self._ahead[-1][0]) if self._ahead else start
-        while at < min(self._height, max(start + self._n_ahead, start + 1)):
+        while at < min(self._height, start + self._rows_ahead):
             self._ahead.append((at, self._reader.submit(self._compute, at)))
             at = self._stop_of(at)
 
