@@ -15,9 +15,9 @@ from geoseg.jobs.run import Silence, run
 from geoseg.recipe import Recipe
 
 WIDTH, BLOCK, TILE, HALO = 1024, 1024, 512, 64
-LOW, HIGH = 2048, 10240
-GROWTH_MB = 24
-"""Of some 860. Measured: 11 at most, up or down, from what threads happen to do at the same time. It is 3 bytes
+LOW, HIGH = 2048, 18432
+GROWTH_MB = 48
+"""Of some 900. Measured: 28 at most, up or down, from what threads happen to do at the same time. It is 3 bytes
 for each pixel more: less than a pixel's input (12), its probabilities (16) or its confidence as float32 (4)."""
 LIMITS = {
     # Freed arrays go back to the system at once, so that what is measured is what is held. Else malloc keeps
