@@ -315,8 +315,11 @@ def test_complex_numbers(tmp_path: Path, plain: np.ndarray, dtype: str) -> None:
     np.testing.assert_array_equal(map_of(amplitude, bands=VNIR), plain)
 
 
-def palette(path: Path, **options: Any) -> Path:
-    write(path, (REFLECTANCE[:1] * 255).astype("uint8"), **options)
+GREY = (REFLECTANCE * 255).astype("uint8")
+
+
+def palette(path: Path, band: int = 0, **options: Any) -> Path:
+    write(path, GREY[band : band + 1], **options)
     with rasterio.open(path, "r+") as file:
         file.write_colormap(1, {i: (i, 255 - i, i // 2, 255) for i in range(256)})
     return path
@@ -331,9 +334,13 @@ def test_a_paletted_picture(tmp_path: Path) -> None:
 
 def test_a_palette_that_a_scale_gives_a_meaning(tmp_path: Path) -> None:
     """Grey tables are hung on measured bytes, too."""
-    paths = [palette(tmp_path / f"{name}.tif", names=(name,)) for name in VNIR]
+    paths = [palette(tmp_path / f"{name}.tif", band, names=(name,)) for band, name in enumerate(VNIR)]
     out = tmp_path / "map"
     run(Recipe(image=tuple(map(str, paths)), model=MODEL, scale=(1 / 255,), out=str(out)))
+    without = map_of(write(tmp_path / "grey.tif", GREY), scale=(1 / 255,))
+    assert len(np.unique(without)) > 1
+    with rasterio.open(out / "class.tif") as source:
+        np.testing.assert_array_equal(source.read(1), without)
 
 
 def test_one_bit_per_pixel(tmp_path: Path) -> None:
