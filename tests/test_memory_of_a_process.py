@@ -75,3 +75,22 @@ SET = {
 def test_what_the_environment_says_of_malloc_stays(name):
     environment = {} if name is None else {name: "1000000"}
     assert said_by(HEAP, **environment) == [pair for key, pair in SET.items() if key != name]
+
+
+HOLES = """
+import json
+from geoseg.memory import give_back, held_memory_mb, one_heap
+one_heap()
+small = [bytearray(100_000) for _ in range(2000)]
+kept = small[1::50]
+del small
+before = held_memory_mb()
+give_back()
+print(json.dumps([before, held_memory_mb()]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="not glibc")
+def test_what_lies_free_between_what_is_used_goes_back():
+    before, after = said_by(HOLES)
+    assert before - after > 100

@@ -15,6 +15,7 @@ from geoseg.inference.runner import Inference
 from geoseg.inference.tta import sizes_of, times_of, views_of
 from geoseg.jobs.blocks import BlockTask, model_of, read_window
 from geoseg.jobs.cluster import device_on
+from geoseg.memory import give_back
 from geoseg.models.int8 import Int8, read_int8
 from geoseg.models.int8_network import observe
 from geoseg.models.zoo import card_of, folder_of
@@ -24,6 +25,9 @@ FEW_TILES = 256
 """With fewer, measuring takes longer than it saves, and torch alone leaves out the empty rims of tiles, of
 which small areas have many."""
 _N_SAMPLES = 2
+_TRIAL_SIZE = 256
+"""Side of the pieces of tiles that backends are tried on, pixels: several networks are in memory then, which take
+a quarter of what they take on tiles of 512."""
 _MIN_KNOWN = 0.5
 """Of a sample's pixels; tiles with less are taken only where there is no better one."""
 _NEEDS_MODULE = {"mc-dropout", "ensemble"}
@@ -68,16 +72,20 @@ def settle(recipe: Recipe, how: Inference, tasks: Sequence[BlockTask]) -> tuple[
             "were looked at have no pixel. Give --precision float32."
         )
     device = device_of(how.device)
-    work = Work(tasks[0].plan.size, n_at_a_time(device, how.batch_size), device, int8=int8)
+    model = model_of(tasks[0].model, tasks[0].model_fingerprint)
+    size = tasks[0].plan.size
+    trial = min(_TRIAL_SIZE // model.card.tile_multiple * model.card.tile_multiple or size, size)
+    work = Work(trial, n_at_a_time(device, how.batch_size), device, int8=int8)
     precisions: Sequence[Precision] = (
         [p for p in PRECISIONS if p != "int8" or int8 is not None]
         if recipe.precision == AUTO
         else [recipe.precision]
     )
-    model = model_of(tasks[0].model, tasks[0].model_fingerprint)
-    views = views_of(how.tta, size=work.size, card=model.card)
-    n_times = n_tiles * times_of(views) / len(sizes_of(views, work.size))  # each size is made ready by itself
-    choice = choose(model, tiles, work, n_tiles=round(n_times), precisions=precisions)
+    views = views_of(how.tta, size=size, card=model.card)
+    n_times = n_tiles * times_of(views) / len(sizes_of(views, size))  # each size is made ready by itself
+    n_times *= (size / trial) ** 2
+    choice = choose(model, _pieces(tiles, trial), work, n_tiles=round(n_times), precisions=precisions)
+    give_back()
     if choice.work.precision not in precisions:
         others = "; ".join(m.text() for m in choice.measured if m.precision == recipe.precision)
         raise RecipeError(f"--precision {recipe.precision} cannot be had: {others}. Give auto or float32.")
@@ -138,6 +146,14 @@ def _samples(tasks: Sequence[BlockTask]) -> list[NDArray[np.float32]]:
                 return good
     best = sorted(found, key=lambda sample: -sample[0])[:_N_SAMPLES]
     return [pixels for known, pixels in best if known]
+
+
+def _pieces(tiles: Sequence[NDArray[np.float32]], size: int) -> list[NDArray[np.float32]]:
+    """Two opposite corners (band, size, size) of each tile, or the tiles where they are no larger."""
+    if tiles[0].shape[-1] == size:
+        return list(tiles)
+    corners = [part for tile in tiles for part in (tile[:, :size, :size], tile[:, -size:, -size:])]
+    return [part for part in corners if np.isfinite(part).all(axis=0).any()] or corners
 
 
 def _holds(whole: Window, part: Window) -> bool:

@@ -75,6 +75,34 @@ def test_a_large_job_is_run_by_what_is_measured_on_its_own_tiles(
         assert np.isin(np.rint(tile[np.isfinite(tile)] * 10_000), own).all()
 
 
+def test_large_tiles_are_tried_by_their_corners(
+    image: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Several networks are in memory then."""
+    recipe = recipe_of(image, model, tmp_path / "map", tile_size=128, halo=16)
+    plan, tasks = planned(recipe, tmp_path)
+    monkeypatch.setattr(engine, "FEW_TILES", 1)
+    monkeypatch.setattr(engine, "_TRIAL_SIZE", 70)
+    given = {}
+
+    def choose(model_, tiles, work, **more):
+        given.update(tiles=tiles, work=work, **more)
+        return real(model_, tiles, work, **more, names=["torch-eager"])
+
+    real = engine.choose
+    monkeypatch.setattr(engine, "choose", choose)
+    _, choice = engine.settle(recipe, plan.how, tasks)
+    assert choice is not None
+    side = given["work"].size
+    assert 0 < side <= 70
+    assert side % plan.card.tile_multiple == 0
+    assert {tile.shape for tile in given["tiles"]} == {(len(plan.inputs.bands), side, side)}
+    assert len(given["tiles"]) == 4
+    n_tiles = sum(len(list(t.plan.tiles(t.block.window))) for t in tasks)
+    assert given["n_tiles"] == pytest.approx(n_tiles * (128 / side) ** 2, abs=1)
+    assert f"ms per tile of {side} pixels" in choice.measured[0].text()
+
+
 def test_what_was_asked_for_runs_and_is_in_the_report(image: Path, model: Path, tmp_path: Path) -> None:
     for backend in ("torch-eager", "onnxruntime"):
         run(recipe_of(image, model, tmp_path / backend, backend=backend, block_size=128))

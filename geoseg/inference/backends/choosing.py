@@ -32,6 +32,8 @@ class Measured:
     precision: Precision
     reason: str
     """Why it was chosen or not, as the end of a sentence."""
+    size: int | None = None
+    """Side of the tiles that it was run on, pixels; None where it was not run."""
     ms_per_tile: float | None = None
     """None where it was not run."""
     prepare_s: float | None = None
@@ -44,7 +46,7 @@ class Measured:
         if self.ms_per_tile is None or self.agreement is None:
             return f"{self.name} {self.precision}: {self.reason}"
         return (
-            f"{self.name} {self.precision}: {self.ms_per_tile:.0f} ms per tile, ready in "
+            f"{self.name} {self.precision}: {self.ms_per_tile:.0f} ms per tile of {self.size} pixels, ready in "
             f"{self.prepare_s:.1f} s, {self.agreement:.3%} of classes alike: {self.reason}"
         )
 
@@ -53,7 +55,6 @@ class Measured:
 class Choice:
     """The backend that a job is run by, and what it was measured against."""
 
-    network: Network
     work: Work
     name: str
     measured: tuple[Measured, ...]
@@ -219,7 +220,7 @@ def _choice(
         else:
             reason = f"faster, but {n_tiles} tiles do not make up for the time to make it ready"
         measured.append(_measured(other, reason))
-    return Choice(chosen.network, chosen.work, chosen.name, (*measured, *told))
+    return Choice(chosen.work, chosen.name, (*measured, *told))
 
 
 def _measured(candidate: _Candidate, reason: str) -> Measured:
@@ -227,6 +228,7 @@ def _measured(candidate: _Candidate, reason: str) -> Measured:
         candidate.name,
         candidate.work.precision,
         reason,
+        size=candidate.work.size,
         ms_per_tile=candidate.seconds * 1000,
         prepare_s=candidate.prepare_s,
         agreement=candidate.agreement,

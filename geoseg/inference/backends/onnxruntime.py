@@ -67,6 +67,7 @@ def session_of(contents: bytes, *, n_threads: int, device: torch.device = CPU) -
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = n_threads
     options.log_severity_level = 3
+    options.enable_cpu_mem_arena = False  # it grows by doubling, and never gives back: 430 MB of 1,890
     for key, value in RUNTIME_OPTIONS.items():
         options.add_session_config_entry(key, value)
     try:
