@@ -43,7 +43,8 @@ def one_heap() -> None:
 def give_back() -> None:
     """Pages of the heap that nothing uses go back to the system, also those between others (malloc_trim(3)).
 
-    For after work that needs much more than what comes next: writing the graph of a network leaves 300 MB.
+    For after work that needs much more than what comes next: making a network ready by way of its graph
+    leaves 220 to 290 MB.
     """
     if platform.libc_ver()[0] == "glibc":
         ctypes.CDLL(None).malloc_trim(0)

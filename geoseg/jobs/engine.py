@@ -15,7 +15,6 @@ from geoseg.inference.runner import Inference
 from geoseg.inference.tta import sizes_of, times_of, views_of
 from geoseg.jobs.blocks import BlockTask, model_of, read_window
 from geoseg.jobs.cluster import device_on
-from geoseg.memory import give_back
 from geoseg.models.int8 import Int8, read_int8
 from geoseg.models.int8_network import observe
 from geoseg.models.zoo import card_of, folder_of
@@ -26,8 +25,8 @@ FEW_TILES = 256
 which small areas have many."""
 _N_SAMPLES = 2
 _TRIAL_SIZE = 256
-"""Side of the pieces of tiles that backends are tried on, pixels: several networks are in memory then, which take
-a quarter of what they take on tiles of 512."""
+"""Side of the pieces of tiles that backends are tried on, pixels: several networks are in memory then, and
+take a quarter of what they take on tiles of 512."""
 _MIN_KNOWN = 0.5
 """Of a sample's pixels; tiles with less are taken only where there is no better one."""
 _NEEDS_MODULE = {"mc-dropout", "ensemble"}
@@ -85,7 +84,6 @@ def settle(recipe: Recipe, how: Inference, tasks: Sequence[BlockTask]) -> tuple[
     n_times = n_tiles * times_of(views) / len(sizes_of(views, size))  # each size is made ready by itself
     n_times *= (size / trial) ** 2
     choice = choose(model, _pieces(tiles, trial), work, n_tiles=round(n_times), precisions=precisions)
-    give_back()
     if choice.work.precision not in precisions:
         others = "; ".join(m.text() for m in choice.measured if m.precision == recipe.precision)
         raise RecipeError(f"--precision {recipe.precision} cannot be had: {others}. Give auto or float32.")

@@ -21,7 +21,7 @@ from geoseg.jobs.plan import Plan, plan_run
 from geoseg.jobs.seams import seam_facts, seam_tasks
 from geoseg.jobs.tasks import tasks_of
 from geoseg.jobs.workspace import workspace
-from geoseg.memory import bound_gdal_cache, one_heap, peak_memory_mb
+from geoseg.memory import bound_gdal_cache, give_back, one_heap, peak_memory_mb
 from geoseg.recipe import Recipe
 from geoseg.redaction import redact
 from geoseg.report.facts import Report, RunFacts, SeamFacts
@@ -83,6 +83,7 @@ def run(recipe: Recipe, *, listener: Listener | None = None) -> Result:
     bound_gdal_cache()
     with _collected(listener) as warned:
         plan = plan_run(recipe, say=listener.say)
+        give_back()
         for line in (*plan.scaling, *plan.inputs.adapted):
             listener.say(line)
         with workspace(plan.out, overwrite=recipe.overwrite) as folder:
@@ -148,6 +149,7 @@ def _engine(plan: Plan, parts: Path, listener: Listener) -> tuple[Plan, list[Blo
             "Give a smaller --gsd, or a larger area."
         )
     how, choice = settle(plan.recipe, plan.how, tasks)
+    give_back()
     if choice is not None:
         listener.say(f"network by {choice.measured[0].text()}")
     plan = replace(plan, how=how)

@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 from geoseg.errors import ModelError, one_line
-from geoseg.memory import give_back
 from geoseg.models.ensemble import Ensemble
 from geoseg.models.onnx_network import OnnxNetwork
 
@@ -58,8 +57,6 @@ def write_graph(
             )
     except (RuntimeError, torch.onnx.errors.OnnxExporterError) as error:
         raise ModelError(f"The network cannot be written as ONNX: {one_line(error)[:300]}.") from None
-    finally:
-        give_back()
 
 
 def graph_bytes(module: nn.Module, *, n_bands: int, size: int, batch_size: int | None = None) -> bytes:

@@ -11,6 +11,7 @@ import torch
 
 from geoseg.errors import RecipeError
 from geoseg.inference.device import on
+from geoseg.memory import give_back
 from geoseg.models.int8 import Int8
 from geoseg.models.zoo import Model
 from geoseg.registry import Registry
@@ -142,7 +143,9 @@ def prepare(name: str, model: Model, work: Work) -> Network:
     if reason is not None:
         raise RecipeError(f"--backend {name} {reason}.")
     with on(work.device), torch.inference_mode(False), torch.no_grad():  # else weights could not be traced
-        return BACKENDS[name].prepare(model, work)
+        network = BACKENDS[name].prepare(model, work)
+    give_back()
+    return network
 
 
 def missing_package(package: str, extra: str) -> str | None:

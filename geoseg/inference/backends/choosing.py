@@ -46,8 +46,8 @@ class Measured:
         if self.ms_per_tile is None or self.agreement is None:
             return f"{self.name} {self.precision}: {self.reason}"
         return (
-            f"{self.name} {self.precision}: {self.ms_per_tile:.0f} ms per tile of {self.size} pixels, ready in "
-            f"{self.prepare_s:.1f} s, {self.agreement:.3%} of classes alike: {self.reason}"
+            f"{self.name} {self.precision}: {self.ms_per_tile:.0f} ms per tile of {self.size} pixels, "
+            f"ready in {self.prepare_s:.1f} s, {self.agreement:.3%} of classes alike: {self.reason}"
         )
 
 
