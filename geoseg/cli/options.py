@@ -24,7 +24,7 @@ _PANELS = {
     "Where it runs": (
         "device", "backend", "precision", "batch_size", "block_size", "max_memory", "workers", "scheduler",
     ),
-    "Output": ("out", "overwrite", "min_area_ha", "simplify_m"),
+    "Output": ("out", "resume", "overwrite", "min_area_ha", "simplify_m"),
 }  # fmt: skip
 _VECTORS = (".gpkg", ".geojson", ".json", ".shp", ".parquet", ".fgb", ".kml")
 _LISTS = ("bands", "scale", "offset", "uncertainty")

@@ -62,6 +62,13 @@ class BlockTask:
     how: Inference
     parts: Path
     """Folder that the workers and the client see alike."""
+    fingerprint: str = ""
+    """Of all that its part is made from; see :func:`geoseg.jobs.journal.fingerprint_of_task`."""
+
+    @property
+    def part(self) -> str:
+        """Name of the file that it writes: another one for whatever is made from something else."""
+        return f"{self.block.index:06d}{self.fingerprint and '-'}{self.fingerprint[:16]}.tif"
 
 
 @dataclass(frozen=True)
@@ -99,7 +106,7 @@ def run_block(task: BlockTask) -> BlockDone:
     started = time.perf_counter()
     layers, costs = _predict(task, mask) if mask.any() else (_nothing(task), _NO_COSTS)
     total_s = time.perf_counter() - started
-    path = task.parts / f"{task.block.index:06d}.tif"
+    path = task.parts / task.part
     _write_part(path, layers, window_geobox(task.plan.geobox, window))
     return BlockDone(
         index=task.block.index,
@@ -121,14 +128,15 @@ def aoi_mask(aoi_px: BaseGeometry | None, window: Window) -> NDArray[np.bool_]:
     shape = (window.height, window.width)
     if aoi_px is None:
         return np.ones(shape, bool)
-    if not shapely.box(*_bounds(window)).intersects(aoi_px):
+    if not shapely.box(*bounds_of(window)).intersects(aoi_px):
         return np.zeros(shape, bool)
     moved = Affine.translation(window.col_off, window.row_off)
     burned = rasterize([(aoi_px, 1)], out_shape=shape, transform=moved, dtype="uint8")
     return np.asarray(burned, bool)
 
 
-def _bounds(window: Window) -> tuple[float, float, float, float]:
+def bounds_of(window: Window) -> tuple[float, float, float, float]:
+    """(left, top, right, bottom) in pixels."""
     left, top = window.col_off, window.row_off
     return left, top, left + window.width, top + window.height
 

@@ -16,6 +16,7 @@ from geoseg.files import sha256_of
 from geoseg.grid.geobox import lattice_origin
 from geoseg.imagery.local import COLLECTION
 from geoseg.inference.uncertainty import layers_of
+from geoseg.jobs.journal import JOURNAL
 from geoseg.jobs.plan import Plan
 from geoseg.jobs.workspace import MANIFEST
 from geoseg.legend import CONFIDENCE_SCALE
@@ -68,8 +69,9 @@ def write_polygons(plan: Plan, folder: Path, *, title: str, created: datetime) -
 
 
 def remove_parts(folder: Path) -> None:
-    """The parts are in the mosaics now."""
+    """The parts are in the mosaics now, and the journal is of them."""
     shutil.rmtree(folder / "parts")
+    (folder / JOURNAL).unlink(missing_ok=True)
 
 
 def write_reports(plan: Plan, folder: Path, *, title: str, run: RunFacts) -> Report:

@@ -2,7 +2,7 @@
 
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -16,6 +16,7 @@ from geoseg.jobs import publish
 from geoseg.jobs.blocks import ROW_LISTENERS, BlockDone, BlockTask
 from geoseg.jobs.cluster import run_here, run_on
 from geoseg.jobs.engine import settle
+from geoseg.jobs.journal import Journal, fingerprint_of_task
 from geoseg.jobs.memory import within_memory
 from geoseg.jobs.plan import Plan, plan_run
 from geoseg.jobs.seams import seam_facts, seam_tasks
@@ -86,8 +87,14 @@ def run(recipe: Recipe, *, listener: Listener | None = None) -> Result:
         give_back()
         for line in (*plan.scaling, *plan.inputs.adapted):
             listener.say(line)
-        with workspace(plan.out, overwrite=recipe.overwrite) as folder:
-            report = _make(plan, folder, listener, warned, started)
+        with workspace(plan.out, overwrite=recipe.overwrite, resume=recipe.resume) as folder:
+            try:
+                report = _make(plan, folder, listener, warned, started)
+            except BaseException:
+                if n_done := len(Journal(folder)):
+                    blocks = "1 block is" if n_done == 1 else f"{n_done} blocks are"
+                    listener.say(f"{blocks} done and kept: the same command with --resume goes on from there")
+                raise
     return Result(plan.out, report)
 
 
@@ -95,12 +102,12 @@ def _make(plan: Plan, folder: Path, listener: Listener, warned: list[str], start
     created = datetime.now(UTC).replace(microsecond=0)
     title = f"Land cover of {plan.name}"
     timings, parts = dict(plan.timings_s), folder / "parts"
-    parts.mkdir()
+    parts.mkdir(exist_ok=True)
     with unchanged(plan.selection.items):
         clock = time.perf_counter()
         plan, tasks = _engine(plan, parts, listener)
         timings["engine"] = time.perf_counter() - clock
-        done = _compute(plan, tasks, listener, "reading and predicting")
+        done = _blocks(plan, tasks, Journal(folder), listener)
     timings |= {
         "read": sum(d.read_s for d in done),
         "predict": sum(d.predict_s for d in done),
@@ -155,21 +162,49 @@ def _engine(plan: Plan, parts: Path, listener: Listener) -> tuple[Plan, list[Blo
     plan = replace(plan, how=how)
     smaller = within_memory(plan, say=listener.say)
     tasks = tasks if smaller is plan else tasks_of(smaller, parts)
-    return smaller, [replace(task, how=how) for task in tasks]
+    tasks = [replace(task, how=how) for task in tasks]
+    return smaller, [replace(task, fingerprint=fingerprint_of_task(task)) for task in tasks]
 
 
-def _compute(plan: Plan, tasks: list[BlockTask], listener: Listener, stage: str) -> list[BlockDone]:
+def _blocks(plan: Plan, tasks: list[BlockTask], journal: Journal, listener: Listener) -> list[BlockDone]:
+    """All blocks: those that the journal has, and the others as they are made."""
+    kept = {t.block.index: done for t in tasks if (done := journal.finished(t.fingerprint)) is not None}
+    if plan.recipe.resume:
+        listener.say(f"{len(kept)} of {len(tasks)} blocks are there from a run before")
+    by_index = {t.block.index: t for t in tasks}
+    missing = [t for t in tasks if t.block.index not in kept]
+
+    def note(done: BlockDone) -> None:
+        journal.note(by_index[done.index].fingerprint, done)
+
+    made = _compute(plan, missing, listener, "reading and predicting", note) if missing else []
+    found = [*made, *(replace(done, index=index) for index, done in kept.items())]
+    return sorted(found, key=lambda done: done.index)
+
+
+def _compute(
+    plan: Plan,
+    tasks: list[BlockTask],
+    listener: Listener,
+    stage: str,
+    note: Callable[[BlockDone], None] = lambda done: None,
+) -> list[BlockDone]:
     listener.start(stage, sum(t.block.window.width * t.block.window.height for t in tasks))
     parts = tasks[0].parts
     if plan.recipe.scheduler is None:
         ROW_LISTENERS[str(parts)] = listener.advance
         try:
-            done = run_here(tasks, workers=plan.recipe.workers, on_done=lambda d: None)
+            done = run_here(tasks, workers=plan.recipe.workers, on_done=note)
         finally:
             del ROW_LISTENERS[str(parts)]
     else:
         sizes = {t.block.index: t.block.window.width * t.block.window.height for t in tasks}
-        done = run_on(plan.recipe.scheduler, tasks, on_done=lambda d: listener.advance(sizes[d.index]))
+
+        def on_done(done: BlockDone) -> None:
+            note(done)
+            listener.advance(sizes[done.index])
+
+        done = run_on(plan.recipe.scheduler, tasks, on_done=on_done)
     if sorted(d.index for d in done) != [t.block.index for t in tasks]:
         raise RuntimeError(f"{len(tasks)} blocks were given out, {len(done)} came back.")
     return sorted(done, key=lambda d: d.index)

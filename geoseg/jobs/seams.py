@@ -1,5 +1,6 @@
 """The seam score of a run: some spots as small blocks of a shifted lattice, run where the others ran."""
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -43,6 +44,7 @@ def seam_tasks(plan: Plan, like: BlockTask, class_tif: Path) -> SeamTasks:
     with rasterio.open(class_tif) as source:
         picked = pick(candidates, lambda p: int((_read(source, p) != CLASS_NODATA).sum()), plan=plan.tiles)
     parts = like.parts / "seams"
+    shutil.rmtree(parts, ignore_errors=True)  # of a run that is resumed
     parts.mkdir()
     blocks = [Block(i, spot) for i, spot in enumerate(picked)]
     tasks = [

@@ -1,6 +1,8 @@
 """An output folder that is all there or not at all: filled in a hidden one, moved when whole."""
 
+import glob
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -8,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from geoseg.errors import OutputError
+from geoseg.jobs.journal import JOURNAL
 
 MANIFEST = "manifest.json"
 """The file that makes a folder one of geoseg's: it names the version and all files."""
@@ -18,11 +21,13 @@ _NOBODYS = ("lost+found", ".DS_Store", "Thumbs.db")
 
 
 @contextmanager
-def workspace(out: Path, *, overwrite: bool) -> Iterator[Path]:
-    """A hidden folder whose files become those of ``out`` when the block ends well; removed when it does not.
+def workspace(out: Path, *, overwrite: bool, resume: bool = False) -> Iterator[Path]:
+    """A hidden folder whose files become those of ``out`` when the block ends well.
 
     It lies within ``out`` where that exists and beside it where not: files are then renamed, never copied,
-    and workers that share ``out`` see it.
+    and workers that share ``out`` see it. When the block does not end well it is removed, unless a journal
+    of finished blocks is in it: then it is what ``resume`` takes up, with those blocks and nothing else, or
+    the next run without it removes. A folder that another run works in is left alone.
 
     Raises:
         OutputError: ``out`` holds anything but a map, or a map and ``overwrite`` is not set; it cannot be
@@ -33,14 +38,15 @@ def workspace(out: Path, *, overwrite: bool) -> Iterator[Path]:
         _check(target, out, overwrite=overwrite)
         parent = target if target.is_dir() else target.parent
         parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=parent))
-        folder.chmod(0o755)
+        folder, lock = _taken(target, parent, resume=resume)
     except (OSError, RuntimeError) as error:  # Python 3.11 says RuntimeError of links that lead in a circle
         raise OutputError(f"{out} cannot be written: {_reason(error)}. Give another --out.") from None
     try:
         yield folder
     except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
+        if not (folder / JOURNAL).exists():
+            shutil.rmtree(folder, ignore_errors=True)
+        _unlock(lock)
         raise
     try:
         _check(target, out, overwrite=overwrite)
@@ -48,6 +54,64 @@ def workspace(out: Path, *, overwrite: bool) -> Iterator[Path]:
     except (OSError, OutputError) as error:
         why = f"{error}" if isinstance(error, OutputError) else f"{out} cannot be written: {_reason(error)}."
         raise OutputError(f"{why} The finished map is in {_keep(folder, target)}.") from error
+    finally:
+        _unlock(lock)
+
+
+def _taken(target: Path, parent: Path, *, resume: bool) -> tuple[Path, int | None]:
+    """A folder for this run alone: what a run before left, or a new one; and what keeps others out of it."""
+    for left in _left_by_others(target):
+        lock = _lock(left)
+        if lock is None:
+            continue
+        if resume and (left / JOURNAL).exists():
+            _clear(left)
+            return left, lock
+        if not resume:
+            shutil.rmtree(left, ignore_errors=True)
+        _unlock(lock)
+    folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=parent))
+    folder.chmod(0o755)
+    return folder, _lock(folder)
+
+
+def _left_by_others(target: Path) -> list[Path]:
+    """Workspaces of ``target``, the newest first."""
+    found = [
+        p for place in (target, target.parent) for p in place.glob(f".{glob.escape(target.name)}.*.partial")
+    ]
+    return sorted((p for p in found if p.is_dir()), key=lambda p: p.stat().st_mtime, reverse=True)
+
+
+def _clear(folder: Path) -> None:
+    """Leave the journal and the parts of a run that was stopped, and nothing half-written."""
+    for path in [*folder.iterdir(), *folder.glob("parts/*")]:
+        if path.name in (JOURNAL, "parts") or (path.parent.name == "parts" and path.suffix == ".tif"):
+            continue
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _lock(folder: Path) -> int | None:
+    """Holds the folder until this process ends, however it ends; None where another one has it.
+
+    A lock on the folder itself (flock(2)), so that nothing has to be cleaned up.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows: a workspace of its own name is all there is
+        return None
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(handle)
+        return None
+    return handle
+
+
+def _unlock(lock: int | None) -> None:
+    if lock is not None:
+        os.close(lock)
 
 
 def _reason(error: Exception) -> str:

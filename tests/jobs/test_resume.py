@@ -1,0 +1,145 @@
+"""A run that was killed goes on: same bytes, and nothing is made twice."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from builders import geobox_at, model_folder, smooth, write_image
+
+from geoseg.jobs import run as run_module
+from geoseg.jobs.run import Silence, run
+from geoseg.recipe import Recipe
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("scene")
+    image = write_image(folder / "scene.tif", smooth(0, (300, 300)), geobox_at(height=300, width=300))
+    return {"image": (str(image),), "model": str(model_folder(folder / "model")), "block_size": 100}
+
+
+@pytest.fixture(scope="module")
+def whole(scene, tmp_path_factory):
+    return rasters(run(Recipe(**scene, out=str(tmp_path_factory.mktemp("whole") / "map"))).out)
+
+
+def rasters(out):
+    return {name: (out / name).read_bytes() for name in ("class.tif", "confidence.tif")}
+
+
+class Said(Silence):
+    def __init__(self):
+        self.lines = []
+
+    def say(self, text):
+        self.lines.append(text)
+
+
+def broken_at(monkeypatch, n):
+    real, calls = run_module.Journal.note, []
+
+    def note(self, fingerprint, done):
+        calls.append(fingerprint)
+        if len(calls) > n:
+            raise RuntimeError("the power went")
+        real(self, fingerprint, done)
+
+    monkeypatch.setattr(run_module.Journal, "note", note)
+    return calls
+
+
+def test_a_run_that_broke_goes_on_where_it_was(scene, whole, tmp_path, monkeypatch):
+    recipe, said = Recipe(**scene, out=str(tmp_path / "map")), Said()
+    with monkeypatch.context() as patch:
+        broken_at(patch, 4)
+        with pytest.raises(RuntimeError):
+            run(recipe, listener=said)
+    assert "4 blocks are done and kept: the same command with --resume goes on from there" in said.lines
+    assert not (tmp_path / "map").exists()
+    with monkeypatch.context() as patch:
+        made = broken_at(patch, 99)
+        again = Said()
+        out = run(recipe.model_copy(update={"resume": True}), listener=again).out
+    assert "4 of 9 blocks are there from a run before" in again.lines
+    assert len(made) == 5
+    assert rasters(out) == whole
+    assert not list(tmp_path.glob(".map*"))
+
+
+def test_blocks_of_something_else_are_not_taken(scene, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        broken_at(patch, 4)
+        with pytest.raises(RuntimeError):
+            run(Recipe(**scene, out=str(tmp_path / "map")))
+    said = Said()
+    other = Recipe(**scene | {"block_size": 150}, tta="flip", resume=True, out=str(tmp_path / "map"))
+    out = run(other, listener=said).out
+    assert "0 of 4 blocks are there from a run before" in said.lines
+    fresh = run(Recipe(**scene, tta="flip", out=str(tmp_path / "fresh"))).out
+    assert rasters(out) == rasters(fresh)
+
+
+def test_without_resume_what_was_left_goes(scene, whole, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        broken_at(patch, 2)
+        with pytest.raises(RuntimeError):
+            run(Recipe(**scene, out=str(tmp_path / "map")))
+    assert list(tmp_path.glob(".map.*.partial"))
+    assert rasters(run(Recipe(**scene, out=str(tmp_path / "map"))).out) == whole
+    assert not list(tmp_path.glob(".map*"))
+
+
+def test_nothing_to_resume_begins_anew(scene, whole, tmp_path):
+    assert rasters(run(Recipe(**scene, resume=True, out=str(tmp_path / "map"))).out) == whole
+
+
+def test_a_folder_that_another_run_works_in_is_left_alone(scene, whole, tmp_path, monkeypatch):
+    outs = []
+    real = run_module.Journal.note
+
+    def note(self, fingerprint, done):
+        real(self, fingerprint, done)
+        if not outs:
+            outs.append(None)
+            for resume in (True, False):
+                outs.append(
+                    run(Recipe(**scene, resume=resume, overwrite=True, out=str(tmp_path / "map"))).out
+                )
+
+    monkeypatch.setattr(run_module.Journal, "note", note)
+    last = run(Recipe(**scene, overwrite=True, out=str(tmp_path / "map"))).out
+    assert len(outs) == 3
+    assert rasters(last) == whole
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
+def test_killed_at_once_it_goes_on(scene, whole, tmp_path):
+    """kill -9 as soon as two blocks are done."""
+    out = tmp_path / "map"
+    options = [
+        "--image",
+        scene["image"][0],
+        "--model",
+        scene["model"],
+        "--block-size",
+        "100",
+        "--out",
+        str(out),
+    ]
+    command = [sys.executable, "-m", "geoseg", "predict", *options]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    until = time.monotonic() + 60
+    while process.poll() is None and time.monotonic() < until:
+        journals = list(tmp_path.glob(".map.*.partial/journal.jsonl"))
+        if journals and journals[0].read_bytes().count(b"\n") >= 2:
+            os.kill(process.pid, signal.SIGKILL)
+            break
+        time.sleep(0.005)
+    process.wait()
+    assert process.returncode == -signal.SIGKILL
+    done = subprocess.run([*command, "--resume"], capture_output=True, text=True, check=True)
+    assert "blocks are there from a run before" in done.stderr + done.stdout
+    assert rasters(out) == whole
