@@ -58,7 +58,8 @@ class Recipe(BaseModel):
     collection: str | None = None
     """Collection id; None for the catalog's default."""
     datetime: str | None = None
-    """Dates as ``2024-06/2024-08``; None for the last 12 months of a remote catalog, all of a local one."""
+    """Dates as ``2024-06/2024-08``, or from today: ``last month``, ``last 90 days``,
+    ``same season last year``. None for the last 12 months of a remote catalog, all of a local one."""
     max_cloud_cover: Annotated[float, Field(ge=0, le=100)] | None = None
     """Percent; cloudier items are left out. None for the collection's default."""
     max_items: Annotated[int, Field(ge=1)] = 8

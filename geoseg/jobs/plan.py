@@ -37,6 +37,7 @@ from geoseg.redaction import redact
 from geoseg.resources import path_exists
 from geoseg.stac.catalog import Catalog, load_catalog
 from geoseg.stac.items import Selection, select_items
+from geoseg.stac.relative_dates import interval_of
 
 Say = Callable[[str], None]
 CardFor = Callable[[pystac.ItemCollection, Catalog], ModelCard]
@@ -245,6 +246,9 @@ def _with_defaults(recipe: Recipe, catalog: Catalog) -> tuple[Recipe, list[str]]
         if recipe.datetime is None:
             chosen["datetime"], words = _dates(catalog)
             assumed.append(f"dates: {words} (--datetime)")
+        elif interval := interval_of(recipe.datetime, today=datetime.now(UTC).date()):
+            chosen["datetime"] = interval
+            assumed.append(f"dates: {recipe.datetime}, {interval}")
         config = catalog.collections.get(recipe.collection or str(chosen.get("collection")))
         if recipe.max_cloud_cover is None and config and config.max_cloud_cover is not None:
             assumed.append(f"items with at most {config.max_cloud_cover:g} % clouds (--max-cloud-cover)")
