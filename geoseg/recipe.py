@@ -129,7 +129,8 @@ class Recipe(BaseModel):
     out: str | None = None
     """Output folder; None for ``geoseg-out/`` and the name of the area."""
     resume: bool = False
-    """Go on with a run that was stopped or killed: blocks that it finished are not made again."""
+    """Go on with a run that was stopped or killed, or bring the map in the output folder up to date: blocks
+    that would come out the same are not made again."""
     overwrite: bool = False
     """Replace the map that lies in the output folder."""
     min_area_ha: Annotated[float, Field(ge=0)] = 0.0

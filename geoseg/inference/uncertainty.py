@@ -45,6 +45,11 @@ def layers_of(uncertainty: Sequence[str]) -> tuple[str, ...]:
     return ("class_id", "confidence", *(layer for layer in _ADDED if layer in asked))
 
 
+def raster_names(uncertainty: Sequence[str]) -> tuple[str, ...]:
+    """The files of a map's layers, in the same order."""
+    return ("class.tif", *(f"{layer}.tif" for layer in layers_of(uncertainty)[1:]))
+
+
 def check_uncertainty(model: Model, uncertainty: Sequence[str]) -> None:
     """Refuse what the model cannot say.
 

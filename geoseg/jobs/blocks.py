@@ -107,7 +107,7 @@ def run_block(task: BlockTask) -> BlockDone:
     layers, costs = _predict(task, mask) if mask.any() else (_nothing(task), _NO_COSTS)
     total_s = time.perf_counter() - started
     path = task.parts / task.part
-    _write_part(path, layers, window_geobox(task.plan.geobox, window))
+    write_part(path, layers, window_geobox(task.plan.geobox, window))
     return BlockDone(
         index=task.block.index,
         part=path.name,
@@ -217,7 +217,8 @@ def _nothing(task: BlockTask) -> list[NDArray[np.uint8]]:
     )
 
 
-def _write_part(path: Path, layers: Sequence[NDArray[np.uint8]], geobox: GeoBox) -> None:
+def write_part(path: Path, layers: Sequence[NDArray[np.uint8]], geobox: GeoBox) -> None:
+    """Layers as one file, which is there when it is whole; the same layers give the same bytes."""
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
     with rasterio.open(
         temporary,

@@ -1,7 +1,10 @@
 """Which backend runs the network of a job, and in which precision: settled once, before the first block."""
 
+import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,11 +18,14 @@ from geoseg.inference.runner import Inference
 from geoseg.inference.tta import sizes_of, times_of, views_of
 from geoseg.jobs.blocks import BlockTask, model_of, read_window
 from geoseg.jobs.cluster import device_on
+from geoseg.jobs.plan import Plan
+from geoseg.jobs.workspace import MANIFEST
 from geoseg.models.int8 import Int8, read_int8
 from geoseg.models.int8_network import observe
 from geoseg.models.zoo import card_of, folder_of
 from geoseg.recipe import Recipe
 
+ENGINE = "engine.json"
 FEW_TILES = 256
 """With fewer, measuring takes longer than it saves, and torch alone leaves out the empty rims of tiles, of
 which small areas have many."""
@@ -88,6 +94,35 @@ def settle(recipe: Recipe, how: Inference, tasks: Sequence[BlockTask]) -> tuple[
         others = "; ".join(m.text() for m in choice.measured if m.precision == recipe.precision)
         raise RecipeError(f"--precision {recipe.precision} cannot be had: {others}. Give auto or float32.")
     return replace(how, backend=choice.name, precision=choice.work.precision, int8=choice.work.int8), choice
+
+
+def note_engine(plan: Plan, how: Inference, parts: Path) -> None:
+    """Write down beside the parts what runs the network: measured again, another backend might win."""
+    facts = {**_tiles_run(plan), "backend": how.backend, "precision": how.precision}
+    (parts / ENGINE).write_text(json.dumps(facts), "utf-8")
+
+
+def as_before(plan: Plan, parts: Path) -> Recipe:
+    """The recipe of a run that goes on, with the backend of the run before, whose blocks it takes over."""
+    recipe = plan.recipe
+    if not recipe.resume or recipe.backend != AUTO:
+        return recipe
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        facts = json.loads((parts / ENGINE).read_text("utf-8"))
+        return _with_engine(recipe, facts) if _tiles_run(plan).items() <= facts.items() else recipe
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        manifest = json.loads((plan.out / MANIFEST).read_text("utf-8"))
+        found = {"model": manifest["model"]["sha256"], "size": manifest["tiles"]["size"]}
+        return _with_engine(recipe, manifest["recipe"]) if found == _tiles_run(plan) else recipe
+    return recipe
+
+
+def _tiles_run(plan: Plan) -> dict[str, object]:
+    return {"model": plan.card.sha256, "size": plan.tiles.size}
+
+
+def _with_engine(recipe: Recipe, facts: dict[str, str]) -> Recipe:
+    return recipe.model_copy(update={key: facts[key] for key in ("backend", "precision")})
 
 
 def _as_asked(

@@ -3,16 +3,24 @@
 import hashlib
 import json
 import os
+from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import rasterio
 import shapely
+from numpy.typing import NDArray
+from rasterio.errors import RasterioError
+from rasterio.windows import Window
 
 from geoseg.files import sha256_of
-from geoseg.jobs.blocks import BlockDone, BlockTask, bounds_of
+from geoseg.grid.geobox import window_geobox
+from geoseg.inference.uncertainty import raster_names
+from geoseg.jobs.blocks import BlockDone, BlockTask, bounds_of, write_part
 
 JOURNAL = "journal.jsonl"
 _MAKERS = ("geoseg", "torch", "rasterio", "odc-stac", "numpy")
@@ -58,16 +66,8 @@ class Journal:
     def __init__(self, folder: Path) -> None:
         """What was written down in ``folder`` so far; a line that was cut short is forgotten."""
         self._path, self._parts = folder / JOURNAL, folder / "parts"
-        self._entries: dict[str, _Entry] = {}
-        whole = 0
+        self._entries, whole = _read(self._path)
         if self._path.exists():
-            for line in self._path.read_bytes().splitlines(keepends=True):
-                if not line.endswith(b"\n"):
-                    break
-                whole += len(line)
-                with suppress(ValueError, TypeError, KeyError):
-                    entry = _parsed(line)
-                    self._entries[entry.fingerprint] = entry
             with self._path.open("r+b") as file:
                 file.truncate(whole)
 
@@ -77,13 +77,7 @@ class Journal:
     def finished(self, fingerprint: str) -> BlockDone | None:
         """The block that was made from this, if its part is there, byte for byte."""
         entry = self._entries.get(fingerprint)
-        if entry is None:
-            return None
-        try:
-            is_whole = sha256_of(self._parts / entry.done.part) == entry.sha256
-        except OSError:
-            return None
-        return entry.done if is_whole else None
+        return entry.done if entry and _is_whole(self._parts / entry.done.part, entry) else None
 
     def note(self, fingerprint: str, done: BlockDone) -> None:
         """Write down that a block is done; on disk when this returns.
@@ -92,12 +86,75 @@ class Journal:
             OSError: the part cannot be read, or the line not written.
         """
         entry = _Entry(fingerprint, sha256_of(self._parts / done.part), done)
-        line = json.dumps(asdict(entry), sort_keys=True) + "\n"
         with self._path.open("ab") as file:
-            file.write(line.encode())
+            file.write(_line(entry))
             file.flush()
             os.fsync(file.fileno())
         self._entries[fingerprint] = entry
+
+    def keep(self, fingerprints: Iterable[str]) -> None:
+        """Forget all blocks but these: what a run before did in another way is in no map."""
+        self._entries = {fingerprint: self._entries[fingerprint] for fingerprint in fingerprints}
+        temporary = self._path.with_suffix(".tmp")
+        temporary.write_bytes(b"".join(_line(entry) for entry in self._entries.values()))
+        temporary.replace(self._path)
+
+
+class Published:
+    """A finished map, whose blocks serve a run that would make the same ones: cut out of its rasters."""
+
+    def __init__(self, out: Path) -> None:
+        self._out = out
+        self._entries, _ = _read(out / JOURNAL)
+
+    def __contains__(self, fingerprint: str) -> bool:
+        return fingerprint in self._entries
+
+    def cut(self, task: BlockTask) -> BlockDone | None:
+        """The part of a task, as it was when the map was made; None where the map does not hold it."""
+        entry = self._entries.get(task.fingerprint)
+        if entry is None:
+            return None
+        window, path = task.block.window, task.parts / task.part
+        try:
+            layers = [_layer(self._out / name, window) for name in raster_names(task.how.uncertainty)]
+            write_part(path, layers, window_geobox(task.plan.geobox, window))
+        except (RasterioError, ValueError):
+            return None
+        if not _is_whole(path, entry):
+            path.unlink()
+            return None
+        return replace(entry.done, index=task.block.index, part=task.part)
+
+
+def _layer(path: Path, window: Window) -> NDArray[np.uint8]:
+    with rasterio.open(path) as source:
+        pixels: NDArray[np.uint8] = source.read(1, window=window)
+    return pixels
+
+
+def _is_whole(part: Path, entry: _Entry) -> bool:
+    try:
+        return sha256_of(part) == entry.sha256
+    except OSError:
+        return False
+
+
+def _read(path: Path) -> tuple[dict[str, _Entry], int]:
+    """The entries of a journal by fingerprint, and the length of its whole lines, bytes."""
+    entries, whole = dict[str, _Entry](), 0
+    for line in path.read_bytes().splitlines(keepends=True) if path.exists() else ():
+        if not line.endswith(b"\n"):
+            break
+        whole += len(line)
+        with suppress(ValueError, TypeError, KeyError):
+            entry = _parsed(line)
+            entries[entry.fingerprint] = entry
+    return entries, whole
+
+
+def _line(entry: _Entry) -> bytes:
+    return json.dumps(asdict(entry), sort_keys=True).encode() + b"\n"
 
 
 def _parsed(line: bytes) -> _Entry:

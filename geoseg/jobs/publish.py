@@ -15,8 +15,7 @@ from geoseg.aoi import to_degrees
 from geoseg.files import sha256_of
 from geoseg.grid.geobox import lattice_origin
 from geoseg.imagery.local import COLLECTION
-from geoseg.inference.uncertainty import layers_of
-from geoseg.jobs.journal import JOURNAL
+from geoseg.inference.uncertainty import layers_of, raster_names
 from geoseg.jobs.plan import Plan
 from geoseg.jobs.workspace import MANIFEST
 from geoseg.legend import CONFIDENCE_SCALE
@@ -41,11 +40,13 @@ _STAMPED = ("torch", "rasterio", "odc-stac", "dask", "numpy", "shapely", "pystac
 def write_rasters(plan: Plan, folder: Path, parts: list[Path]) -> None:
     """``class.tif`` with its style, ``confidence.tif``, and a raster for each layer of uncertainty."""
     legend, geobox = plan.card.legend, plan.geobox
-    mosaic_cog(parts, folder / "class.tif", geobox=geobox, band=1, legend=legend, description="class")
-    for band, layer in enumerate(layers_of(plan.recipe.uncertainty)[1:], start=2):
+    names = raster_names(plan.recipe.uncertainty)
+    mosaic_cog(parts, folder / names[0], geobox=geobox, band=1, legend=legend, description="class")
+    for band, name in enumerate(names[1:], start=2):
+        layer = Path(name).stem
         mosaic_cog(
             parts,
-            folder / f"{layer}.tif",
+            folder / name,
             geobox=geobox,
             band=band,
             description=layer,
@@ -69,9 +70,8 @@ def write_polygons(plan: Plan, folder: Path, *, title: str, created: datetime) -
 
 
 def remove_parts(folder: Path) -> None:
-    """The parts are in the mosaics now, and the journal is of them."""
+    """The parts are in the mosaics now."""
     shutil.rmtree(folder / "parts")
-    (folder / JOURNAL).unlink(missing_ok=True)
 
 
 def write_reports(plan: Plan, folder: Path, *, title: str, run: RunFacts) -> Report:
@@ -199,6 +199,26 @@ def _write_manifest(plan: Plan, folder: Path, run: RunFacts) -> None:
         },
     }
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", "utf-8")
+
+
+_OF_THE_RUN = ("out", "overwrite", "resume", "workers", "scheduler", "max_memory")
+"""Keys of a recipe that change nothing in its map."""
+
+
+def is_published(plan: Plan, folder: Path) -> bool:
+    """Whether ``folder`` holds the map of a recipe that says the same, its files as they were written.
+
+    Blocks are not looked at: items may be others.
+    """
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text("utf-8"))
+        before, files = manifest["recipe"], manifest["files"]
+        is_whole = all(sha256_of(folder / name) == facts["sha256"] for name, facts in files.items())
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    now = json.loads(json.dumps(_clean(_resolved(plan).model_dump(mode="json"))))
+    same = {k: v for k, v in now.items() if k not in _OF_THE_RUN}
+    return is_whole and same == {k: v for k, v in before.items() if k not in _OF_THE_RUN}
 
 
 def _resolved(plan: Plan) -> Recipe:

@@ -15,8 +15,8 @@ from geoseg.imagery.changes import unchanged
 from geoseg.jobs import publish
 from geoseg.jobs.blocks import ROW_LISTENERS, BlockDone, BlockTask
 from geoseg.jobs.cluster import run_here, run_on
-from geoseg.jobs.engine import settle
-from geoseg.jobs.journal import Journal, fingerprint_of_task
+from geoseg.jobs.engine import as_before, note_engine, settle
+from geoseg.jobs.journal import Journal, Published, fingerprint_of_task
 from geoseg.jobs.memory import within_memory
 from geoseg.jobs.plan import Plan, plan_run
 from geoseg.jobs.seams import seam_facts, seam_tasks
@@ -87,7 +87,8 @@ def run(recipe: Recipe, *, listener: Listener | None = None) -> Result:
         give_back()
         for line in (*plan.scaling, *plan.inputs.adapted):
             listener.say(line)
-        with workspace(plan.out, overwrite=recipe.overwrite, resume=recipe.resume) as folder:
+        may_replace = recipe.overwrite or recipe.resume
+        with workspace(plan.out, overwrite=may_replace, resume=recipe.resume) as folder:
             try:
                 report = _make(plan, folder, listener, warned, started)
             except BaseException:
@@ -107,6 +108,9 @@ def _make(plan: Plan, folder: Path, listener: Listener, warned: list[str], start
         clock = time.perf_counter()
         plan, tasks = _engine(plan, parts, listener)
         timings["engine"] = time.perf_counter() - clock
+        if _stands(plan, tasks):
+            listener.say(f"{plan.out}/ holds this map already, and nothing has changed: nothing to do")
+            return Report.model_validate_json((plan.out / "report.json").read_text("utf-8"))
         done = _blocks(plan, tasks, Journal(folder), listener)
     timings |= {
         "read": sum(d.read_s for d in done),
@@ -128,7 +132,6 @@ def _make(plan: Plan, folder: Path, listener: Listener, warned: list[str], start
     listener.start("tracing polygons", 1)
     publish.write_polygons(plan, folder, title=title, created=created)
     timings["polygons"] = time.perf_counter() - clock
-    publish.remove_parts(folder)
     listener.start("writing the report", 1)
     peak_mb = max(peak_memory_mb(), *(d.peak_memory_mb for d in done))
     facts = RunFacts(
@@ -144,7 +147,9 @@ def _make(plan: Plan, folder: Path, listener: Listener, warned: list[str], start
         created=created,
         geoseg_version=version("geoseg"),
     )
-    return publish.write_reports(plan, folder, title=title, run=facts)
+    report = publish.write_reports(plan, folder, title=title, run=facts)
+    publish.remove_parts(folder)
+    return report
 
 
 def _engine(plan: Plan, parts: Path, listener: Listener) -> tuple[Plan, list[BlockTask]]:
@@ -155,8 +160,9 @@ def _engine(plan: Plan, parts: Path, listener: Listener) -> tuple[Plan, list[Blo
             f"The area holds no centre of a pixel of {plan.inputs.gsd_m:g} m. "
             "Give a smaller --gsd, or a larger area."
         )
-    how, choice = settle(plan.recipe, plan.how, tasks)
+    how, choice = settle(as_before(plan, parts), plan.how, tasks)
     give_back()
+    note_engine(plan, how, parts)
     if choice is not None:
         listener.say(f"network by {choice.measured[0].text()}")
     plan = replace(plan, how=how)
@@ -166,9 +172,17 @@ def _engine(plan: Plan, parts: Path, listener: Listener) -> tuple[Plan, list[Blo
     return smaller, [replace(task, fingerprint=fingerprint_of_task(task)) for task in tasks]
 
 
+def _stands(plan: Plan, tasks: list[BlockTask]) -> bool:
+    """Whether the output folder holds what a run that goes on would make again, byte for byte."""
+    if not plan.recipe.resume:
+        return False
+    published = Published(plan.out)
+    return all(task.fingerprint in published for task in tasks) and publish.is_published(plan, plan.out)
+
+
 def _blocks(plan: Plan, tasks: list[BlockTask], journal: Journal, listener: Listener) -> list[BlockDone]:
-    """All blocks: those that the journal has, and the others as they are made."""
-    kept = {t.block.index: done for t in tasks if (done := journal.finished(t.fingerprint)) is not None}
+    """All blocks: those that the journal or the map in the output folder has, the others as they are made."""
+    kept = _kept(plan, tasks, journal)
     if plan.recipe.resume:
         listener.say(f"{len(kept)} of {len(tasks)} blocks are there from a run before")
     by_index = {t.block.index: t for t in tasks}
@@ -179,7 +193,21 @@ def _blocks(plan: Plan, tasks: list[BlockTask], journal: Journal, listener: List
 
     made = _compute(plan, missing, listener, "reading and predicting", note) if missing else []
     found = [*made, *(replace(done, index=index) for index, done in kept.items())]
+    journal.keep(task.fingerprint for task in tasks)
     return sorted(found, key=lambda done: done.index)
+
+
+def _kept(plan: Plan, tasks: list[BlockTask], journal: Journal) -> dict[int, BlockDone]:
+    """Blocks that need not be made, by index."""
+    kept = {}
+    published = Published(plan.out) if plan.recipe.resume else None
+    for task in tasks:
+        done = journal.finished(task.fingerprint)
+        if done is None and published is not None and (done := published.cut(task)) is not None:
+            journal.note(task.fingerprint, done)
+        if done is not None:
+            kept[task.block.index] = done
+    return kept
 
 
 def _compute(

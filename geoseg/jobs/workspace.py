@@ -22,7 +22,7 @@ _NOBODYS = ("lost+found", ".DS_Store", "Thumbs.db")
 
 @contextmanager
 def workspace(out: Path, *, overwrite: bool, resume: bool = False) -> Iterator[Path]:
-    """A hidden folder whose files become those of ``out`` when the block ends well.
+    """A hidden folder whose files become those of ``out`` when the block ends well and has left a manifest.
 
     It lies within ``out`` where that exists and beside it where not: files are then renamed, never copied,
     and workers that share ``out`` see it. When the block does not end well it is removed, unless a journal
@@ -49,6 +49,9 @@ def workspace(out: Path, *, overwrite: bool, resume: bool = False) -> Iterator[P
         _unlock(lock)
         raise
     try:
+        if not (folder / MANIFEST).exists():  # there was nothing to do
+            shutil.rmtree(folder, ignore_errors=True)
+            return
         _check(target, out, overwrite=overwrite)
         _move(folder, target)
     except (OSError, OutputError) as error:
@@ -86,7 +89,8 @@ def _left_by_others(target: Path) -> list[Path]:
 def _clear(folder: Path) -> None:
     """Leave the journal and the parts of a run that was stopped, and nothing half-written."""
     for path in [*folder.iterdir(), *folder.glob("parts/*")]:
-        if path.name in (JOURNAL, "parts") or (path.parent.name == "parts" and path.suffix == ".tif"):
+        is_of_parts = path.parent.name == "parts" and path.suffix in (".tif", ".json")
+        if path.name in (JOURNAL, "parts") or is_of_parts:
             continue
         shutil.rmtree(path) if path.is_dir() else path.unlink()
 

@@ -1,5 +1,6 @@
 """A run that was killed goes on: same bytes, and nothing is made twice."""
 
+import json
 import os
 import signal
 import subprocess
@@ -7,8 +8,10 @@ import sys
 import time
 
 import pytest
+import rasterio
 from builders import geobox_at, model_folder, smooth, write_image
 
+from geoseg.jobs import cluster
 from geoseg.jobs import run as run_module
 from geoseg.jobs.run import Silence, run
 from geoseg.recipe import Recipe
@@ -143,3 +146,85 @@ def test_killed_at_once_it_goes_on(scene, whole, tmp_path):
     done = subprocess.run([*command, "--resume"], capture_output=True, text=True, check=True)
     assert "blocks are there from a run before" in done.stderr + done.stdout
     assert rasters(out) == whole
+
+
+@pytest.fixture
+def made(monkeypatch):
+    """Indices of the blocks that were made."""
+    real, found = cluster.run_block, []
+
+    def run_block(task):
+        found.append(task.block.index)
+        return real(task)
+
+    monkeypatch.setattr(cluster, "run_block", run_block)
+    return found
+
+
+def state(out):
+    return {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in out.iterdir()}
+
+
+def test_a_map_that_stands_is_left_alone(scene, tmp_path, made):
+    recipe = Recipe(**scene, resume=True, out=str(tmp_path / "map"))
+    first = run(recipe)
+    before = state(first.out)
+    made.clear()
+    said = Said()
+    second = run(recipe.model_copy(update={"workers": 2}), listener=said)
+    assert f"{first.out}/ holds this map already, and nothing has changed: nothing to do" in said.lines
+    assert (second.report, state(second.out), made) == (first.report, before, [])
+    assert not list(tmp_path.glob("**/.map*"))
+
+
+def halves(folder, seed):
+    """Two images side by side, of which the right one follows from ``seed``."""
+    folder.mkdir(exist_ok=True)
+    names = []
+    for n, (col, of) in enumerate([(0, 0), (150, seed)]):
+        path = folder / f"{n}.tif"
+        path.unlink(missing_ok=True)
+        write_image(path, smooth(of, (300, 150)), geobox_at(col, height=300, width=150))
+        names.append(str(path))
+    return tuple(names)
+
+
+def test_only_what_changed_is_made_again(scene, tmp_path, made):
+    """Tiles of 32 pixels: the left column of blocks sees nothing of the right image."""
+    common = scene | {"block_size": 75, "tile_size": 32, "halo": 4, "resume": True}
+    files = halves(tmp_path / "images", 1)
+    left_mtime = os.stat(files[0]).st_mtime_ns
+    recipe = Recipe(**common | {"image": files}, out=str(tmp_path / "map"))
+    run(recipe)
+    assert sorted(made) == list(range(16))
+    made.clear()
+    halves(tmp_path / "images", 2)
+    os.utime(files[0], ns=(left_mtime, left_mtime))
+    run(recipe)
+    again = sorted(made)
+    fresh = run(recipe.model_copy(update={"out": str(tmp_path / "fresh"), "resume": False})).out
+    assert rasters(tmp_path / "map") == rasters(fresh)
+    assert {0, 4, 8, 12}.isdisjoint(again)
+    assert {2, 3, 6, 7, 10, 11, 14, 15} <= set(again)
+
+
+def test_other_polygons_need_no_block(scene, whole, tmp_path, made):
+    recipe = Recipe(**scene, resume=True, out=str(tmp_path / "map"))
+    run(recipe)
+    made.clear()
+    out = run(recipe.model_copy(update={"min_area_ha": 1.0})).out
+    assert made == []
+    assert rasters(out) == whole
+    assert json.loads((out / "manifest.json").read_text())["recipe"]["min_area_ha"] == 1.0
+
+
+def test_blocks_of_a_raster_that_was_touched_are_made_again(scene, whole, tmp_path, made):
+    recipe = Recipe(**scene, resume=True, out=str(tmp_path / "map"))
+    out = run(recipe).out
+    made.clear()
+    with rasterio.open(out / "class.tif", "r+", IGNORE_COG_LAYOUT_BREAK="YES") as raster:
+        pixels = raster.read(1)
+        pixels[10, 10] = 254
+        raster.write(pixels, 1)
+    assert rasters(run(recipe).out) == whole
+    assert made == [0]
