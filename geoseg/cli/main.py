@@ -71,7 +71,7 @@ def run() -> None:
     except BrokenPipeError:
         sys.exit(0)
     if code == _INTERRUPTED:  # newer typers return it, older ones raise
-        _fail("Stopped. Nothing was written.", code=_INTERRUPTED)
+        _fail("Stopped: no map was written.", code=_INTERRUPTED)
     sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -21,6 +21,7 @@ from geoseg.jobs import run as job
 from geoseg.jobs.estimate import Estimate, estimate
 from geoseg.jobs.memory import within_memory
 from geoseg.jobs.plan import Plan, plan_run
+from geoseg.jobs.stopping import Stopped, stoppable
 from geoseg.memory import one_heap
 from geoseg.recipe import Recipe
 from geoseg.report.facts import Report
@@ -77,8 +78,12 @@ def display(*, quiet: bool) -> Iterator[job.Listener]:
 
 def run(recipe: Recipe, *, quiet: bool, as_json: bool) -> None:
     """Make the map, show how it goes, then the table of classes."""
-    with display(quiet=quiet) as listener:
-        result = job.run(recipe, listener=listener)
+    try:
+        with stoppable(), display(quiet=quiet) as listener:
+            result = job.run(recipe, listener=listener)
+    except Stopped as stopped:
+        _messages.print(str(stopped), markup=False)
+        return
     if as_json:
         print(result.report.to_json())  # noqa: T201
     elif not quiet:

@@ -15,6 +15,7 @@ from dask.callbacks import Callback
 from geoseg.errors import RecipeError
 from geoseg.inference.device import devices_of
 from geoseg.jobs.blocks import BlockDone, BlockTask, run_block
+from geoseg.jobs.stopping import is_asked
 
 _IN_FLIGHT_PER_WORKER = 3
 _CONNECT_TIMEOUT_S = 15
@@ -25,6 +26,8 @@ def run_here(
 ) -> list[BlockDone]:
     """Run blocks with Dask's threaded scheduler, ``workers`` at a time; the first error ends the run.
 
+    Those that have not begun when the run is asked to stop are left out.
+
     Threads take the GPUs in turn, and keep them: a network is made ready for one device and thread. Without
     ``workers`` there is a thread for each GPU, or one on the CPU.
     """
@@ -32,7 +35,9 @@ def run_here(
     devices = devices_of(tasks[0].how.device)
     turns, own = cycle(devices), threading.local()
 
-    def run(task: BlockTask) -> BlockDone:
+    def run(task: BlockTask) -> BlockDone | None:
+        if is_asked():
+            return None
         if not hasattr(own, "device"):
             own.device = next(turns)
         return run_block(replace(task, how=replace(task.how, device=own.device)))
@@ -57,7 +62,7 @@ def run_on(address: str, tasks: list[BlockTask], *, on_done: Callable[[BlockDone
 
     Blocks for GPUs go only to workers with the resource ``GPU``, where any has it, and take one of it each.
 
-    A block whose worker dies is run again elsewhere by Dask. Parts are files: the workers must see the
+    Those that have not been sent when the run is asked to stop are left out. A block whose worker dies is run again elsewhere by Dask. Parts are files: the workers must see the
     output folder under the same path as this process, which is checked first.
 
     Raises:
@@ -80,7 +85,7 @@ def run_on(address: str, tasks: list[BlockTask], *, on_done: Callable[[BlockDone
             finished.append(done)
             on_done(done)
             future.release()
-            for task in waiting:
+            for task in () if is_asked() else waiting:
                 queue.add(submit(task))
                 break
         return finished

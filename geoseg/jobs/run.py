@@ -20,6 +20,7 @@ from geoseg.jobs.journal import Journal, Published, fingerprint_of_task
 from geoseg.jobs.memory import within_memory
 from geoseg.jobs.plan import Plan, plan_run
 from geoseg.jobs.seams import seam_facts, seam_tasks
+from geoseg.jobs.stopping import Stopped, is_asked
 from geoseg.jobs.tasks import tasks_of
 from geoseg.jobs.workspace import workspace
 from geoseg.memory import bound_gdal_cache, give_back, one_heap, peak_memory_mb
@@ -71,6 +72,7 @@ def run(recipe: Recipe, *, listener: Listener | None = None) -> Result:
 
     Raises:
         GeosegError: one line that says what is wrong and what to do.
+        Stopped: SIGTERM came, within :func:`geoseg.jobs.stopping.stoppable`.
 
     Example:
         >>> from geoseg import Recipe, run
@@ -233,6 +235,8 @@ def _compute(
             listener.advance(sizes[done.index])
 
         done = run_on(plan.recipe.scheduler, tasks, on_done=on_done)
+    if len(done) < len(tasks) and is_asked():
+        raise Stopped(len(tasks) - len(done))
     if sorted(d.index for d in done) != [t.block.index for t in tasks]:
         raise RuntimeError(f"{len(tasks)} blocks were given out, {len(done)} came back.")
     return sorted(done, key=lambda d: d.index)

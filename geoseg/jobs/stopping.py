@@ -1,0 +1,44 @@
+"""SIGTERM, as schedulers send it: blocks at hand are finished, the others are left for the next run."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+_asked = threading.Event()
+
+
+class Stopped(Exception):
+    """A run ended because it was asked to, with blocks left; what is done is kept."""
+
+    def __init__(self, n_left: int) -> None:
+        blocks = "1 block is" if n_left == 1 else f"{n_left} blocks are"
+        super().__init__(f"Stopped as asked: {blocks} left.")
+
+
+def is_asked() -> bool:
+    """Whether the run is to end with the blocks at hand."""
+    return _asked.is_set()
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """Within it, SIGTERM asks runs to end in good order instead of ending the process.
+
+    Only the main thread can hear signals; elsewhere nothing changes.
+    """
+    _asked.clear()
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def ask(*_: Any) -> None:
+        _asked.set()
+
+    before = signal.signal(signal.SIGTERM, ask)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        _asked.clear()
