@@ -62,8 +62,9 @@ def run_on(address: str, tasks: list[BlockTask], *, on_done: Callable[[BlockDone
 
     Blocks for GPUs go only to workers with the resource ``GPU``, where any has it, and take one of it each.
 
-    Those that have not been sent when the run is asked to stop are left out. A block whose worker dies is run again elsewhere by Dask. Parts are files: the workers must see the
-    output folder under the same path as this process, which is checked first.
+    Those that have not been sent when the run is asked to stop are left out. A block whose worker dies is run
+    again elsewhere by Dask. Parts are files: the workers must see the output folder under the same path as
+    this process, which is checked first.
 
     Raises:
         RecipeError: the scheduler does not answer, has no workers, or they do not see the output folder.

@@ -261,7 +261,7 @@ def test_a_run_that_is_stopped_says_so(tmp_path):
             process.send_signal(signal.SIGINT)
             rest = process.stderr.read()
     assert process.wait(timeout=60) == 130, rest
-    assert rest.splitlines()[-1] == "geoseg: Stopped. Nothing was written."
+    assert rest.splitlines()[-1] == "geoseg: Stopped: no map was written."
     assert "Traceback" not in rest
     assert not list(tmp_path.iterdir())
 
