@@ -109,6 +109,28 @@ def predict(recipe: Recipe, dry_run: DryRun = False, quiet: Quiet = False, json:
         show.run(recipe, quiet=quiet, as_json=json)
 
 
+def job(recipe: Recipe, quiet: Quiet = False, json: Json = False) -> None:
+    """Make the map of a recipe, or bring it up to date: only what is missing or has changed is made.
+
+    [bold]geoseg run pipelines/NAME.toml[/bold] goes on where a run before was stopped or killed, and does
+    nothing where its map stands. Two runs of one map at a time are refused.
+    """
+    from geoseg.cli import show
+
+    show.run(recipe.model_copy(update={"resume": True}), quiet=quiet, as_json=json)
+
+
+def plan(recipe: Recipe, quiet: Quiet = False, json: Json = False) -> None:
+    """What a run of a recipe would do and cost: items, grid, tiles, bytes, memory and time. Makes nothing."""
+    from geoseg.cli import show
+
+    show.dry_run(recipe, quiet=quiet, as_json=json)
+
+
+app.command("run")(takes_recipe(job, without=("resume",), by_name=True))
+app.command("plan")(takes_recipe(plan, without=("resume",), by_name=True))
+
+
 @app.command()
 @takes_recipe
 def check(recipe: Recipe, quiet: Quiet = False, json: Json = False) -> None:

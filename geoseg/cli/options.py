@@ -31,11 +31,16 @@ _LISTS = ("bands", "scale", "offset", "uncertainty")
 """Given as one value with commas."""
 _ALSO = {"tile_size": ("--tile",)}
 """Other spellings."""
+_FILE = "TOML file with these keys, the name of a shipped one, or the manifest.json of a map."
 _BBOX = "Area as west,south,east,north in degrees; west > east crosses the antimeridian."
 
 
 def takes_recipe(
-    command: Callable[..., None], *, without: Sequence[str] = (), area_from: str | None = None
+    command: Callable[..., None],
+    *,
+    without: Sequence[str] = (),
+    area_from: str | None = None,
+    by_name: bool = False,
 ) -> Callable[..., None]:
     """Give a command that takes a :class:`Recipe` first an option for each of its keys.
 
@@ -43,6 +48,7 @@ def takes_recipe(
 
     Args:
         command: what is called.
+        by_name: the recipe is its argument and must be given, not an option.
         without: keys that mean nothing to it; they are no options.
         area_from: its own option whose polygons are the area where neither area, image nor recipe is given.
     """
@@ -62,12 +68,12 @@ def takes_recipe(
     own_parameters = list(inspect.signature(command).parameters.values())[1:]
     parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own_parameters]
     extra = {p.name for p in parameters}
-    file = typer.Option(
-        "--recipe",
-        help="TOML file with these keys, the name of a shipped one, or the manifest.json of a map.",
-    )
+    file = typer.Argument(metavar="NAME", help=_FILE) if by_name else typer.Option("--recipe", help=_FILE)
     box = typer.Option("--bbox", help=_BBOX, rich_help_panel="Area")
-    first = [_parameter("recipe", str | None, file), _parameter("bbox", str | None, box)]
+    first = [
+        _parameter("recipe", str if by_name else str | None, file, is_needed=by_name),
+        _parameter("bbox", str | None, box),
+    ]
     fields = [
         _parameter(name, _plain(name), _option(name, Recipe.model_fields[name], panel))
         for panel, names in _PANELS.items()
@@ -80,9 +86,12 @@ def takes_recipe(
     return wrapper
 
 
-def _parameter(name: str, kind: Any, option: Any) -> inspect.Parameter:
+def _parameter(name: str, kind: Any, option: Any, *, is_needed: bool = False) -> inspect.Parameter:
     return inspect.Parameter(
-        name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind, option]
+        name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=inspect.Parameter.empty if is_needed else None,
+        annotation=Annotated[kind, option],
     )
 
 

@@ -65,6 +65,10 @@ def _taken(target: Path, parent: Path, *, resume: bool) -> tuple[Path, int | Non
     """A folder for this run alone: what a run before left, or a new one; and what keeps others out of it."""
     for left in _left_by_others(target):
         lock = _lock(left)
+        if lock is None and resume and os.name != "nt":  # there it is None always
+            raise OutputError(
+                f"Another run makes {target.name} in {left.parent} now. Wait for it, or give another --out."
+            )
         if lock is None:
             continue
         if resume and (left / JOURNAL).exists():

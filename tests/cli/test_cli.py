@@ -280,3 +280,17 @@ def test_flags_that_exclude_each_other_are_refused(args, text):
     done = geoseg("predict", *args)
     assert done.returncode == 2
     assert text in done.stderr
+
+
+def test_a_job_is_planned_made_and_left_alone(tmp_path):
+    """The recipe by its name; flags win over its keys."""
+    common = ("sample", "--model", "spectral-rules", "--out", str(tmp_path / "map"))
+    planned = geoseg("plan", *common)
+    assert planned.returncode == 0, planned.stderr
+    assert "tiles" in planned.stdout
+    assert not (tmp_path / "map").exists()
+    for expected in ("0 of 1 blocks are there", "nothing has changed: nothing to do"):
+        done = geoseg("run", *common)
+        assert done.returncode == 0, done.stderr
+        assert expected in done.stderr
+    assert geoseg("run").returncode == 2

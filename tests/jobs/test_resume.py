@@ -9,6 +9,7 @@ import pytest
 import rasterio
 from builders import geobox_at, model_folder, smooth, write_image
 
+from geoseg.errors import OutputError
 from geoseg.jobs import cluster
 from geoseg.jobs import run as run_module
 from geoseg.jobs.run import Silence, run
@@ -100,19 +101,19 @@ def test_nothing_to_resume_begins_anew(scene, whole, tmp_path):
 def test_a_folder_that_another_run_works_in_is_left_alone(scene, whole, tmp_path, monkeypatch):
     outs = []
     real = run_module.Journal.note
+    recipe = Recipe(**scene, overwrite=True, out=str(tmp_path / "map"))
 
     def note(self, fingerprint, done):
         real(self, fingerprint, done)
         if not outs:
             outs.append(None)
-            for resume in (True, False):
-                outs.append(
-                    run(Recipe(**scene, resume=resume, overwrite=True, out=str(tmp_path / "map"))).out
-                )
+            with pytest.raises(OutputError, match=r"Another run makes map in .* now. Wait for it"):
+                run(recipe.model_copy(update={"resume": True}))
+            outs.append(run(recipe).out)
 
     monkeypatch.setattr(run_module.Journal, "note", note)
-    last = run(Recipe(**scene, overwrite=True, out=str(tmp_path / "map"))).out
-    assert len(outs) == 3
+    last = run(recipe).out
+    assert len(outs) == 2
     assert rasters(last) == whole
 
 
