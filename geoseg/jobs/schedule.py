@@ -207,7 +207,7 @@ def for_kubernetes(schedule: Schedule) -> dict[str, str]:
 
 
 def for_github_actions(schedule: Schedule) -> dict[str, str]:
-    """A workflow, for ``.github/workflows``. The folder is that of the repository; maps are kept as artifacts."""
+    """A workflow, for ``.github/workflows``, run in the repository; maps are kept as artifacts."""
     name = f"geoseg-{schedule.slug}"
     run = shlex.join(["geoseg", *schedule.command[1:]])
     workflow = {
