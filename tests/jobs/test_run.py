@@ -44,7 +44,7 @@ from geoseg.recipe import Recipe
 SAMPLE = Path(__file__).parents[2] / "catalogs" / "sample"
 FILES = {
     "class.tif", "class.tif.aux.xml", "class.qml", "confidence.tif", "classes.gpkg", "item.json", "preview.png",
-    "report.json", "report.html", "manifest.json",
+    "report.json", "report.html", "manifest.json", "journal.jsonl",
 }  # fmt: skip
 
 
@@ -301,13 +301,15 @@ def test_a_folder_that_is_not_a_map_is_never_replaced(scene, tmp_path):
     assert (out / "chapter1.txt").read_text() == "three years of work"
 
 
-def test_a_failed_run_leaves_nothing(scene, tmp_path, monkeypatch):
+def test_a_failed_run_leaves_nothing_but_its_finished_blocks(scene, tmp_path, monkeypatch):
     from geoseg.jobs import publish
 
     monkeypatch.setattr(publish, "write_polygons", lambda *a, **k: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         run(Recipe(**scene, out=str(tmp_path / "map")))
-    assert _left_in(tmp_path) == []
+    (left,) = tmp_path.iterdir()
+    assert left.match(".map.*.partial")
+    assert {"journal.jsonl", "parts"} <= {path.name for path in left.iterdir()}
 
 
 def test_a_failed_overwrite_keeps_the_old_map(scene, tmp_path, monkeypatch):
