@@ -6,12 +6,17 @@ import pystac
 import shapely
 
 from geoseg.imagery.bands import SUBSTITUTES
+from geoseg.imagery.changes import FILES
 from geoseg.imagery.loader import CLOUDS, MASKED
 from geoseg.stac.catalog import BandConfig, CollectionConfig
 from geoseg.stac.coverage import footprint
 from geoseg.stac.metadata import declared_scaling
 
-_KEPT = ("datetime", "start_datetime", "end_datetime", "platform", "constellation", "eo:cloud_cover", "gsd")
+_KEPT = (
+    *("datetime", "start_datetime", "end_datetime", "platform", "constellation", "eo:cloud_cover", "gsd"),
+    "updated",  # one that was processed anew is another one
+)
+_KEPT_OF_ASSETS = (MASKED, FILES, "gsd", "file:checksum", "file:size")
 _TIFF = "image/tiff; application=geotiff"
 
 
@@ -99,7 +104,7 @@ def _small_asset(source: pystac.Asset, named: dict[int, tuple[str, dict[str, Any
     kept = {
         k: v
         for k, v in source.extra_fields.items()
-        if (k.startswith("proj:") or k in (MASKED, "gsd")) and v is not None
+        if (k.startswith("proj:") or k in _KEPT_OF_ASSETS) and v is not None
     }
     return pystac.Asset(
         href=source.get_absolute_href() or source.href,

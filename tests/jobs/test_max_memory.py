@@ -16,7 +16,7 @@ from geoseg.inference import runner
 from geoseg.jobs.memory import block_mb, blocks_at_a_time, tile_costs
 from geoseg.jobs.plan import plan_run
 from geoseg.jobs.run import Silence, run
-from geoseg.memory import GDAL_CACHE_MB, peak_memory_mb
+from geoseg.memory import GDAL_CACHE_MB, give_back, peak_memory_mb
 from geoseg.recipe import Recipe
 
 
@@ -43,6 +43,7 @@ def planned(image, tmp_path, **more):
 
 def test_blocks_are_made_smaller_and_the_map_is_the_same(image, tmp_path):
     plan = planned(image, tmp_path)
+    give_back()
     held, tile, _ = tile_costs(plan)
     need = held + GDAL_CACHE_MB + tile + block_mb(plan, 512) + 1
     said = Said()

@@ -20,7 +20,8 @@ from geoseg.recipe import Recipe
 def scene(tmp_path_factory):
     folder = tmp_path_factory.mktemp("scene")
     image = write_image(folder / "scene.tif", smooth(0, (300, 300)), geobox_at(height=300, width=300))
-    return {"image": (str(image),), "model": str(model_folder(folder / "model")), "block_size": 100}
+    model = model_folder(folder / "model", family="small-unet", halo=8)
+    return {"image": (str(image),), "model": str(model), "block_size": 100}
 
 
 @pytest.fixture(scope="module")
