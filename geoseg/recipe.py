@@ -127,7 +127,8 @@ class Recipe(BaseModel):
     """Address of a Dask scheduler, ``tcp://host:8786``; None for this machine."""
 
     out: str | None = None
-    """Output folder; None for ``geoseg-out/`` and the name of the area."""
+    """Output folder; None for ``geoseg-out/`` and the name of the area. ``{month}``, ``{year}``, ``{start}``
+    and ``{end}`` in it are those of the dates: ``maps/{month}`` is ``maps/2026-10``."""
     resume: bool = False
     """Go on with a run that was stopped or killed, or bring the map in the output folder up to date: blocks
     that would come out the same are not made again."""

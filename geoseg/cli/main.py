@@ -16,6 +16,7 @@ from geoseg.cli import chips as chips_command
 from geoseg.cli import doctor as doctor_command
 from geoseg.cli import evaluate as evaluate_command
 from geoseg.cli import models as models_commands
+from geoseg.cli import schedule as schedule_command
 from geoseg.cli import train as train_command
 from geoseg.cli.options import takes_recipe
 from geoseg.errors import GeosegError, GeosegWarning
@@ -37,6 +38,7 @@ app.command("calibrate")(calibrate_command.calibrate)
 app.command("change")(change_command.change)
 app.command("chips")(takes_recipe(chips_command.chips, without=chips_command.UNUSED, area_from="labels"))
 app.command("evaluate")(evaluate_command.evaluate)
+app.command("schedule")(schedule_command.schedule)
 app.command("train")(train_command.train)
 app.command("doctor")(doctor_command.doctor)
 

@@ -31,7 +31,7 @@ _LISTS = ("bands", "scale", "offset", "uncertainty")
 """Given as one value with commas."""
 _ALSO = {"tile_size": ("--tile",)}
 """Other spellings."""
-_FILE = "TOML file with these keys, the name of a shipped one, or the manifest.json of a map."
+FILE_HELP = "TOML file with these keys, the name of a shipped one, or the manifest.json of a map."
 _BBOX = "Area as west,south,east,north in degrees; west > east crosses the antimeridian."
 
 
@@ -68,7 +68,8 @@ def takes_recipe(
     own_parameters = list(inspect.signature(command).parameters.values())[1:]
     parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own_parameters]
     extra = {p.name for p in parameters}
-    file = typer.Argument(metavar="NAME", help=_FILE) if by_name else typer.Option("--recipe", help=_FILE)
+    name = typer.Argument(metavar="NAME", help=FILE_HELP)
+    file = name if by_name else typer.Option("--recipe", help=FILE_HELP)
     box = typer.Option("--bbox", help=_BBOX, rich_help_panel="Area")
     first = [
         _parameter("recipe", str if by_name else str | None, file, is_needed=by_name),

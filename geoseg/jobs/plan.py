@@ -1,5 +1,6 @@
 """What a run will do, worked out before anything long begins."""
 
+import re
 import time
 import warnings
 from collections.abc import Callable
@@ -36,11 +37,13 @@ from geoseg.recipe import Recipe
 from geoseg.redaction import redact
 from geoseg.resources import path_exists
 from geoseg.stac.catalog import Catalog, load_catalog
+from geoseg.stac.dates import parse_interval
 from geoseg.stac.items import Selection, select_items
 from geoseg.stac.relative_dates import interval_of
 
 Say = Callable[[str], None]
 CardFor = Callable[[pystac.ItemCollection, Catalog], ModelCard]
+_DATE = re.compile(r"\{(start|end|month|year)\}")
 _NAMELESS = "area"
 _FAR_PX = 64
 """Items whose footprint is nearer than this to a block are handed to it: footprints are drawn roughly."""
@@ -261,6 +264,9 @@ def _with_defaults(recipe: Recipe, catalog: Catalog) -> tuple[Recipe, list[str]]
     if recipe.out is None:
         chosen["out"] = str(Path("geoseg-out") / _name_of(recipe))
         assumed.append(f"output: {chosen['out']}/ (--out)")
+    elif _DATE.search(recipe.out):
+        chosen["out"] = _dated(recipe.out, str(chosen.get("datetime", recipe.datetime or EVERYTHING)))
+        assumed.append(f"output: {chosen['out']}/")
     elif Path(recipe.out).name in ("", ".."):  # such as ".": the map is named after its folder
         chosen["out"] = str(Path(recipe.out).resolve())
     return recipe.model_copy(update=chosen), assumed
@@ -272,6 +278,26 @@ def _dates(catalog: Catalog) -> tuple[str, str]:
     today = datetime.now(UTC).date()
     interval = f"{today - timedelta(days=365)}/{today}"
     return interval, f"the last 12 months, {interval}"
+
+
+def _dated(out: str, interval: str) -> str:
+    """``maps/2026-10`` for ``maps/{month}``: the dates that are searched, so that each month has its map.
+
+    Raises:
+        RecipeError: the interval has no such end.
+    """
+    dates = parse_interval(interval)
+    first, last = (f"{day:%Y-%m-%d}" if day else "" for day in (dates.start, dates.end))
+    words = {"start": first, "end": last, "month": first[:7], "year": first[:4]}
+
+    def word(match: re.Match[str]) -> str:
+        if found := words[match[1]]:
+            return found
+        raise RecipeError(
+            f"--out {out}: {match[0]} is of the dates, and {interval} has none. Give --datetime."
+        )
+
+    return _DATE.sub(word, out)
 
 
 def _name_of(recipe: Recipe) -> str:

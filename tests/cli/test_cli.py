@@ -294,3 +294,18 @@ def test_a_job_is_planned_made_and_left_alone(tmp_path):
         assert done.returncode == 0, done.stderr
         assert expected in done.stderr
     assert geoseg("run").returncode == 2
+
+
+def test_a_schedule_is_written_and_says_what_to_do_with_it(tmp_path):
+    done = geoseg("schedule", "sample", "--cron", "0 3 1 * *", "--to", "systemd", "--entries", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    service, timer = (Path(line) for line in done.stdout.splitlines())
+    assert "geoseg run sample" in service.read_text()
+    assert "OnCalendar=*-*-01 03:00:00" in timer.read_text()
+    assert "systemctl --user enable --now geoseg-sample.timer" in done.stderr
+    fixed = tmp_path / "summer.toml"
+    fixed.write_text('catalog = "sample"\naoi = "6,49,6.1,49.1"\ndatetime = "2024-06/2024-08"\n')
+    kept = geoseg("schedule", str(fixed), "--cron", "0 3 1 * *", "--to", "cron", "--entries", str(tmp_path))
+    assert "Its dates are 2024-06/2024-08 whenever it runs" in kept.stderr
+    refused = geoseg("schedule", "sampel", "--cron", "0 3 1 * *", "--to", "cron")
+    assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1)

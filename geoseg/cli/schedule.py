@@ -1,0 +1,77 @@
+"""``geoseg schedule``: the entry that runs a recipe at its times."""
+
+import shutil
+import sys
+from datetime import date
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from geoseg.cli.options import FILE_HELP
+from geoseg.errors import OutputError
+from geoseg.recipe import Recipe
+
+
+class To(StrEnum):
+    """Names of :data:`geoseg.jobs.schedule.SCHEDULERS`, known without importing it."""
+
+    CRON = "cron"
+    SYSTEMD = "systemd"
+    KUBERNETES = "kubernetes"
+    GITHUB_ACTIONS = "github-actions"
+
+
+def schedule(
+    recipe: Annotated[str, typer.Argument(metavar="NAME", help=FILE_HELP)],
+    cron: Annotated[str, typer.Option(help="When: minute, hour, day of the month, month, weekday.")],
+    to: Annotated[To, typer.Option(help="What starts it.")],
+    entries: Annotated[Path, typer.Option(help="Folder that the entry is written to.")] = Path(),
+    image: Annotated[str, typer.Option(help="Container with geoseg, for Kubernetes.")] = "geoseg:latest",
+) -> None:
+    """Write the entry that makes the map of a recipe again and again, or brings it up to date.
+
+    It starts [bold]geoseg run NAME[/bold] in the folder where you are now. While one run lasts, no other is
+    started. Dates said from today ("last month") are those of each run.
+    """
+    from rich.console import Console
+
+    from geoseg.jobs.schedule import SCHEDULERS, Schedule
+    from geoseg.stac.relative_dates import interval_of
+
+    found = Recipe.resolve(recipe)
+    is_file, is_here = Path(recipe).is_file(), to in (To.CRON, To.SYSTEMD)
+    job = Schedule(
+        name=Path(recipe).stem,
+        cron=cron,
+        recipe=str(Path(recipe).resolve()) if is_file and is_here else recipe,
+        folder=str(Path.cwd()),
+        program=_program(),
+        image=image,
+    )
+    files = {entries / name: text for name, text in SCHEDULERS[to].entries(job).items()}
+    try:
+        entries.mkdir(parents=True, exist_ok=True)
+        for path, text in files.items():
+            path.write_text(text, "utf-8")
+    except OSError as error:
+        raise OutputError(f"{entries} cannot be written: {error.strerror}. Give another --entries.") from None
+    messages = Console(stderr=True, soft_wrap=True)
+    for path in files:
+        print(path)  # noqa: T201
+    names = [str(path) for path in files]
+    how = SCHEDULERS[to].how.format(first=names[0], last=Path(names[-1]).name, slug=job.slug)
+    messages.print(how, markup=False)
+    if found.datetime is not None and interval_of(found.datetime, today=date.today()) is None:
+        messages.print(
+            f"Its dates are {found.datetime} whenever it runs. For those before each run: "
+            "datetime = 'last month'.",
+            markup=False,
+        )
+
+
+def _program() -> str:
+    """The full path of this geoseg."""
+    beside = Path(sys.executable).with_name("geoseg")
+    return str(beside) if beside.exists() else shutil.which("geoseg") or "geoseg"

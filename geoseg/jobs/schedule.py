@@ -1,0 +1,290 @@
+"""Entries that run a job again and again: for cron, systemd, Kubernetes and GitHub Actions."""
+
+import re
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import PurePath
+
+from geoseg.errors import RecipeError
+
+Parts = list[tuple[int | None, int | None, int]]
+_FIELDS = (
+    ("minute", 0, 59),
+    ("hour", 0, 23),
+    ("day of the month", 1, 31),
+    ("month", 1, 12),
+    ("weekday", 0, 7),
+)
+_PART = re.compile(r"(\*|\d+(?:-\d+)?)(?:/(\d+))?")
+_DAYS = ("Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_GRACE_S = 900
+"""For the block at hand, when a run is asked to stop."""
+_VOLUME = "/maps"
+"""Where recipes and maps lie in a container."""
+_WORD = re.compile(r"[^a-z0-9]+")
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """When a job runs, and how."""
+
+    name: str
+    """Of the job: what the entries are called after."""
+    cron: str
+    """Five fields of crontab(5), in numbers: ``0 3 1 * *``."""
+    recipe: str
+    """As it was given: a shipped name, or a path seen from ``folder``."""
+    folder: str
+    """Where it runs on this machine: its output folder is seen from there."""
+    program: str = "geoseg"
+    """On this machine, as a full path: timers have a PATH of their own."""
+    image: str = "geoseg:latest"
+    """Container that has geoseg, for Kubernetes."""
+
+    def __post_init__(self) -> None:
+        fields_of(self.cron)
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        """What runs on this machine."""
+        return self.program, "run", self.recipe
+
+    @property
+    def command_elsewhere(self) -> tuple[str, ...]:
+        """What runs where geoseg is installed anew and the folder is another one.
+
+        Raises:
+            RecipeError: the recipe is named by a path of this machine.
+        """
+        if PurePath(self.recipe).is_absolute():
+            raise RecipeError(
+                f"{self.recipe} is a path of this machine, which no container has. Go to the folder that is "
+                "taken along (a repository, a volume) and name the recipe from there."
+            )
+        return "geoseg", "run", self.recipe
+
+    @property
+    def slug(self) -> str:
+        """The name in the letters that all of them allow: ``monthly-land-cover``."""
+        return _WORD.sub("-", self.name.lower()).strip("-") or "job"
+
+
+def fields_of(cron: str) -> list[Parts]:
+    """Each field as its parts (first, last, step); first is None for ``*``, last is None for a single value.
+
+    Raises:
+        RecipeError: it is none of crontab(5), or one with names or ``@`` words.
+    """
+    words = cron.split()
+    if len(words) != len(_FIELDS):
+        raise RecipeError(
+            f"--cron {cron!r} has {len(words)} fields, expected 5: minute, hour, day of the month, month, "
+            "weekday. Give, for instance, '0 3 1 * *' for the first of each month at 3."
+        )
+    return [_field(word, *limits, cron) for word, limits in zip(words, _FIELDS, strict=True)]
+
+
+def _field(word: str, name: str, low: int, high: int, cron: str) -> Parts:
+    parts: Parts = []
+    for text in word.split(","):
+        match = _PART.fullmatch(text)
+        if match is None:
+            raise RecipeError(f"--cron {cron!r}: {text!r} is no {name}. Give numbers, *, 1-5, */2 or 1,15.")
+        step = int(match[2] or 1)
+        if match[1] == "*":
+            first, last = None, None
+        else:
+            ends = [int(end) for end in match[1].split("-")]
+            first, last = ends[0], ends[1] if len(ends) > 1 else (high if match[2] else None)
+        given = [value for value in (first, last) if value is not None]
+        if step < 1 or any(not low <= value <= high for value in given) or given != sorted(given):
+            raise RecipeError(f"--cron {cron!r}: {text!r} is no {name} from {low} to {high}.")
+        parts.append((first, last, step))
+    return parts
+
+
+def for_cron(schedule: Schedule) -> dict[str, str]:
+    """A line of crontab(5) for a user's own crontab. While one runs no other is started (flock(1))."""
+    folder = PurePath(schedule.folder)
+    lock, log = folder / f".{schedule.slug}.lock", folder / f"{schedule.slug}.log"
+    parts = [
+        f"cd {shlex.quote(str(folder))} &&",
+        f"flock --nonblock --conflict-exit-code 0 {shlex.quote(str(lock))}",
+        f"{shlex.join(schedule.command)} >> {shlex.quote(str(log))} 2>&1",
+    ]
+    line = " ".join(parts).replace("%", r"\%")  # cron takes % for a new line
+    return {f"{schedule.slug}.crontab": f"# geoseg {schedule.name}\n{schedule.cron} {line}\n"}
+
+
+def for_systemd(schedule: Schedule) -> dict[str, str]:
+    """A service and its timer (systemd.timer(5)), for a user. A service that runs is not started again."""
+    name = f"geoseg-{schedule.slug}"
+    service = f"""[Unit]
+Description=geoseg {schedule.name}
+
+[Service]
+Type=oneshot
+WorkingDirectory={_unit_text(schedule.folder)}
+ExecStart={" ".join(_unit_word(word) for word in schedule.command)}
+# SIGTERM: the block at hand is finished; the next run goes on from there.
+TimeoutStopSec={_GRACE_S}
+"""
+    calendar = on_calendar(schedule.cron)
+    timer = f"""[Unit]
+Description=When geoseg {schedule.name} runs
+
+[Timer]
+OnCalendar={calendar}
+Persistent=true
+
+[Install]
+WantedBy=timers.target
+"""
+    return {f"{name}.service": service, f"{name}.timer": timer}
+
+
+def on_calendar(cron: str) -> str:
+    """The same times in the words of systemd.time(7).
+
+    Raises:
+        RecipeError: days of the month and weekdays are both named: cron takes either, systemd both.
+    """
+    minute, hour, day, month, weekday = fields_of(cron)
+    if _is_any(weekday):
+        days = ""
+    elif not _is_any(day):
+        raise RecipeError(
+            f"--cron {cron!r} names days of the month and weekdays; systemd cannot run on either. Give one."
+        )
+    else:
+        days = ",".join(_weekdays(weekday)) + " "
+    date = f"*-{_spans(month, 1)}-{_spans(day, 1)}"
+    return f"{days}{date} {_spans(hour, 0)}:{_spans(minute, 0)}:00"
+
+
+def _is_any(parts: Parts) -> bool:
+    return parts == [(None, None, 1)]
+
+
+def _spans(parts: Parts, lowest: int) -> str:
+    if (None, None, 1) in parts:
+        return "*"  # systemd knows it only by itself
+    words = []
+    for first, last, step in parts:
+        if first is None:
+            words.append(f"{lowest:02d}/{step}")
+        elif last is None:
+            words.append(f"{first:02d}")
+        else:
+            words.append(f"{first:02d}..{last:02d}" + (f"/{step}" if step > 1 else ""))
+    return ",".join(words)
+
+
+def _weekdays(parts: Parts) -> list[str]:
+    found: dict[str, None] = {}
+    for first, last, step in parts:
+        low = 0 if first is None else first
+        high = (6 if first is None else low) if last is None else last
+        found |= dict.fromkeys(_DAYS[n] for n in range(low, high + 1, step))
+    return sorted(found, key=_DAYS.index)
+
+
+def _unit_text(text: str) -> str:
+    return text.replace("%", "%%")
+
+
+def _unit_word(word: str) -> str:
+    """A word of ExecStart, as systemd.service(5) quotes it."""
+    escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
+    return escaped if re.fullmatch(r"[\w@%+=:,./$-]+", escaped) else f'"{escaped}"'
+
+
+def for_kubernetes(schedule: Schedule) -> dict[str, str]:
+    """A CronJob (batch/v1), whose folder is a volume claim. While one runs no other is started."""
+    name = f"geoseg-{schedule.slug}"
+    container = {
+        "name": "geoseg",
+        "image": schedule.image,
+        "command": list(schedule.command_elsewhere),
+        "workingDir": _VOLUME,
+        "volumeMounts": [{"name": "maps", "mountPath": _VOLUME}],
+    }
+    pod = {
+        "restartPolicy": "OnFailure",  # goes on where the one before was killed
+        "terminationGracePeriodSeconds": _GRACE_S,
+        "containers": [container],
+        "volumes": [{"name": "maps", "persistentVolumeClaim": {"claimName": f"{name}-maps"}}],
+    }
+    manifest = {
+        "apiVersion": "batch/v1",
+        "kind": "CronJob",
+        "metadata": {"name": name, "labels": {"app.kubernetes.io/name": "geoseg"}},
+        "spec": {
+            "schedule": schedule.cron,
+            "concurrencyPolicy": "Forbid",
+            "jobTemplate": {"spec": {"backoffLimit": 3, "template": {"spec": pod}}},
+        },
+    }
+    return {f"{name}.yaml": _yaml(manifest)}
+
+
+def for_github_actions(schedule: Schedule) -> dict[str, str]:
+    """A workflow, for ``.github/workflows``, run in the repository; maps are kept as artifacts."""
+    name = f"geoseg-{schedule.slug}"
+    run = shlex.join(schedule.command_elsewhere)
+    workflow = {
+        "name": f"geoseg {schedule.name}",
+        "on": {"schedule": [{"cron": schedule.cron}], "workflow_dispatch": {}},
+        "permissions": {"contents": "read"},
+        "concurrency": {"group": name, "cancel-in-progress": False},
+        "jobs": {
+            "map": {
+                "runs-on": "ubuntu-latest",
+                "steps": [
+                    {"uses": "actions/checkout@v4"},
+                    {"uses": "actions/setup-python@v5", "with": {"python-version": "3.12"}},
+                    {"run": "pip install geoseg"},
+                    {"run": run},
+                    {
+                        "uses": "actions/upload-artifact@v4",
+                        "if": "always()",
+                        "with": {"name": schedule.slug, "path": "geoseg-out", "if-no-files-found": "warn"},
+                    },
+                ],
+            }
+        },
+    }
+    return {f"{name}.yml": _yaml(workflow)}
+
+
+def _yaml(document: dict[str, object]) -> str:
+    import yaml
+
+    text: str = yaml.safe_dump(document, sort_keys=False, width=110)
+    return text
+
+
+@dataclass(frozen=True)
+class Scheduler:
+    """What starts jobs at their times."""
+
+    entries: Callable[[Schedule], dict[str, str]]
+    """The files that it wants, by name."""
+    how: str
+    """What to do with them; ``{first}``, ``{last}`` and ``{slug}`` are filled in."""
+
+
+SCHEDULERS = {
+    "cron": Scheduler(for_cron, "Add it to your crontab: (crontab -l; cat {first}) | crontab -"),
+    "systemd": Scheduler(
+        for_systemd,
+        "Move both to ~/.config/systemd/user/, then: systemctl --user enable --now {last}",
+    ),
+    "kubernetes": Scheduler(
+        for_kubernetes,
+        "Give the recipe and maps a volume claim named geoseg-{slug}-maps, then: kubectl apply -f {first}",
+    ),
+    "github-actions": Scheduler(for_github_actions, "Move it to .github/workflows/ of the repository."),
+}
+"""By the name that ``--to`` takes."""
