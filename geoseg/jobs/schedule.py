@@ -159,25 +159,26 @@ def on_calendar(cron: str) -> str:
         )
     else:
         days = ",".join(_weekdays(weekday)) + " "
-    date = f"*-{_spans(month, 1)}-{_spans(day, 1)}"
-    return f"{days}{date} {_spans(hour, 0)}:{_spans(minute, 0)}:00"
+    minutes, hours, days_of_month, months = (
+        _spans(parts, low, high)
+        for parts, (_, low, high) in zip((minute, hour, day, month), _FIELDS, strict=False)
+    )
+    return f"{days}*-{months}-{days_of_month} {hours}:{minutes}:00"
 
 
 def _is_any(parts: Parts) -> bool:
     return parts == [(None, None, 1)]
 
 
-def _spans(parts: Parts, lowest: int) -> str:
+def _spans(parts: Parts, low: int, high: int) -> str:
     if (None, None, 1) in parts:
         return "*"  # systemd knows it only by itself
     words = []
     for first, last, step in parts:
         if first is None:
-            words.append(f"{lowest:02d}/{step}")
-        elif last is None:
-            words.append(f"{first:02d}")
-        else:
-            words.append(f"{first:02d}..{last:02d}" + (f"/{step}" if step > 1 else ""))
+            first, last = low, high  # 00/5, which means the same, leaves hour 0 out in systemd 252
+        span = f"{first:02d}" if last is None else f"{first:02d}..{last:02d}"
+        words.append(span + (f"/{step}" if step > 1 else ""))
     return ",".join(words)
 
 

@@ -52,13 +52,13 @@ def test_what_is_no_time_is_one_line(cron, said):
     ("cron", "calendar"),
     [
         (MONTHLY, "*-*-01 03:00:00"),
-        ("*/15 * * * *", "*-*-* *:00/15:00"),
+        ("*/15 * * * *", "*-*-* *:00..59/15:00"),
         ("30 6 * * 1-5", "Mon,Tue,Wed,Thu,Fri *-*-* 06:30:00"),
         ("0 0 * * 7", "Sun *-*-* 00:00:00"),
         ("0 0 * * 0,6", "Sun,Sat *-*-* 00:00:00"),
         ("0 4 1,15 6-8 *", "*-06..08-01,15 04:00:00"),
         ("0,*/1 3 1 * *", "*-*-01 03:*:00"),
-        ("5 1-23/2 * */3 *", "*-01/3-* 01..23/2:05:00"),
+        ("5 1-23/2 * */3 *", "*-01..12/3-* 01..23/2:05:00"),
     ],
 )
 def test_times_in_the_words_of_systemd(cron, calendar):
@@ -116,9 +116,13 @@ def test_systemd_starts_it_when_cron_would(cron):
         ["systemd-analyze", "calendar", "--iterations=4", "--base-time=2026-01-31 22:58:30 UTC", on_calendar(cron)],
         capture_output=True, text=True, env={"TZ": "UTC", "PATH": "/usr/bin:/bin"}, check=True,
     ).stdout  # fmt: skip
-    lines = [line for line in said.splitlines() if "Next elapse:" in line or "Iteration #" in line]
+    lines = [
+        line
+        for line in said.splitlines()
+        if "Next elapse:" in line or "Iter. #" in line or "Iteration #" in line
+    ]
     found = [datetime.strptime(" ".join(line.split()[-3:-1]), "%Y-%m-%d %H:%M:%S") for line in lines]
-    assert found
+    assert len(found) == 4
     assert all(is_due(cron, moment) for moment in found), (cron, found)
     minutes = [datetime(2026, 1, 31, 22, 59) + timedelta(minutes=n) for n in range(4000)]
     due = [moment for moment in minutes if moment <= found[-1] and is_due(cron, moment)]
@@ -208,10 +212,11 @@ def planned_out(tmp_path, out, dates):
     return plan_run(recipe, say=lambda _: None).out.relative_to(tmp_path)
 
 
+@pytest.mark.filterwarnings("ignore:l7-etm-olinda")
 def test_each_month_may_have_its_map(tmp_path):
-    dates = "2024-05-01/2026-08-31"
-    assert planned_out(tmp_path, "maps/{month}", dates) == Path("maps/2024-05")
-    assert planned_out(tmp_path, "{year}/{start}_{end}", dates) == Path("2024/2024-05-01_2026-08-31")
+    dates = "2001-05-01/2001-08-31"
+    assert planned_out(tmp_path, "maps/{month}", dates) == Path("maps/2001-05")
+    assert planned_out(tmp_path, "{year}/{start}_{end}", dates) == Path("2001/2001-05-01_2001-08-31")
     assert planned_out(tmp_path, "of {mine}", dates) == Path("of {mine}")
 
 
