@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
 
@@ -259,7 +259,7 @@ def for_github_actions(schedule: Schedule) -> dict[str, str]:
     return {f"{name}.yml": _yaml(workflow)}
 
 
-def _yaml(document: dict[str, object]) -> str:
+def _yaml(document: Mapping[str, object]) -> str:
     import yaml
 
     text: str = yaml.safe_dump(document, sort_keys=False, width=110)

@@ -7,6 +7,7 @@ import pystac
 from hypothesis import given
 from hypothesis import strategies as st
 
+from geoseg.imagery.changes import FILES
 from geoseg.imagery.harmonise import available_bands, prepare
 from geoseg.imagery.loader import CLOUDS, band_metadata
 from geoseg.stac.catalog import CollectionConfig
@@ -93,3 +94,12 @@ def test_the_original_is_left_alone() -> None:
     for values in band_metadata(small).values():
         values["scale"] = 99
     assert json.dumps(original.to_dict()) == before
+
+
+def test_what_says_that_a_file_is_another_one_travels() -> None:
+    states = {"file:checksum": "1220aa", "file:size": 7, FILES: [["/tmp/a.tif", 7, 8]]}
+    given = item(swir=states)
+    given.properties["updated"] = "2026-01-01T00:00:00Z"
+    small = prepare(given, config=CONFIG, bands={"swir16": CONFIG.bands["swir16"]}, has_clouds=False)
+    assert small.properties["updated"] == "2026-01-01T00:00:00Z"
+    assert states.items() <= small.assets["swir"].extra_fields.items()
