@@ -126,6 +126,12 @@ class Recipe(BaseModel):
     scheduler: str | None = None
     """Address of a Dask scheduler, ``tcp://host:8786``; None for this machine."""
 
+    tries: Annotated[int, Field(ge=1)] = 3
+    """How often a block is tried whose servers or workers fail, in all; the other blocks go on meanwhile."""
+    on_missing: Literal["fail", "skip"] = "fail"
+    """What becomes of pixels that cannot be read at last: the run ends when all other blocks are done
+    (``fail``), or they are those of the next item, else nodata, and the report says so (``skip``)."""
+
     out: str | None = None
     """Output folder; None for ``geoseg-out/`` and the name of the area. ``{month}``, ``{year}``, ``{start}``
     and ``{end}`` in it are those of the dates: ``maps/{month}`` is ``maps/2026-10``."""

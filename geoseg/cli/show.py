@@ -19,6 +19,7 @@ from rich.table import Table
 
 from geoseg.jobs import run as job
 from geoseg.jobs.estimate import Estimate, estimate
+from geoseg.jobs.listener import Listener, Silence
 from geoseg.jobs.memory import within_memory
 from geoseg.jobs.plan import Plan, plan_run
 from geoseg.jobs.stopping import Stopped, stoppable
@@ -58,10 +59,10 @@ class Display:
 
 
 @contextmanager
-def display(*, quiet: bool) -> Iterator[job.Listener]:
+def display(*, quiet: bool) -> Iterator[Listener]:
     """A listener for people: lines, and a bar where there is a terminal; one that says nothing if quiet."""
     if quiet:
-        yield job.Silence()
+        yield Silence()
         return
     columns = (
         SpinnerColumn(),

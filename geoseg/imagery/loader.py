@@ -14,6 +14,7 @@ from odc.geo.xr import xr_coords
 from odc.loader import RasterLoadParams, RasterSource, RioDriver, RioReader
 
 from geoseg.errors import ImageryError
+from geoseg.imagery.gaps import Gaps
 from geoseg.imagery.on_grid import place_on_grid, read_on_grid
 from geoseg.imagery.reading import read_patiently
 
@@ -37,6 +38,7 @@ def load(
     bands: tuple[str, ...],
     resampling: str = "bilinear",
     sign: Callable[[str], str] | None = None,
+    gaps: Gaps | None = None,
 ) -> xr.DataArray:
     """Reflectance of prepared items on ``geobox``, not yet read.
 
@@ -48,18 +50,23 @@ def load(
         bands: STAC common names.
         resampling: for bands on another grid; pixels that lie on the grid are taken as they are.
         sign: turns an address into one that may be read; called for each read, since signatures expire.
+        gaps: told of squares that cannot be read, which are nodata then; None: they raise.
 
     Returns:
         (time, band, y, x) float32, one time per item in the order given, NaN where an item has no value.
         Dask-backed. Compute it within :func:`geoseg.imagery.reading.gdal_env`; that raises ImageryError when
         pixels cannot be read, however patiently.
     """
-    layers = [_load_item(item, geobox, bands, resampling, sign) for item in items]
+    layers = [_load_item(item, geobox, bands, resampling, sign, gaps) for item in items]
     return xr.concat(layers, dim="time")
 
 
 def load_clouds(
-    items: pystac.ItemCollection, *, geobox: GeoBox, sign: Callable[[str], str] | None = None
+    items: pystac.ItemCollection,
+    *,
+    geobox: GeoBox,
+    sign: Callable[[str], str] | None = None,
+    gaps: Gaps | None = None,
 ) -> xr.DataArray | None:
     """Cloud classes or bits as the catalogs give them, nearest neighbour, lazily; None without any.
 
@@ -68,7 +75,9 @@ def load_clouds(
     """
     if not any(CLOUDS in item.assets for item in items):
         return None
-    layers = [_load_item(item, geobox, (CLOUDS,), "nearest", sign).isel(band=0, drop=True) for item in items]
+    layers = [
+        _load_item(item, geobox, (CLOUDS,), "nearest", sign, gaps).isel(band=0, drop=True) for item in items
+    ]
     stacked = xr.concat(layers, dim="time", combine_attrs="drop")
     rules = [
         item.assets[CLOUDS].extra_fields["geoseg:clouds"] if CLOUDS in item.assets else {} for item in items
@@ -82,6 +91,7 @@ def _load_item(
     bands: tuple[str, ...],
     resampling: str,
     sign: Callable[[str], str] | None,
+    gaps: Gaps | None,
 ) -> xr.DataArray:
     missing = [b for b in bands if b not in band_metadata(item)]
     if missing == list(bands):
@@ -90,19 +100,22 @@ def _load_item(
         raise ImageryError(f"Item {item.id} lost its bands {', '.join(missing)}. Run geoseg check on it.")
     metadata = band_metadata(item)
     dtype = "float64" if any(_is_wide(metadata[band]) for band in bands) else "float32"
-    data = None if sign else _read_local(item, geobox, bands, dtype)
+    data = None if sign else _read_local(item, geobox, bands, dtype, gaps)
     if data is None:
-        data = _read(item, geobox, bands, resampling, sign, dtype=dtype)
+        data = _read(item, geobox, bands, resampling, sign, gaps, dtype=dtype)
     layers = [_calibrated(data[band], metadata[band]).astype("float32") for band in bands]
     stacked = xr.concat(layers, dim="band", combine_attrs="drop").assign_coords(band=list(bands))
     masks = _masks(item)
     if masks.assets:
-        shown = _read(masks, geobox, tuple(masks.assets), "nearest", sign, is_mask=True).to_dataarray("band")
+        shown = _read(masks, geobox, tuple(masks.assets), "nearest", sign, gaps, is_mask=True)
+        shown = shown.to_dataarray("band")
         stacked = stacked.where((shown > 0).all("band"))
     return stacked.transpose("time", "band", "y", "x").drop_vars("time", errors="ignore")
 
 
-def _read_local(item: pystac.Item, geobox: GeoBox, bands: tuple[str, ...], dtype: str) -> xr.Dataset | None:
+def _read_local(
+    item: pystac.Item, geobox: GeoBox, bands: tuple[str, ...], dtype: str, gaps: Gaps | None
+) -> xr.Dataset | None:
     """The same as :func:`_read` gives, faster: of files that lie on the grid; None where one does not."""
     parts = []
     for asset in item.assets.values():
@@ -116,7 +129,9 @@ def _read_local(item: pystac.Item, geobox: GeoBox, bands: tuple[str, ...], dtype
         stated = [asset.extra_fields["raster:bands"][n].get("nodata") for n in wanted.values()]
         numbers = [n + 1 for n in wanted.values()]
         parts.append(
-            read_on_grid(asset, list(wanted), numbers, at=at, geobox=geobox, nodata=stated, dtype=dtype)
+            read_on_grid(
+                asset, list(wanted), numbers, at=at, geobox=geobox, nodata=stated, dtype=dtype, gaps=gaps
+            )
         )
     return xr.merge(parts, join="exact", compat="override", combine_attrs="override").expand_dims("time")
 
@@ -127,6 +142,7 @@ def _read(
     bands: tuple[str, ...],
     resampling: str,
     sign: Callable[[str], str] | None,
+    gaps: Gaps | None,
     *,
     is_mask: bool = False,
     dtype: str = "float32",
@@ -140,7 +156,7 @@ def _read(
         chunks={"y": CELL, "x": CELL},
         resampling=resampling,
         dtype=dtype,
-        driver=_PatientDriver(sign, is_mask),
+        driver=_PatientDriver(sign, gaps, is_mask),
     )
 
 
@@ -164,26 +180,38 @@ def _masks(item: pystac.Item) -> pystac.Item:
 class _PatientDriver(RioDriver):
     """odc-stac's reader of files, for servers that fail now and then."""
 
-    def __init__(self, sign: Callable[[str], str] | None, is_mask: bool) -> None:
+    def __init__(self, sign: Callable[[str], str] | None, gaps: Gaps | None, is_mask: bool) -> None:
         super().__init__()
         self._sign = sign
+        self._gaps = gaps
         self._is_mask = is_mask
 
     def open(self, src: RasterSource, ctx: Any) -> RioReader:
         """The reader of one band of one file, or of its mask."""
-        return _PatientReader(src, ctx, self._sign, self._is_mask)
+        return _PatientReader(src, ctx, self._sign, self._gaps, self._is_mask)
 
 
 class _PatientReader(RioReader):
-    def __init__(self, src: RasterSource, ctx: Any, sign: Callable[[str], str] | None, is_mask: bool) -> None:
+    def __init__(
+        self,
+        src: RasterSource,
+        ctx: Any,
+        sign: Callable[[str], str] | None,
+        gaps: Gaps | None,
+        is_mask: bool,
+    ) -> None:
         super().__init__(src, ctx)
         self._sign = sign
+        self._gaps = gaps
         self._is_mask = is_mask
 
     def read(
         self, cfg: RasterLoadParams, dst_geobox: GeoBox, *, dst: Any = None, selection: Any = None
     ) -> Any:
-        """The pixels on ``dst_geobox``; the item's nodata is the file's too where that states none."""
+        """The pixels on ``dst_geobox``; the item's nodata is the file's too where that states none.
+
+        What cannot be read is nodata where there may be gaps; else it raises.
+        """
         cfg = replace(cfg, src_nodata_fallback=cfg.fill_value)
 
         def once(address: str) -> Any:
@@ -191,9 +219,21 @@ class _PatientReader(RioReader):
             reader = RioReader(replace(self._src, uri=uri), self._ctx)
             return reader.read(cfg, dst_geobox, dst=dst, selection=selection)
 
-        return read_patiently(
-            self._src.uri, once, sign=self._sign, where=lambda: _where(self._src, dst_geobox)
-        )
+        address, gaps = self._src.uri, self._gaps
+        patience_s = 0.0 if gaps is not None and address in gaps else None  # it was waited for
+        try:
+            return read_patiently(
+                address,
+                once,
+                sign=self._sign,
+                where=lambda: _where(self._src, dst_geobox),
+                patience_s=patience_s,
+            )
+        except ImageryError as error:
+            if gaps is None:
+                raise
+            gaps.note(address, error)
+            return np.s_[0:0, 0:0], np.empty((0, 0), cfg.dtype)
 
 
 def _where(source: RasterSource, geobox: GeoBox) -> str:

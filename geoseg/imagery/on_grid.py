@@ -1,7 +1,8 @@
 """Local files whose pixels lie on the grid: whole rows of all bands at once, each block unpacked once."""
 
-from collections.abc import Sequence
-from itertools import pairwise
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from odc.geo.geobox import GeoBox
 from odc.geo.xr import xr_coords
 from rasterio.windows import Window
 
+from geoseg.errors import ImageryError
+from geoseg.imagery.gaps import Gaps
 from geoseg.imagery.reading import read_patiently
 
 ROWS = 512
@@ -50,6 +53,7 @@ def read_on_grid(
     geobox: GeoBox,
     nodata: Sequence[float | None],
     dtype: str,
+    gaps: Gaps | None = None,
 ) -> xr.Dataset:
     """Stored numbers of some bands of a file on ``geobox``, NaN outside it and where nodata; not yet read.
 
@@ -61,15 +65,22 @@ def read_on_grid(
         geobox: the grid.
         nodata: of each band as the item states it; the file's own counts too.
         dtype: float32 or float64.
+        gaps: told of what cannot be read, which is NaN then: squares of :data:`ROWS`, counted from the first
+            column of the grid, of one block of the file in height; None: it raises.
     """
     import dask.array as da
 
     height, width = geobox.shape
-    edges = _edges(asset.href, at[0], height)
+    edges = _edges(asset.href, at[0], height, gaps)
     strips = [
         da.from_delayed(
             _delayed(
-                asset.href, tuple(indexes), Window(-at[1], top - at[0], width, bottom - top), nodata, dtype
+                gaps,
+                asset.href,
+                tuple(indexes),
+                Window(-at[1], top - at[0], width, bottom - top),
+                nodata,
+                dtype,
             ),
             shape=(len(bands), bottom - top, width),
             dtype=np.dtype(dtype),
@@ -87,12 +98,17 @@ def read_on_grid(
 def _delayed(*given: Any) -> Any:
     import dask
 
-    return dask.delayed(_read_rows, pure=False)(*given)
+    return dask.delayed(_read_or_leave, pure=False)(*given)
 
 
-def _edges(path: str, top: int, height: int) -> list[int]:
+def _edges(path: str, top: int, height: int, gaps: Gaps | None) -> list[int]:
     """Where strips begin and end: between blocks of the file, whose first row lies at ``top``."""
-    step = read_patiently(path, _block_height)
+    try:
+        step = read_patiently(path, _block_height)
+    except ImageryError:
+        if gaps is None:
+            raise
+        step = ROWS  # each strip will be noted
     step *= -(-ROWS // step)
     first = top + -(-(1 - top) // step) * step  # the first edge below row 0
     return [0, *range(first, height, step), height]
@@ -101,6 +117,40 @@ def _edges(path: str, top: int, height: int) -> list[int]:
 def _block_height(address: str) -> int:
     with rasterio.open(address) as source:
         return int(min(source.block_shapes[0][0], source.height))
+
+
+def _read_or_leave(
+    gaps: Gaps | None,
+    path: str,
+    indexes: tuple[int, ...],
+    window: Window,
+    nodata: Sequence[float | None],
+    dtype: str,
+) -> NDArray[np.floating[Any]]:
+    """As :func:`_read_rows`; where there may be gaps, what cannot be read is NaN."""
+    try:
+        return _read_rows(path, indexes, window, nodata, dtype)
+    except ImageryError as error:
+        if gaps is None:
+            raise
+        gaps.note(path, error)
+    result = np.full((len(indexes), window.height, window.width), np.nan, dtype)
+    with suppress(ImageryError):
+        for part in _squares(window, read_patiently(path, _block_height)):
+            top, left = part.row_off - window.row_off, part.col_off - window.col_off
+            with suppress(ImageryError):
+                pixels = _read_rows(path, indexes, part, nodata, dtype)
+                result[:, top : top + part.height, left : left + part.width] = pixels
+    return result
+
+
+def _squares(window: Window, step: int) -> Iterator[Window]:
+    """The window in parts that are the same in any window: blocks of the file in height, cells in width."""
+    (top, bottom), (left, right) = window.toranges()
+    rows = [top, *range(top // step * step + step, bottom, step), bottom]
+    cols = [*range(left, right, ROWS), right]
+    for (first, last), (west, east) in product(pairwise(rows), pairwise(cols)):
+        yield Window(west, first, east - west, last - first)
 
 
 def _read_rows(

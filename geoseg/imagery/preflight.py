@@ -10,10 +10,11 @@ import pystac
 from numpy.typing import NDArray
 from odc.geo.geom import Geometry
 
-from geoseg.errors import GeosegWarning, PreflightError
+from geoseg.errors import GeosegWarning, ImageryError, PreflightError
 from geoseg.grid.geobox import geobox_for
 from geoseg.imagery import local, native
 from geoseg.imagery.calibration import Calibration, Sample, calibrate, kind_of
+from geoseg.imagery.gaps import Gaps
 from geoseg.imagery.harmonise import available_bands, choose_bands, prepare
 from geoseg.imagery.loader import CLOUDS, band_metadata, load
 from geoseg.imagery.reading import gdal_env
@@ -96,6 +97,7 @@ def check_inputs(
     catalog: Catalog,
     gsd_m: float | None = None,
     crs: str | None = None,
+    gaps: Gaps | None = None,
 ) -> Preflight:
     """Compare bands, GSD, CRS, scaling, offset and values of ``items`` with what ``card`` expects.
 
@@ -109,6 +111,7 @@ def check_inputs(
         catalog: says how the collections' assets are named and scaled.
         gsd_m: pixel size of the map; None for the finest that the needed bands have.
         crs: of the map; None for the items' own where they share a metric one, else UTM.
+        gaps: told of files whose pixels cannot be sampled, which tell nothing then; None: they raise.
 
     Raises:
         PreflightError: a reason why the model's map would be wrong, and what to change.
@@ -119,7 +122,7 @@ def check_inputs(
     grid = native.grid_of(prepared, aoi, gsd_m=gsd_m, crs=crs)
     adapted += grid.adapted + _check_gsd(grid.gsd_m, card)
     kinds = [kind_of(item, small) for item, small in zip(items, prepared, strict=True)]
-    samples = _samples(prepared, kinds, bands, aoi, grid, catalog)
+    samples = _samples(prepared, kinds, bands, aoi, grid, catalog, gaps)
     decided = _calibrate(items, prepared, kinds, samples, catalog)
     adapted += [
         f"{name}: pixels of {c.nodata:g} in all bands were taken as nodata, as none is declared"
@@ -177,6 +180,7 @@ def _samples(
     aoi: Geometry,
     grid: native.NativeGrid,
     catalog: Catalog,
+    gaps: Gaps | None,
 ) -> dict[str, Sample]:
     """Digital numbers of the first items of each kind, eight at least, and more until all bands have some."""
     of_kind: dict[Hashable, list[pystac.Item]] = {}
@@ -186,10 +190,12 @@ def _samples(
     samples: dict[str, Sample] = {}
     n_next = max(_SAMPLE_ITEMS, len(of_kind))
     while waiting:
-        samples |= _sample(pystac.ItemCollection(waiting[:n_next]), bands, aoi, grid, catalog)
+        samples |= _sample(pystac.ItemCollection(waiting[:n_next]), bands, aoi, grid, catalog, gaps)
         if np.any([np.isfinite(s).any(axis=1) for s in samples.values()], axis=0).all():
             break
         waiting, n_next = waiting[n_next:], _SAMPLE_ITEMS
+    if gaps and gaps.reasons and not any(np.isfinite(s).any() for s in samples.values()):
+        raise ImageryError(gaps.reasons[0][1])
     return samples
 
 
@@ -199,6 +205,7 @@ def _sample(
     aoi: Geometry,
     grid: native.NativeGrid,
     catalog: Catalog,
+    gaps: Gaps | None,
 ) -> dict[str, Sample]:
     """Digital numbers by item id, (band, pixel), NaN = nodata."""
     raw = pystac.ItemCollection([_raw(item) for item in prepared])
@@ -210,7 +217,7 @@ def _sample(
         options |= read_environment(catalog, collection)
     # rasterio changes the warning filters in each thread; two at a time leave "ignore" behind for good.
     with gdal_env(options), warnings.catch_warnings():
-        lazy = load(raw, geobox=coarse, bands=bands, resampling="nearest", sign=sign)
+        lazy = load(raw, geobox=coarse, bands=bands, resampling="nearest", sign=sign, gaps=gaps)
         pixels: NDArray[np.float32] = lazy.data.compute(scheduler="threads")  # (time, band, y, x)
     return {item.id: one.reshape(len(bands), -1) for item, one in zip(raw, pixels, strict=True)}
 

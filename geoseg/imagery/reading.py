@@ -79,6 +79,7 @@ def read_patiently(
     *,
     sign: Callable[[str], str] | None = None,
     where: Callable[[], str] = str,
+    patience_s: float | None = None,
 ) -> T:
     """Read one file, again and again while its server fails, for :data:`PATIENCE_S` at most.
 
@@ -90,12 +91,14 @@ def read_patiently(
         read: opens what it is given and reads; within :func:`gdal_env`.
         sign: turns ``address`` into one that may be read, anew for each try: signatures expire.
         where: says which part of the file is read; asked when that fails for good.
+        patience_s: in place of :data:`PATIENCE_S`.
 
     Raises:
         ImageryError: one line with the address (without its query) and the reason.
     """
     started, pause_s, n_tries = time.monotonic(), 0.5, 0
     settings = {} if _REMOTE.search(address) else _BESIDE
+    patience_s = PATIENCE_S if patience_s is None else patience_s
     while True:
         n_tries += 1
         try:
@@ -107,7 +110,7 @@ def read_patiently(
             _whole_only.add(_server(address))
         waited_s = time.monotonic() - started
         is_final = not _REMOTE.search(address) or (_FINAL.search(reason) and not sign)
-        if is_final or waited_s + pause_s > PATIENCE_S:
+        if is_final or waited_s + pause_s > patience_s:
             raise ImageryError(_message(address, where(), reason, n_tries, waited_s))
         logger.info("%s: %s, trying again in %g s.", redact(address), reason, pause_s)
         time.sleep(pause_s)

@@ -1,17 +1,15 @@
 """One block from items to a part file: what a Dask worker runs."""
 
-import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pystac
-import rasterio
 import shapely
 import xarray as xr
 from affine import Affine
@@ -26,11 +24,13 @@ from geoseg.grid.geobox import snap_out, window_geobox
 from geoseg.grid.tiling import Block, TilePlan
 from geoseg.imagery.clouds import mask_clouds
 from geoseg.imagery.composite import composite
+from geoseg.imagery.gaps import Gaps
 from geoseg.imagery.loader import CELL, load, load_clouds
 from geoseg.imagery.reading import gdal_env
 from geoseg.inference.predictor import predict, strips_of
 from geoseg.inference.runner import Inference
 from geoseg.inference.uncertainty import layers_of
+from geoseg.jobs.parts import write_part
 from geoseg.legend import CLASS_NODATA
 from geoseg.memory import bound_gdal_cache, one_heap, peak_memory_mb
 from geoseg.models.zoo import Model, create_model
@@ -62,6 +62,10 @@ class BlockTask:
     how: Inference
     parts: Path
     """Folder that the workers and the client see alike."""
+    leaves_gaps: bool = False
+    """Pixels that cannot be read are nodata, or those of other items; else they are an error."""
+    n_pieces: int = 1
+    """It is predicted in so many pieces a side, one after the other: for want of memory."""
     fingerprint: str = ""
     """Of all that its part is made from; see :func:`geoseg.jobs.journal.fingerprint_of_task`."""
 
@@ -90,6 +94,8 @@ class BlockDone:
     n_pixels_run: int
     """Pixels that went through the network, halos and views of ``tta`` included."""
     peak_memory_mb: float
+    gaps: tuple[tuple[str, str], ...] = ()
+    """Files with pixels that could not be read and were left out, each with the reason."""
 
 
 def run_block(task: BlockTask) -> BlockDone:
@@ -104,7 +110,8 @@ def run_block(task: BlockTask) -> BlockDone:
     window = task.block.window
     mask = aoi_mask(task.aoi_px, window)
     started = time.perf_counter()
-    layers, costs = _predict(task, mask) if mask.any() else (_nothing(task), _NO_COSTS)
+    gaps = Gaps() if task.leaves_gaps else None
+    layers, costs = _layers(task, mask, gaps)
     total_s = time.perf_counter() - started
     path = task.parts / task.part
     write_part(path, layers, window_geobox(task.plan.geobox, window))
@@ -116,7 +123,44 @@ def run_block(task: BlockTask) -> BlockDone:
         predict_s=total_s - costs["read_s"],
         **costs,
         peak_memory_mb=peak_memory_mb(),
+        gaps=gaps.reasons if gaps else (),
     )
+
+
+def _layers(
+    task: BlockTask, mask: NDArray[np.bool_], gaps: Gaps | None
+) -> tuple[list[NDArray[np.uint8]], dict[str, Any]]:
+    """The layers of a block, and what they cost as :func:`geoseg.inference.predictor.predict` says it."""
+    if not mask.any():
+        return _nothing(task), _NO_COSTS
+    if task.n_pieces == 1:
+        return _predict(task, mask, gaps)
+    layers, costs = _nothing(task), _NO_COSTS
+    for window in pieces_of(task.block.window, task.n_pieces):
+        rows, cols = _inside(window, task.block.window)
+        piece = replace(task, n_pieces=1, block=replace(task.block, window=window))
+        found, more = _layers(piece, mask[rows, cols], gaps)
+        for layer, pixels in zip(layers, found, strict=True):
+            layer[rows, cols] = pixels
+        costs = {name: costs[name] + more[name] for name in costs}
+    return layers, costs
+
+
+def pieces_of(window: Window, n: int) -> list[Window]:
+    """The window in ``n`` by ``n`` pieces, as far as its pixels go."""
+    height, width = -(-window.height // n), -(-window.width // n)
+    (top, bottom), (left, right) = window.toranges()
+    return [
+        Window(col, row, min(width, right - col), min(height, bottom - row))
+        for row in range(top, bottom, height)
+        for col in range(left, right, width)
+    ]
+
+
+def _inside(part: Window, whole: Window) -> tuple[slice, slice]:
+    """Rows and columns of ``part``, counted from the first of ``whole``."""
+    top, left = part.row_off - whole.row_off, part.col_off - whole.col_off
+    return slice(top, top + part.height), slice(left, left + part.width)
 
 
 def aoi_mask(aoi_px: BaseGeometry | None, window: Window) -> NDArray[np.bool_]:
@@ -144,8 +188,9 @@ def bounds_of(window: Window) -> tuple[float, float, float, float]:
 _NO_COSTS: dict[str, Any] = {"read_s": 0.0, "network_s": 0.0, "blend_s": 0.0, "n_pixels_run": 0}
 
 
-def _predict(task: BlockTask, mask: NDArray[np.bool_]) -> tuple[list[NDArray[np.uint8]], dict[str, Any]]:
-    """The layers of a block, and what they cost as :func:`geoseg.inference.predictor.predict` says it."""
+def _predict(
+    task: BlockTask, mask: NDArray[np.bool_], gaps: Gaps | None
+) -> tuple[list[NDArray[np.uint8]], dict[str, Any]]:
     items = pystac.ItemCollection([pystac.Item.from_dict(i) for i in task.items])
     if not items.items:
         return _nothing(task), _NO_COSTS
@@ -153,7 +198,7 @@ def _predict(task: BlockTask, mask: NDArray[np.bool_]) -> tuple[list[NDArray[np.
     needed = snap_out(task.plan.geobox, task.plan.hull(window), CELL)
 
     with gdal_env(read_environment(task.catalog)):
-        image = read_composite(task, items, window_geobox(task.plan.geobox, needed))
+        image = read_composite(task, items, window_geobox(task.plan.geobox, needed), gaps)
         with closing(strips_of(image, plan=task.plan, window=window, mask=mask)) as strips:
             done = predict(
                 strips,
@@ -167,11 +212,13 @@ def _predict(task: BlockTask, mask: NDArray[np.bool_]) -> tuple[list[NDArray[np.
     return [done[name].to_numpy() for name in layers_of(task.how.uncertainty)], dict(done.attrs)
 
 
-def read_composite(task: BlockTask, items: pystac.ItemCollection, geobox: GeoBox) -> xr.DataArray:
+def read_composite(
+    task: BlockTask, items: pystac.ItemCollection, geobox: GeoBox, gaps: Gaps | None = None
+) -> xr.DataArray:
     """The lazy image of a block: signed here, in the worker, when its pixels are about to be read."""
     sign = signer(task.catalog.signing)
-    data = load(items, geobox=geobox, bands=task.bands, sign=sign)
-    clouds = load_clouds(items, geobox=geobox, sign=sign) if task.has_clouds else None
+    data = load(items, geobox=geobox, bands=task.bands, sign=sign, gaps=gaps)
+    clouds = load_clouds(items, geobox=geobox, sign=sign, gaps=gaps) if task.has_clouds else None
     return composite(mask_clouds(data, clouds), task.composite)
 
 
@@ -211,33 +258,5 @@ def model_of(name: str, fingerprint: str) -> Model:
 
 
 def _nothing(task: BlockTask) -> list[NDArray[np.uint8]]:
-    window = task.block.window
-    return [np.full((window.height, window.width), CLASS_NODATA, np.uint8)] * len(
-        layers_of(task.how.uncertainty)
-    )
-
-
-def write_part(path: Path, layers: Sequence[NDArray[np.uint8]], geobox: GeoBox) -> None:
-    """Layers as one file, which is there when it is whole; the same layers give the same bytes."""
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    with rasterio.open(
-        temporary,
-        "w",
-        driver="GTiff",
-        count=len(layers),
-        dtype="uint8",
-        height=geobox.shape.y,
-        width=geobox.shape.x,
-        crs=str(geobox.crs),
-        transform=geobox.affine,
-        nodata=CLASS_NODATA,
-        tiled=True,
-        blockxsize=512,
-        blockysize=512,
-        interleave="band",  # each band is read by itself
-        compress="deflate",
-        zlevel=1,
-    ) as part:
-        for number, layer in enumerate(layers, start=1):
-            part.write(layer, number)
-    temporary.replace(path)
+    shape = (task.block.window.height, task.block.window.width)
+    return [np.full(shape, CLASS_NODATA, np.uint8) for _ in layers_of(task.how.uncertainty)]

@@ -16,8 +16,8 @@ from geoseg.evaluation.maps import Crosswalk
 from geoseg.grid.geobox import lattice_origin, window_geobox
 from geoseg.jobs.blocks import BlockTask, aoi_mask, read_window
 from geoseg.jobs.chip_request import ChipRequest
+from geoseg.jobs.listener import Listener
 from geoseg.jobs.plan import Plan
-from geoseg.jobs.run import Listener
 from geoseg.jobs.tasks import tasks_of
 from geoseg.legend import CLASS_NODATA
 from geoseg.training.chip_classes import Meaning, meaning_of

@@ -14,8 +14,8 @@ from geoseg.imagery.changes import unchanged
 from geoseg.jobs.chip_bands import card_for_chips
 from geoseg.jobs.chip_cutting import Cut, Found, cut, look
 from geoseg.jobs.chip_request import NO_LICENSE, SIDE, ChipRequest
+from geoseg.jobs.listener import Listener, Silence
 from geoseg.jobs.plan import Plan, plan_run
-from geoseg.jobs.run import Listener, Silence
 from geoseg.models.folders import make_folder, refuse_existing
 from geoseg.recipe import Recipe
 from geoseg.training.chip_adding import added_to, new_files, publish

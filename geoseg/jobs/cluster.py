@@ -16,35 +16,46 @@ from geoseg.errors import RecipeError
 from geoseg.inference.device import devices_of
 from geoseg.jobs.blocks import BlockDone, BlockTask, run_block
 from geoseg.jobs.stopping import is_asked
+from geoseg.jobs.tries import BlockFailed, concerns_all
 
 _IN_FLIGHT_PER_WORKER = 3
 _CONNECT_TIMEOUT_S = 15
+_LOST = ("cancelled", "lost")
+"""What futures are whose scheduler has gone."""
 
 
 def run_here(
     tasks: list[BlockTask], *, workers: int | None, on_done: Callable[[BlockDone], None]
-) -> list[BlockDone]:
-    """Run blocks with Dask's threaded scheduler, ``workers`` at a time; the first error ends the run.
+) -> list[BlockDone | BlockFailed]:
+    """Run blocks with Dask's threaded scheduler, ``workers`` at a time.
+
+    One that fails does not stop the others, unless they would all fail.
 
     Those that have not begun when the run is asked to stop are left out.
 
     Threads take the GPUs in turn, and keep them: a network is made ready for one device and thread. Without
     ``workers`` there is a thread for each GPU, or one on the CPU.
     """
-    finished: list[BlockDone] = []
+    finished: list[BlockDone | BlockFailed] = []
     devices = devices_of(tasks[0].how.device)
     turns, own = cycle(devices), threading.local()
 
-    def run(task: BlockTask) -> BlockDone | None:
+    def run(task: BlockTask) -> BlockDone | BlockFailed | None:
         if is_asked():
             return None
         if not hasattr(own, "device"):
             own.device = next(turns)
-        return run_block(replace(task, how=replace(task.how, device=own.device)))
+        try:
+            return run_block(replace(task, how=replace(task.how, device=own.device)))
+        except Exception as error:
+            if concerns_all(error):
+                raise
+            return BlockFailed(task.block.index, error)
 
     def note(_key: object, value: object, *_: object) -> None:
-        if isinstance(value, BlockDone):
+        if isinstance(value, BlockDone | BlockFailed):
             finished.append(value)
+        if isinstance(value, BlockDone):
             on_done(value)
 
     # Threads that read may leave the warning filters changed (see imagery.preflight).
@@ -57,8 +68,12 @@ def run_here(
     return finished
 
 
-def run_on(address: str, tasks: list[BlockTask], *, on_done: Callable[[BlockDone], None]) -> list[BlockDone]:
+def run_on(
+    address: str, tasks: list[BlockTask], *, on_done: Callable[[BlockDone], None]
+) -> list[BlockDone | BlockFailed]:
     """Run blocks on the workers of a Dask scheduler; a few per worker are in flight at a time.
+
+    One that fails does not stop the others, unless they would all fail.
 
     Blocks for GPUs go only to workers with the resource ``GPU``, where any has it, and take one of it each.
 
@@ -67,7 +82,8 @@ def run_on(address: str, tasks: list[BlockTask], *, on_done: Callable[[BlockDone
     this process, which is checked first.
 
     Raises:
-        RecipeError: the scheduler does not answer, has no workers, or they do not see the output folder.
+        RecipeError: the scheduler does not answer, has no workers, or they do not see the output folder; or
+            it is lost meanwhile.
     """
     from distributed import as_completed
 
@@ -78,16 +94,27 @@ def run_on(address: str, tasks: list[BlockTask], *, on_done: Callable[[BlockDone
         submit = partial(client.submit, run_block, pure=False, resources={"GPU": 1} if n_gpus else None)
         waiting: Iterator[BlockTask] = iter(tasks)
         # Tasks are submitted as others finish: a scheduler chokes on very large graphs.
-        futures = [submit(task) for task in islice(waiting, n_slots)]
-        queue = as_completed(futures, loop=client.loop)
-        finished: list[BlockDone] = []
+        indices = {submit(task): task.block.index for task in islice(waiting, n_slots)}
+        queue = as_completed(indices, loop=client.loop)
+        finished: list[BlockDone | BlockFailed] = []
         for future in queue:
-            done: BlockDone = future.result()
-            finished.append(done)
-            on_done(done)
+            if future.status in _LOST:
+                raise RecipeError(f"The Dask scheduler at {address} is lost. Start it and its workers again.")
+            index = indices.pop(future)
+            try:
+                done: BlockDone = future.result()
+            except Exception as error:
+                if concerns_all(error):
+                    raise
+                finished.append(BlockFailed(index, error))
+            else:
+                finished.append(done)
+                on_done(done)
             future.release()
             for task in () if is_asked() else waiting:
-                queue.add(submit(task))
+                again = submit(task)
+                indices[again] = task.block.index
+                queue.add(again)
                 break
         return finished
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rasterio.windows import Window
 
-from geoseg.errors import ModelError, RecipeError
+from geoseg.errors import ImageryError, ModelError, RecipeError
 from geoseg.inference.backends import AUTO, BACKENDS, EAGER, PRECISIONS, Precision, Work, why_not
 from geoseg.inference.backends.choosing import Choice, choose
 from geoseg.inference.device import device_of, n_at_a_time
@@ -172,7 +172,10 @@ def _samples(tasks: Sequence[BlockTask]) -> list[NDArray[np.float32]]:
         tiles = list(task.plan.tiles(task.block.window))
         tiles = [tile for tile in tiles if _holds(task.block.window, tile.window)] or tiles
         for tile in dict.fromkeys(tiles[len(tiles) * n // 4] for n in (1, 2, 3, 0)):
-            pixels = read_window(task, tile.window)
+            try:
+                pixels = read_window(task, tile.window)
+            except ImageryError:  # its block will say so
+                continue
             found.append((float(np.isfinite(pixels).all(axis=0).mean()), pixels))
             good = [pixels for known, pixels in found if known >= _MIN_KNOWN]
             if len(good) == _N_SAMPLES:

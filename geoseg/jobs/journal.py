@@ -20,7 +20,8 @@ from rasterio.windows import Window
 from geoseg.files import sha256_of
 from geoseg.grid.geobox import window_geobox
 from geoseg.inference.uncertainty import raster_names
-from geoseg.jobs.blocks import BlockDone, BlockTask, bounds_of, write_part
+from geoseg.jobs.blocks import BlockDone, BlockTask, bounds_of
+from geoseg.jobs.parts import write_part
 
 JOURNAL = "journal.jsonl"
 _MAKERS = ("geoseg", "torch", "rasterio", "odc-stac", "numpy")
@@ -141,7 +142,10 @@ def _is_whole(part: Path, entry: _Entry) -> bool:
 
 
 def _read(path: Path) -> tuple[dict[str, _Entry], int]:
-    """The entries of a journal by fingerprint, and the length of its whole lines, bytes."""
+    """The entries of a journal by fingerprint, and the length of its whole lines, bytes.
+
+    Blocks with gaps are left out: what could not be read then may be there now.
+    """
     entries, whole = dict[str, _Entry](), 0
     for line in path.read_bytes().splitlines(keepends=True) if path.exists() else ():
         if not line.endswith(b"\n"):
@@ -149,7 +153,8 @@ def _read(path: Path) -> tuple[dict[str, _Entry], int]:
         whole += len(line)
         with suppress(ValueError, TypeError, KeyError):
             entry = _parsed(line)
-            entries[entry.fingerprint] = entry
+            if not entry.done.gaps:
+                entries[entry.fingerprint] = entry
     return entries, whole
 
 
@@ -159,4 +164,6 @@ def _line(entry: _Entry) -> bytes:
 
 def _parsed(line: bytes) -> _Entry:
     found = json.loads(line)
-    return _Entry(found["fingerprint"], found["sha256"], BlockDone(**found["done"]))
+    done = found["done"]
+    gaps = tuple(done.pop("gaps", ()))
+    return _Entry(found["fingerprint"], found["sha256"], BlockDone(**done, gaps=gaps))

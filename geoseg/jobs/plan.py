@@ -21,6 +21,7 @@ from geoseg.grid.geobox import geobox_for, project, snap_out
 from geoseg.grid.ground import plane_to_ground
 from geoseg.grid.tiling import Block, TilePlan, blocks_of
 from geoseg.imagery.composite import COMPOSITES
+from geoseg.imagery.gaps import Gaps
 from geoseg.imagery.loader import CELL
 from geoseg.imagery.local import COLLECTION
 from geoseg.imagery.preflight import Preflight, check_inputs, with_bands
@@ -146,6 +147,7 @@ def plan_run(recipe: Recipe, *, say: Say, card_for: CardFor | None = None) -> Pl
         catalog=catalog,
         gsd_m=recipe.gsd,
         crs=recipe.crs,
+        gaps=Gaps() if recipe.on_missing == "skip" else None,
     )
     watch.lap("check")
     if recipe.keep_clouds:

@@ -2,57 +2,32 @@
 
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from geoseg.errors import GeosegWarning, PreflightError, RecipeError, one_line
 from geoseg.imagery.changes import unchanged
 from geoseg.jobs import publish
-from geoseg.jobs.blocks import ROW_LISTENERS, BlockDone, BlockTask
-from geoseg.jobs.cluster import run_here, run_on
+from geoseg.jobs.blocks import BlockDone, BlockTask
 from geoseg.jobs.engine import as_before, note_engine, settle
 from geoseg.jobs.journal import Journal, Published, fingerprint_of_task
+from geoseg.jobs.listener import Listener, Silence
+from geoseg.jobs.making import compute, make_blocks
 from geoseg.jobs.memory import within_memory
 from geoseg.jobs.plan import Plan, plan_run
 from geoseg.jobs.seams import seam_facts, seam_tasks
-from geoseg.jobs.stopping import Stopped, is_asked
 from geoseg.jobs.tasks import tasks_of
+from geoseg.jobs.tries import BlockFailed
 from geoseg.jobs.workspace import workspace
 from geoseg.memory import bound_gdal_cache, give_back, one_heap, peak_memory_mb
 from geoseg.recipe import Recipe
 from geoseg.redaction import redact
 from geoseg.report.facts import Report, RunFacts, SeamFacts
-
-
-class Listener(Protocol):
-    """Who is told how a run goes. All methods may be called from several threads."""
-
-    def say(self, text: str) -> None:
-        """A line about what was assumed, adapted or found."""
-
-    def start(self, stage: str, total: int) -> None:
-        """A stage begins; ``total`` is its amount of work, in pixels or files."""
-
-    def advance(self, amount: int) -> None:
-        """Some of the stage's work is done."""
-
-
-class Silence:
-    """A listener that does not listen."""
-
-    def say(self, text: str) -> None:
-        """Ignored."""
-
-    def start(self, stage: str, total: int) -> None:
-        """Ignored."""
-
-    def advance(self, amount: int) -> None:
-        """Ignored."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +88,7 @@ def _make(plan: Plan, folder: Path, listener: Listener, warned: list[str], start
         if _stands(plan, tasks):
             listener.say(f"{plan.out}/ holds this map already, and nothing has changed: nothing to do")
             return Report.model_validate_json((plan.out / "report.json").read_text("utf-8"))
-        done = _blocks(plan, tasks, Journal(folder), listener)
+        done = make_blocks(plan, tasks, Journal(folder), listener)
     timings |= {
         "read": sum(d.read_s for d in done),
         "predict": sum(d.predict_s for d in done),
@@ -182,72 +157,14 @@ def _stands(plan: Plan, tasks: list[BlockTask]) -> bool:
     return all(task.fingerprint in published for task in tasks) and publish.is_published(plan, plan.out)
 
 
-def _blocks(plan: Plan, tasks: list[BlockTask], journal: Journal, listener: Listener) -> list[BlockDone]:
-    """All blocks: those that the journal or the map in the output folder has, the others as they are made."""
-    kept = _kept(plan, tasks, journal)
-    if plan.recipe.resume:
-        listener.say(f"{len(kept)} of {len(tasks)} blocks are there from a run before")
-    by_index = {t.block.index: t for t in tasks}
-    missing = [t for t in tasks if t.block.index not in kept]
-
-    def note(done: BlockDone) -> None:
-        journal.note(by_index[done.index].fingerprint, done)
-
-    made = _compute(plan, missing, listener, "reading and predicting", note) if missing else []
-    found = [*made, *(replace(done, index=index) for index, done in kept.items())]
-    journal.keep(task.fingerprint for task in tasks)
-    return sorted(found, key=lambda done: done.index)
-
-
-def _kept(plan: Plan, tasks: list[BlockTask], journal: Journal) -> dict[int, BlockDone]:
-    """Blocks that need not be made, by index."""
-    kept = {}
-    published = Published(plan.out) if plan.recipe.resume else None
-    for task in tasks:
-        done = journal.finished(task.fingerprint)
-        if done is None and published is not None and (done := published.cut(task)) is not None:
-            journal.note(task.fingerprint, done)
-        if done is not None:
-            kept[task.block.index] = done
-    return kept
-
-
-def _compute(
-    plan: Plan,
-    tasks: list[BlockTask],
-    listener: Listener,
-    stage: str,
-    note: Callable[[BlockDone], None] = lambda done: None,
-) -> list[BlockDone]:
-    listener.start(stage, sum(t.block.window.width * t.block.window.height for t in tasks))
-    parts = tasks[0].parts
-    if plan.recipe.scheduler is None:
-        ROW_LISTENERS[str(parts)] = listener.advance
-        try:
-            done = run_here(tasks, workers=plan.recipe.workers, on_done=note)
-        finally:
-            del ROW_LISTENERS[str(parts)]
-    else:
-        sizes = {t.block.index: t.block.window.width * t.block.window.height for t in tasks}
-
-        def on_done(done: BlockDone) -> None:
-            note(done)
-            listener.advance(sizes[done.index])
-
-        done = run_on(plan.recipe.scheduler, tasks, on_done=on_done)
-    if len(done) < len(tasks) and is_asked():
-        raise Stopped(len(tasks) - len(done))
-    if sorted(d.index for d in done) != [t.block.index for t in tasks]:
-        raise RuntimeError(f"{len(tasks)} blocks were given out, {len(done)} came back.")
-    return sorted(done, key=lambda d: d.index)
-
-
 def _seams(plan: Plan, like: BlockTask, class_tif: Path, listener: Listener) -> SeamFacts:
     """The seam score; a map that is done does not fail for want of it."""
     try:
         spots = seam_tasks(plan, like, class_tif)
-        done = _compute(plan, spots.tasks, listener, "looking for seams") if spots.tasks else []
-        return seam_facts(spots, done, class_tif)
+        found = compute(plan, spots.tasks, listener, "looking for seams") if spots.tasks else []
+        if failed := [f for f in found if isinstance(f, BlockFailed)]:
+            raise failed[0].error
+        return seam_facts(spots, [d for d in found if isinstance(d, BlockDone)], class_tif)
     except Exception as error:
         warnings.warn(
             f"The seam score could not be measured ({type(error).__name__}): {redact(one_line(error))}",

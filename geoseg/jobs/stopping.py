@@ -22,6 +22,11 @@ def is_asked() -> bool:
     return _asked.is_set()
 
 
+def pause(seconds: float) -> None:
+    """Wait, or as long as the run is not asked to stop."""
+    _asked.wait(seconds)
+
+
 @contextmanager
 def stoppable() -> Iterator[None]:
     """Within it, SIGTERM asks runs to end in good order instead of ending the process.

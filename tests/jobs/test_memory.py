@@ -11,7 +11,8 @@ import rasterio
 from builders import BANDS, geobox_at
 from rasterio.windows import Window
 
-from geoseg.jobs.run import Silence, run
+from geoseg.jobs.listener import Silence
+from geoseg.jobs.run import run
 from geoseg.recipe import Recipe
 
 WIDTH, BLOCK, TILE, HALO = 1024, 1024, 512, 64

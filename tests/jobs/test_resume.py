@@ -12,7 +12,8 @@ from builders import geobox_at, model_folder, smooth, write_image
 from geoseg.errors import OutputError
 from geoseg.jobs import cluster
 from geoseg.jobs import run as run_module
-from geoseg.jobs.run import Silence, run
+from geoseg.jobs.listener import Silence
+from geoseg.jobs.run import run
 from geoseg.recipe import Recipe
 
 

@@ -1,0 +1,128 @@
+"""The blocks of a run: those that are there from a run before, the others as they are made."""
+
+import warnings
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import count
+
+from geoseg.errors import GeosegWarning, one_line
+from geoseg.jobs.blocks import ROW_LISTENERS, BlockDone, BlockTask
+from geoseg.jobs.cluster import run_here, run_on
+from geoseg.jobs.journal import Journal, Published
+from geoseg.jobs.listener import Listener
+from geoseg.jobs.plan import Plan
+from geoseg.jobs.stopping import Stopped, is_asked, pause
+from geoseg.jobs.tries import BlockFailed, failure_of, is_remote, next_try
+from geoseg.redaction import redact
+
+_LONGEST_PAUSE_S = 60.0
+_FEW = 20
+
+
+def make_blocks(plan: Plan, tasks: list[BlockTask], journal: Journal, listener: Listener) -> list[BlockDone]:
+    """All blocks: those that the journal or the map in the output folder has, the others as they are made."""
+    kept = _kept(plan, tasks, journal)
+    if plan.recipe.resume:
+        listener.say(f"{len(kept)} of {len(tasks)} blocks are there from a run before")
+    by_index = {t.block.index: t for t in tasks}
+    missing = [t for t in tasks if t.block.index not in kept]
+
+    def note(done: BlockDone) -> None:
+        journal.note(by_index[done.index].fingerprint, done)
+
+    made = _made(plan, missing, listener, note)
+    _tell_gaps(made)
+    found = [*made, *(replace(done, index=index) for index, done in kept.items())]
+    journal.keep(task.fingerprint for task in tasks)
+    return sorted(found, key=lambda done: done.index)
+
+
+def _made(
+    plan: Plan, tasks: list[BlockTask], listener: Listener, note: Callable[[BlockDone], None]
+) -> list[BlockDone]:
+    """Blocks as they are made; those that fail are tried again when the others are done.
+
+    Raises:
+        GeosegError: some cannot be made.
+    """
+    made, failed = list[BlockDone](), list[BlockFailed]()
+    n_blocks = len(tasks)
+    for n_tried in count(1):
+        if not tasks:
+            break
+        by_index = {task.block.index: task for task in tasks}
+        found = compute(plan, tasks, listener, "reading and predicting", note)
+        made += [done for done in found if isinstance(done, BlockDone)]
+        tasks = []
+        for failure in (f for f in found if isinstance(f, BlockFailed)):
+            task = by_index[failure.index]
+            if again := next_try(task, failure.error, n_tried=n_tried, recipe=plan.recipe):
+                listener.say(f"block {failure.index} is tried again: {redact(one_line(failure.error))}")
+                tasks.append(again)
+            else:
+                failed.append(failure)
+        if any(task is by_index[task.block.index] and is_remote(task) for task in tasks):
+            pause(min(2.0**n_tried, _LONGEST_PAUSE_S))
+    if failed:
+        raise failure_of(failed, n_blocks)
+    return made
+
+
+def _tell_gaps(made: list[BlockDone]) -> None:
+    """What was left out, a warning for each file."""
+    n_blocks = Counter(file for done in made for file, _ in done.gaps)
+    reasons = dict(gap for done in made for gap in done.gaps)
+    for file in sorted(n_blocks)[:_FEW]:
+        where = "1 block" if n_blocks[file] == 1 else f"{n_blocks[file]} blocks"
+        _warn(f"Left out in {where}, so that other items or nodata are there: {reasons[file]}")
+    if len(n_blocks) > _FEW:
+        _warn(f"{len(n_blocks) - _FEW} more files could not be read and were left out.")
+
+
+def _warn(text: str) -> None:
+    warnings.warn(redact(text), GeosegWarning, stacklevel=3)
+
+
+def _kept(plan: Plan, tasks: list[BlockTask], journal: Journal) -> dict[int, BlockDone]:
+    """Blocks that need not be made, by index."""
+    kept = {}
+    published = Published(plan.out) if plan.recipe.resume else None
+    for task in tasks:
+        done = journal.finished(task.fingerprint)
+        if done is None and published is not None and (done := published.cut(task)) is not None:
+            journal.note(task.fingerprint, done)
+        if done is not None:
+            kept[task.block.index] = done
+    return kept
+
+
+def compute(
+    plan: Plan,
+    tasks: list[BlockTask],
+    listener: Listener,
+    stage: str,
+    note: Callable[[BlockDone], None] = lambda done: None,
+) -> list[BlockDone | BlockFailed]:
+    """Run tasks once, here or on the cluster, and note each that is done; in the order of their blocks."""
+    listener.start(stage, sum(t.block.window.width * t.block.window.height for t in tasks))
+    parts = tasks[0].parts
+    if plan.recipe.scheduler is None:
+        ROW_LISTENERS[str(parts)] = listener.advance
+        try:
+            done = run_here(tasks, workers=plan.recipe.workers, on_done=note)
+        finally:
+            del ROW_LISTENERS[str(parts)]
+    else:
+        sizes = {t.block.index: t.block.window.width * t.block.window.height for t in tasks}
+
+        def on_done(done: BlockDone) -> None:
+            note(done)
+            listener.advance(sizes[done.index])
+
+        done = run_on(plan.recipe.scheduler, tasks, on_done=on_done)
+    if len(done) < len(tasks) and is_asked():
+        raise Stopped(len(tasks) - len(done))
+    if sorted(d.index for d in done) != [t.block.index for t in tasks]:
+        raise RuntimeError(f"{len(tasks)} blocks were given out, {len(done)} came back.")
+    return sorted(done, key=lambda d: d.index)

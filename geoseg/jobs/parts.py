@@ -1,0 +1,60 @@
+"""What a block leaves: a file of its layers, whole or not there."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+from rasterio.errors import RasterioError
+
+from geoseg.errors import OutputError, one_line
+from geoseg.legend import CLASS_NODATA
+
+
+def write_part(path: Path, layers: Sequence[NDArray[np.uint8]], geobox: GeoBox) -> None:
+    """Layers as one file, which is there when it is whole; the same layers give the same bytes.
+
+    Raises:
+        OutputError: it could not be written whole, for instance since the disk is full.
+    """
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    try:
+        _write(temporary, layers, geobox)
+        if not _holds(temporary, layers):  # GDAL writes on closing, and does not always say that it failed
+            raise OutputError(f"{path} was not written whole. Is the disk full? Make room, then go on.")
+        temporary.replace(path)
+    except (RasterioError, OSError) as error:
+        raise OutputError(f"{path} cannot be written: {one_line(error)}. Make room, then go on.") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _write(path: Path, layers: Sequence[NDArray[np.uint8]], geobox: GeoBox) -> None:
+    with rasterio.open(
+        path,
+        "w",
+        driver="GTiff",
+        count=len(layers),
+        dtype="uint8",
+        height=geobox.shape.y,
+        width=geobox.shape.x,
+        crs=str(geobox.crs),
+        transform=geobox.affine,
+        nodata=CLASS_NODATA,
+        tiled=True,
+        blockxsize=512,
+        blockysize=512,
+        interleave="band",  # each band is read by itself
+        compress="deflate",
+        zlevel=1,
+    ) as part:
+        for number, layer in enumerate(layers, start=1):
+            part.write(layer, number)
+
+
+def _holds(path: Path, layers: Sequence[NDArray[np.uint8]]) -> bool:
+    with rasterio.open(path) as part:
+        return all(np.array_equal(part.read(n), layer) for n, layer in enumerate(layers, start=1))
