@@ -23,6 +23,7 @@ _PANELS = {
     "Uncertainty": ("uncertainty", "dropout_passes"),
     "Where it runs": (
         "device", "backend", "precision", "batch_size", "block_size", "max_memory", "workers", "scheduler",
+        "tries", "on_missing",
     ),
     "Output": ("out", "resume", "overwrite", "min_area_ha", "simplify_m"),
 }  # fmt: skip

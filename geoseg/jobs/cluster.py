@@ -16,7 +16,7 @@ from geoseg.errors import RecipeError
 from geoseg.inference.device import devices_of
 from geoseg.jobs.blocks import BlockDone, BlockTask, run_block
 from geoseg.jobs.stopping import is_asked
-from geoseg.jobs.tries import BlockFailed, concerns_all
+from geoseg.jobs.tries import BlockFailed, Ended, concerns_all
 
 _IN_FLIGHT_PER_WORKER = 3
 _CONNECT_TIMEOUT_S = 15
@@ -24,9 +24,7 @@ _LOST = ("cancelled", "lost")
 """What futures are whose scheduler has gone."""
 
 
-def run_here(
-    tasks: list[BlockTask], *, workers: int | None, on_done: Callable[[BlockDone], None]
-) -> list[BlockDone | BlockFailed]:
+def run_here(tasks: list[BlockTask], *, workers: int | None, on_end: Callable[[Ended], None]) -> list[Ended]:
     """Run blocks with Dask's threaded scheduler, ``workers`` at a time.
 
     One that fails does not stop the others, unless they would all fail.
@@ -36,11 +34,11 @@ def run_here(
     Threads take the GPUs in turn, and keep them: a network is made ready for one device and thread. Without
     ``workers`` there is a thread for each GPU, or one on the CPU.
     """
-    finished: list[BlockDone | BlockFailed] = []
+    ended: list[Ended] = []
     devices = devices_of(tasks[0].how.device)
     turns, own = cycle(devices), threading.local()
 
-    def run(task: BlockTask) -> BlockDone | BlockFailed | None:
+    def run(task: BlockTask) -> Ended | None:
         if is_asked():
             return None
         if not hasattr(own, "device"):
@@ -54,9 +52,8 @@ def run_here(
 
     def note(_key: object, value: object, *_: object) -> None:
         if isinstance(value, BlockDone | BlockFailed):
-            finished.append(value)
-        if isinstance(value, BlockDone):
-            on_done(value)
+            ended.append(value)
+            on_end(value)
 
     # Threads that read may leave the warning filters changed (see imagery.preflight).
     with Callback(posttask=note), warnings.catch_warnings():
@@ -65,12 +62,10 @@ def run_here(
             scheduler="threads",
             num_workers=workers or len(devices),
         )
-    return finished
+    return ended
 
 
-def run_on(
-    address: str, tasks: list[BlockTask], *, on_done: Callable[[BlockDone], None]
-) -> list[BlockDone | BlockFailed]:
+def run_on(address: str, tasks: list[BlockTask], *, on_end: Callable[[Ended], None]) -> list[Ended]:
     """Run blocks on the workers of a Dask scheduler; a few per worker are in flight at a time.
 
     One that fails does not stop the others, unless they would all fail.
@@ -96,27 +91,25 @@ def run_on(
         # Tasks are submitted as others finish: a scheduler chokes on very large graphs.
         indices = {submit(task): task.block.index for task in islice(waiting, n_slots)}
         queue = as_completed(indices, loop=client.loop)
-        finished: list[BlockDone | BlockFailed] = []
+        ended: list[Ended] = []
         for future in queue:
             if future.status in _LOST:
                 raise RecipeError(f"The Dask scheduler at {address} is lost. Start it and its workers again.")
             index = indices.pop(future)
             try:
-                done: BlockDone = future.result()
+                ended.append(future.result())
             except Exception as error:
                 if concerns_all(error):
                     raise
-                finished.append(BlockFailed(index, error))
-            else:
-                finished.append(done)
-                on_done(done)
+                ended.append(BlockFailed(index, error))
+            on_end(ended[-1])
             future.release()
             for task in () if is_asked() else waiting:
                 again = submit(task)
                 indices[again] = task.block.index
                 queue.add(again)
                 break
-        return finished
+        return ended
 
 
 def device_on(address: str, device: str) -> str:
@@ -167,10 +160,12 @@ def _gpus_of_worker(dask_worker) -> float:  # type: ignore[no-untyped-def]
 
 
 def _check_workers(client, address: str, folder: Path) -> None:  # type: ignore[no-untyped-def]
-    if not client.nthreads():
+    try:
+        client.wait_for_workers(1, timeout=_CONNECT_TIMEOUT_S)  # a nanny may be starting one
+    except TimeoutError:
         raise RecipeError(
             f"The Dask scheduler at {address} has no workers. Start some: dask worker {address}."
-        )
+        ) from None
     token = folder / f".{uuid4().hex}"
     token.touch()
     try:

@@ -13,11 +13,13 @@ from geoseg.jobs.journal import Journal, Published
 from geoseg.jobs.listener import Listener
 from geoseg.jobs.plan import Plan
 from geoseg.jobs.stopping import Stopped, is_asked, pause
-from geoseg.jobs.tries import BlockFailed, failure_of, is_remote, next_try
+from geoseg.jobs.tries import BlockFailed, Ended, failure_of, is_remote, next_try
 from geoseg.redaction import redact
 
 _LONGEST_PAUSE_S = 60.0
 _FEW = 20
+_HOPELESS = 20
+"""Blocks that fail, with none done, after which the others are not tried."""
 
 
 def make_blocks(plan: Plan, tasks: list[BlockTask], journal: Journal, listener: Listener) -> list[BlockDone]:
@@ -52,7 +54,8 @@ def _made(
         if not tasks:
             break
         by_index = {task.block.index: task for task in tasks}
-        found = compute(plan, tasks, listener, "reading and predicting", note)
+        hope = _Hope(note, is_bound=n_tried == 1 and plan.recipe.on_missing == "fail")
+        found = compute(plan, tasks, listener, "reading and predicting", hope.on_end)
         made += [done for done in found if isinstance(done, BlockDone)]
         tasks = []
         for failure in (f for f in found if isinstance(f, BlockFailed)):
@@ -67,6 +70,24 @@ def _made(
     if failed:
         raise failure_of(failed, n_blocks)
     return made
+
+
+class _Hope:
+    """Notes blocks that are done, and ends a run in which none is."""
+
+    def __init__(self, note: Callable[[BlockDone], None], *, is_bound: bool) -> None:
+        self._note, self._n_failed = note, 0
+        self._may_end = is_bound
+
+    def on_end(self, ended: Ended) -> None:
+        """Of a block that is done, or failed."""
+        if isinstance(ended, BlockDone):
+            self._note(ended)
+            self._may_end = False
+            return
+        self._n_failed += 1
+        if self._may_end and self._n_failed == _HOPELESS:
+            raise ended.error
 
 
 def _tell_gaps(made: list[BlockDone]) -> None:
@@ -102,25 +123,25 @@ def compute(
     tasks: list[BlockTask],
     listener: Listener,
     stage: str,
-    note: Callable[[BlockDone], None] = lambda done: None,
-) -> list[BlockDone | BlockFailed]:
-    """Run tasks once, here or on the cluster, and note each that is done; in the order of their blocks."""
+    on_end: Callable[[Ended], None] = lambda ended: None,
+) -> list[Ended]:
+    """Run tasks once, here or on the cluster; ``on_end`` hears of each; in the order of their blocks."""
     listener.start(stage, sum(t.block.window.width * t.block.window.height for t in tasks))
     parts = tasks[0].parts
     if plan.recipe.scheduler is None:
         ROW_LISTENERS[str(parts)] = listener.advance
         try:
-            done = run_here(tasks, workers=plan.recipe.workers, on_done=note)
+            done = run_here(tasks, workers=plan.recipe.workers, on_end=on_end)
         finally:
             del ROW_LISTENERS[str(parts)]
     else:
         sizes = {t.block.index: t.block.window.width * t.block.window.height for t in tasks}
 
-        def on_done(done: BlockDone) -> None:
-            note(done)
-            listener.advance(sizes[done.index])
+        def advance(ended: Ended) -> None:
+            on_end(ended)
+            listener.advance(sizes[ended.index])
 
-        done = run_on(plan.recipe.scheduler, tasks, on_done=on_done)
+        done = run_on(plan.recipe.scheduler, tasks, on_end=advance)
     if len(done) < len(tasks) and is_asked():
         raise Stopped(len(tasks) - len(done))
     if sorted(d.index for d in done) != [t.block.index for t in tasks]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from geoseg.errors import CatalogError, GeosegError, ImageryError, ModelError, OutputError, RecipeError
-from geoseg.jobs.blocks import BlockTask
+from geoseg.jobs.blocks import BlockDone, BlockTask
 from geoseg.recipe import Recipe
 
 _OF_ALL = (CatalogError, ModelError, OutputError, RecipeError)
@@ -26,6 +26,10 @@ class BlockFailed:
 
     index: int
     error: Exception
+
+
+Ended = BlockDone | BlockFailed
+"""What becomes of a block."""
 
 
 def concerns_all(error: Exception) -> bool:
@@ -64,8 +68,12 @@ def failure_of(failed: Sequence[BlockFailed], n_blocks: int) -> Exception:
     first = next((f for f in failed if not isinstance(f.error, GeosegError)), failed[0])
     if n_blocks == 1:
         return first.error
-    blocks = "1 block" if len(failed) == 1 else f"{len(failed)} blocks"
-    text = f"{blocks} of {n_blocks} failed, the others are done. Block {first.index}: {first.error}"
+    if len(failed) == n_blocks:
+        many = f"All {n_blocks} blocks failed"
+    else:
+        blocks = "1 block" if len(failed) == 1 else f"{len(failed)} blocks"
+        many = f"{blocks} of {n_blocks} failed, the others are done"
+    text = f"{many}. Block {first.index}: {first.error}"
     if isinstance(first.error, GeosegError):
         error = type(first.error)(text)
         error.__cause__ = first.error

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from builders import geobox_at, model_folder, smooth, write_image
+from dask import config as dask_config
 from distributed import Client
 from lanes.services import free_ports, geoseg, one_line, rasters, stop, wait_until
 
@@ -121,6 +122,62 @@ def test_a_worker_that_dies_does_not_change_the_map(scheduler, scene, here, tmp_
         assert both[0].poll() is not None
     assert seen[0] < n_blocks / 2
     assert rasters(out) == here
+
+
+def test_a_scheduler_that_dies_is_said_and_the_next_run_goes_on(
+    scheduler, scene, here, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(cluster, "_CONNECT_TIMEOUT_S", 4)
+    file = tmp_path / "scheduler.json"
+    args = ["--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(file)]
+    recipe = Recipe(**scene, block_size=64, out=str(tmp_path / "map"))
+
+    def kill(victim: Process) -> None:
+        wait_until(lambda: len(list(tmp_path.glob(".map.*.partial/parts/*.tif"))) >= 5, "blocks are made")
+        victim.kill()
+
+    with dask(tmp_path / "log", "scheduler", *args) as own:
+        wait_until(file.exists, "the scheduler starts")
+        address = json.loads(file.read_text())["address"]
+        with workers(address, tmp_path):
+            killer = threading.Thread(target=kill, args=(own,))
+            killer.start()
+            with (
+                dask_config.set({"distributed.comm.timeouts.connect": "5s"}),
+                pytest.raises(RecipeError, match=f"The Dask scheduler at {address} is lost"),
+            ):
+                run(recipe.model_copy(update={"scheduler": address}))
+            killer.join()
+    (journal,) = tmp_path.glob(".map.*.partial/journal.jsonl")
+    n_done = len(journal.read_text().splitlines())
+    assert 0 < n_done < 30
+    with workers(scheduler, tmp_path):
+        again = run(recipe.model_copy(update={"scheduler": scheduler, "resume": True}))
+    assert rasters(again.out) == here
+
+
+def test_a_block_that_kills_its_workers_is_made_in_pieces(scheduler, scene, here, tmp_path, monkeypatch):
+    """As the system does when memory ends: with a nanny, which starts another worker each time."""
+    monkeypatch.setattr(cluster, "run_block", _deadly_whole)
+    args = ["--nthreads", "1", "--no-dashboard", "--host", "127.0.0.1"]
+    with dask(tmp_path / "log", "worker", scheduler, *args, "--local-directory", str(tmp_path / "w")):
+        with Client(scheduler, set_as_default=False) as client:
+            client.wait_for_workers(1, timeout=60)
+        made = run(Recipe(**scene, scheduler=scheduler, out=str(tmp_path / "map")))
+    assert rasters(made.out) == here
+
+
+def _deadly_whole(task):
+    """Runs in the workers: what memory cannot hold ends the process."""
+    from geoseg.jobs.blocks import run_block
+
+    if task.n_pieces == 1 and task.parts.name == "parts":
+        os.kill(os.getpid(), 9)
+    return run_block(task)
+
+
+_deadly_whole.__module__ = "__main__"
+"""So that it is pickled with its code: workers and scheduler do not have this file."""
 
 
 def test_an_error_in_a_worker_is_told_as_it_is(scheduler, scene, tmp_path):

@@ -97,6 +97,16 @@ def test_no_more_often_than_asked(scene, tmp_path, failing):
     assert "1 block of 9 failed, the others are done." in caught.value.__notes__[0]
 
 
+def test_where_no_block_can_be_made_not_all_are_tried(scene, tmp_path, failing):
+    tried = failing(lambda task, n: ImageryError("The server is gone."))
+    with pytest.raises(ImageryError, match=r"^The server is gone\.$"):
+        run(Recipe(**scene | {"block_size": 64}, out=str(tmp_path / "map")))
+    assert len(tried) < 25
+    tried.clear()
+    with pytest.raises(ImageryError, match=r"^All 9 blocks failed\. Block 0: The server is gone\.$"):
+        run(Recipe(**scene, out=str(tmp_path / "map")))
+
+
 @pytest.mark.parametrize(
     "error", [ModelError("no such layer"), OutputError("no room"), OSError(errno.ENOSPC, "No space left")]
 )
