@@ -134,6 +134,7 @@ def _wait_for_blocks(folder, process, n):
     return False
 
 
+@pytest.mark.lane
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
 def test_killed_at_once_it_goes_on(scene, whole, tmp_path):
     """kill -9 as soon as two blocks are done."""
@@ -187,7 +188,7 @@ def half(path, col, seed):
 def test_only_what_changed_is_made_again(scene, tmp_path, made):
     """Of two images side by side the right one changes. Blocks read whole cells of 512 pixels."""
     images = (half(tmp_path / "left.tif", 0, 0), half(tmp_path / "right.tif", 1536, 1))
-    small = {"image": images, "block_size": 512, "tile_size": 32, "halo": 4}
+    small = {"image": images, "block_size": 512}
     recipe = Recipe(**scene | small, resume=True, out=str(tmp_path / "map"))
     run(recipe)
     assert sorted(made) == list(range(6))
@@ -223,6 +224,7 @@ def test_blocks_of_a_raster_that_was_touched_are_made_again(scene, whole, tmp_pa
     assert made == [0]
 
 
+@pytest.mark.lane
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGTERM")
 def test_asked_to_stop_it_finishes_the_block_at_hand_and_says_what_is_left(scene, whole, tmp_path):
     out = tmp_path / "map"
