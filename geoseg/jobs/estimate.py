@@ -8,7 +8,8 @@ from geoseg.inference.device import devices_of
 from geoseg.inference.seams import n_spots_of
 from geoseg.jobs.blocks import aoi_mask
 from geoseg.jobs.memory import block_mb, tile_costs
-from geoseg.jobs.plan import Plan, items_near
+from geoseg.jobs.near import blocks_within, items_near
+from geoseg.jobs.plan import Plan
 from geoseg.memory import GDAL_CACHE_MB
 
 NETWORK_MB_PER_S = 10.0
@@ -37,13 +38,10 @@ class Estimate:
 
 def estimate(plan: Plan) -> Estimate:
     """Count tiles and pixels, time the model on one tile of zeros."""
-    aoi_px = plan.aoi_px
     n_tiles, read_mb = 0, 0.0
-    for block in plan.blocks:
-        if not aoi_mask(aoi_px, block.window).any():
-            continue
+    blocks = blocks_within(plan)
+    for block, near in zip(blocks, items_near(plan, blocks), strict=True):
         n_tiles += _count(plan, list(plan.tiles.tiles(block.window)))
-        near = items_near(plan, block)
         hull = plan.tiles.hull(block.window)
         per_item = [
             sum(_BYTES.get(str(m.get("data_type")), 2) for m in band_metadata(i).values()) for i in near

@@ -7,11 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pystac
-import shapely
 
 from geoseg.errors import RecipeError
 from geoseg.grid.geobox import snap_out, window_geobox
-from geoseg.grid.tiling import Block, blocks_of
+from geoseg.grid.tiling import blocks_of
 from geoseg.imagery.loader import CELL
 from geoseg.inference.backends import EAGER
 from geoseg.inference.device import Copies, device_of, devices_of, n_at_a_time
@@ -21,6 +20,7 @@ from geoseg.inference.strips import READ_THREADS
 from geoseg.inference.uncertainty import layers_of
 from geoseg.jobs.blocks import BlockTask, read_composite
 from geoseg.jobs.cluster import blocks_at_a_time_on
+from geoseg.jobs.near import blocks_within
 from geoseg.jobs.plan import Plan
 from geoseg.jobs.tasks import tasks_of
 from geoseg.memory import GDAL_CACHE_MB, forget_peak, held_memory_mb, peak_memory_mb
@@ -133,21 +133,12 @@ def _read_bytes(task: BlockTask) -> tuple[int, int, int]:
 
 def _deepest(plan: Plan, block_size: int) -> BlockTask | None:
     """Of some blocks of the area, the one with most items; None where no block has any."""
-    blocks = blocks_of(plan.geobox, block_size)
-    aoi_px = plan.aoi_px
-    if aoi_px is not None:
-        shapely.prepare(aoi_px)
-        blocks = [b for b in blocks if aoi_px.intersects(_box(b))]
+    blocks = blocks_within(replace(plan, blocks=tuple(blocks_of(plan.geobox, block_size))))
     drawn = np.random.default_rng(0).permutation(len(blocks))[:_N_LOOKED_AT]
     some = replace(plan, blocks=tuple(blocks[n] for n in drawn))
     return max(
         (task for task in tasks_of(some, Path()) if task.items), key=lambda t: len(t.items), default=None
     )
-
-
-def _box(block: Block) -> shapely.Polygon:
-    left, top = block.window.col_off, block.window.row_off
-    return shapely.box(left, top, left + block.window.width, top + block.window.height)
 
 
 def _is_measured_here(plan: Plan) -> bool:

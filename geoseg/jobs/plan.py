@@ -15,14 +15,12 @@ from odc.geo.geobox import GeoBox
 from odc.geo.geom import Geometry
 from shapely.geometry.base import BaseGeometry
 
-from geoseg.aoi import to_degrees
 from geoseg.errors import GeosegWarning, RecipeError
-from geoseg.grid.geobox import geobox_for, project, snap_out
+from geoseg.grid.geobox import geobox_for, project
 from geoseg.grid.ground import plane_to_ground
 from geoseg.grid.tiling import Block, TilePlan, blocks_of
 from geoseg.imagery.composite import COMPOSITES
 from geoseg.imagery.gaps import Gaps
-from geoseg.imagery.loader import CELL
 from geoseg.imagery.local import COLLECTION
 from geoseg.imagery.preflight import Preflight, check_inputs, with_bands
 from geoseg.inference.backends import AUTO, BACKENDS
@@ -46,8 +44,6 @@ Say = Callable[[str], None]
 CardFor = Callable[[pystac.ItemCollection, Catalog], ModelCard]
 _DATE = re.compile(r"\{(start|end|month|year)\}")
 _NAMELESS = "area"
-_FAR_PX = 64
-"""Items whose footprint is nearer than this to a block are handed to it: footprints are drawn roughly."""
 
 
 @dataclass(frozen=True)
@@ -176,18 +172,6 @@ def plan_run(recipe: Recipe, *, say: Say, card_for: CardFor | None = None) -> Pl
         out=Path(str(recipe.out)),
         timings_s=watch.laps,
     )
-
-
-def items_near(plan: Plan, block: Block) -> list[pystac.Item]:
-    """The prepared items that may have pixels for a block, in order of preference."""
-    # Whole cells, as they are read: two block sizes must see the same items over a pixel.
-    hull = snap_out(plan.geobox, plan.tiles.hull(block.window), CELL)
-    affine = plan.geobox.affine
-    left, top = affine * (hull.col_off - _FAR_PX, hull.row_off - _FAR_PX)
-    right, bottom = affine * (hull.col_off + hull.width + _FAR_PX, hull.row_off + hull.height + _FAR_PX)
-    box = Geometry(shapely.box(left, bottom, right, top), crs=plan.geobox.crs)
-    near = to_degrees(box).geom
-    return [i for i in plan.inputs.items if shapely.geometry.shape(i.geometry).intersects(near)]
 
 
 def _check_model(recipe: Recipe) -> None:

@@ -14,7 +14,8 @@ from rasterio.windows import Window
 from geoseg.grid.tiling import Block
 from geoseg.inference.seams import SeamScore, compared, pick, score_of, spots_of
 from geoseg.jobs.blocks import BlockDone, BlockTask
-from geoseg.jobs.plan import Plan, items_near
+from geoseg.jobs.near import items_near
+from geoseg.jobs.plan import Plan
 from geoseg.legend import CLASS_NODATA
 from geoseg.report.facts import SeamFacts
 
@@ -51,11 +52,11 @@ def seam_tasks(plan: Plan, like: BlockTask, class_tif: Path) -> SeamTasks:
         replace(
             like,
             block=block,
-            items=[item.to_dict(include_self_link=False) for item in items_near(plan, block)],
+            items=[item.to_dict(include_self_link=False) for item in items],
             plan=plan.tiles.shifted(),
             parts=parts,
         )
-        for block in blocks
+        for block, items in zip(blocks, items_near(plan, blocks), strict=True)
     ]
     return SeamTasks(tasks, reason)
 

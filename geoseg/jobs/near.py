@@ -1,0 +1,70 @@
+"""Which blocks hold some of the area, and which items may have pixels for each: for all blocks at once."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pystac
+import shapely
+from numpy.typing import NDArray
+from odc.geo.geom import Geometry
+from pyproj import Transformer
+
+from geoseg.aoi import to_degrees
+from geoseg.grid.geobox import snap_out
+from geoseg.grid.tiling import Block
+from geoseg.imagery.loader import CELL
+from geoseg.jobs.plan import Plan
+
+_FAR_PX = 64
+"""Items whose footprint is nearer than this to a block are handed to it: footprints are drawn roughly."""
+_POINTS_PER_SIDE = 8
+_FLAT = (90.0, 85.0)
+"""An outline wider than this, or nearer to a pole, degrees, is drawn by itself, with care."""
+
+
+def blocks_within(plan: Plan) -> list[Block]:
+    """The blocks that the area touches; of a map that is not cut, all."""
+    if plan.aoi_px is None:
+        return list(plan.blocks)
+    sides = np.array([[*block.window.flatten()] for block in plan.blocks]).T
+    left, top, width, height = sides
+    area = plan.aoi_px
+    shapely.prepare(area)
+    touches = shapely.intersects(area, shapely.box(left, top, left + width, top + height))
+    return [block for block, is_in in zip(plan.blocks, touches, strict=True) if is_in]
+
+
+def items_near(plan: Plan, blocks: Sequence[Block]) -> list[list[pystac.Item]]:
+    """For each block the prepared items that may have pixels for it, in order of preference."""
+    items = plan.inputs.items
+    tree = shapely.STRtree([shapely.geometry.shape(item.geometry) for item in items])
+    near: list[list[pystac.Item]] = [[] for _ in blocks]
+    pairs = tree.query(_outlines(plan, blocks), predicate="intersects")
+    for block, item in sorted(pairs.T.tolist()):
+        near[block].append(items[item])
+    return near
+
+
+def _outlines(plan: Plan, blocks: Sequence[Block]) -> NDArray[np.object_]:
+    """What is read for each block and some pixels around it, in degrees, cut at the antimeridian."""
+    # Whole cells, as they are read: two block sizes must see the same items over a pixel.
+    hulls = [snap_out(plan.geobox, plan.tiles.hull(block.window), CELL).toranges() for block in blocks]
+    around = np.array([-_FAR_PX, _FAR_PX])
+    rows, cols = np.array(hulls, float).reshape(-1, 2, 2).transpose(1, 0, 2) + around
+    steps = np.linspace(0, 1, _POINTS_PER_SIDE, endpoint=False)
+    ahead, still = steps, np.ones_like(steps)
+    across = np.hstack([ahead, still, 1 - ahead, 0 * still])  # once around, from the first corner
+    down = np.roll(across, _POINTS_PER_SIDE)
+    col = cols[:, :1] + across * (cols[:, 1:] - cols[:, :1])  # (block, point)
+    row = rows[:, :1] + down * (rows[:, 1:] - rows[:, :1])
+    x, y = plan.geobox.affine * (col, row)
+    lon, lat = Transformer.from_crs(str(plan.geobox.crs), "EPSG:4326", always_xy=True).transform(x, y)
+    with np.errstate(invalid="ignore"):
+        is_plain = (np.ptp(lon, axis=1) < _FLAT[0]) & (np.abs(lat).max(axis=1) < _FLAT[1])
+    outlines = np.empty(len(blocks), object)
+    outlines[is_plain] = shapely.polygons(np.stack([lon, lat], axis=-1)[is_plain])
+    outlines[~is_plain] = shapely.box(-180, -90, 180, 90)  # stays where the CRS says nothing of a corner
+    for n in np.flatnonzero(~is_plain & np.isfinite(lon + lat).all(axis=1)):
+        ring = Geometry(shapely.Polygon(np.stack([x[n], y[n]], axis=-1)), crs=plan.geobox.crs)
+        outlines[n] = to_degrees(ring).geom
+    return outlines
