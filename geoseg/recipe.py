@@ -130,7 +130,7 @@ class Recipe(BaseModel):
     """How often a block is tried whose servers or workers fail, in all; the other blocks go on meanwhile."""
     on_missing: Literal["fail", "skip"] = "fail"
     """What becomes of pixels that cannot be read at last: the run ends when all other blocks are done
-    (``fail``), or they are those of the next item, else nodata, and the report says so (``skip``)."""
+    (``fail``), or they are nodata in their item, as under clouds, and the report says so (``skip``)."""
 
     out: str | None = None
     """Output folder; None for ``geoseg-out/`` and the name of the area. ``{month}``, ``{year}``, ``{start}``

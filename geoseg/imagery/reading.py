@@ -73,6 +73,11 @@ def gdal_env(options: Mapping[str, str] | None = None) -> rasterio.Env:
     return rasterio.Env(**{k: v for k, v in chosen.items() if k not in os.environ})
 
 
+def is_remote(address: str) -> bool:
+    """Whether a server is asked for it."""
+    return _REMOTE.search(address) is not None
+
+
 def read_patiently(
     address: str,
     read: Callable[[str], T],
@@ -97,7 +102,7 @@ def read_patiently(
         ImageryError: one line with the address (without its query) and the reason.
     """
     started, pause_s, n_tries = time.monotonic(), 0.5, 0
-    settings = {} if _REMOTE.search(address) else _BESIDE
+    settings = {} if is_remote(address) else _BESIDE
     patience_s = PATIENCE_S if patience_s is None else patience_s
     while True:
         n_tries += 1
@@ -109,7 +114,7 @@ def read_patiently(
         if _NO_RANGES in reason:
             _whole_only.add(_server(address))
         waited_s = time.monotonic() - started
-        is_final = not _REMOTE.search(address) or (_FINAL.search(reason) and not sign)
+        is_final = not is_remote(address) or (_FINAL.search(reason) and not sign)
         if is_final or waited_s + pause_s > patience_s:
             raise ImageryError(_message(address, where(), reason, n_tries, waited_s))
         logger.info("%s: %s, trying again in %g s.", redact(address), reason, pause_s)
@@ -149,7 +154,7 @@ def _reason(error: BaseException) -> str:
 
 
 def _message(address: str, where: str, reason: str, n_tries: int, waited_s: float) -> str:
-    if not _REMOTE.search(address):
+    if not is_remote(address):
         return _message_of_file(address, where, reason)
     part = f" in {where}" if where else ""
     tries = f" ({n_tries} tries in {waited_s:.0f} s)" if n_tries > 1 else ""

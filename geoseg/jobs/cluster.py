@@ -16,12 +16,12 @@ from geoseg.errors import RecipeError
 from geoseg.inference.device import devices_of
 from geoseg.jobs.blocks import BlockDone, BlockTask, run_block
 from geoseg.jobs.stopping import is_asked
-from geoseg.jobs.tries import BlockFailed, Ended, concerns_all
+from geoseg.jobs.tries import BlockFailed, Ended, concerns_all, let_go
 
 _IN_FLIGHT_PER_WORKER = 3
 _CONNECT_TIMEOUT_S = 15
-_LOST = ("cancelled", "lost")
-"""What futures are whose scheduler has gone."""
+_LOST = "cancelled"
+"""What futures are whose scheduler has gone; those whose worker has gone are computed again."""
 
 
 def run_here(tasks: list[BlockTask], *, workers: int | None, on_end: Callable[[Ended], None]) -> list[Ended]:
@@ -48,6 +48,7 @@ def run_here(tasks: list[BlockTask], *, workers: int | None, on_end: Callable[[E
         except Exception as error:
             if concerns_all(error):
                 raise
+            let_go(error)
             return BlockFailed(task.block.index, error)
 
     def note(_key: object, value: object, *_: object) -> None:
@@ -93,7 +94,7 @@ def run_on(address: str, tasks: list[BlockTask], *, on_end: Callable[[Ended], No
         queue = as_completed(indices, loop=client.loop)
         ended: list[Ended] = []
         for future in queue:
-            if future.status in _LOST:
+            if future.status == _LOST:
                 raise RecipeError(f"The Dask scheduler at {address} is lost. Start it and its workers again.")
             index = indices.pop(future)
             try:

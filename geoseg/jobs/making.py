@@ -4,16 +4,16 @@ import warnings
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import count
 
-from geoseg.errors import GeosegWarning, one_line
+from geoseg.errors import GeosegWarning, ImageryError, one_line
 from geoseg.jobs.blocks import ROW_LISTENERS, BlockDone, BlockTask
 from geoseg.jobs.cluster import run_here, run_on
 from geoseg.jobs.journal import Journal, Published
 from geoseg.jobs.listener import Listener
 from geoseg.jobs.plan import Plan
 from geoseg.jobs.stopping import Stopped, is_asked, pause
-from geoseg.jobs.tries import BlockFailed, Ended, failure_of, is_remote, next_try
+from geoseg.jobs.tries import BlockFailed, Ended, failure_of, is_out_of_memory, is_remote, next_try
+from geoseg.recipe import Recipe
 from geoseg.redaction import redact
 
 _LONGEST_PAUSE_S = 60.0
@@ -33,7 +33,7 @@ def make_blocks(plan: Plan, tasks: list[BlockTask], journal: Journal, listener: 
     def note(done: BlockDone) -> None:
         journal.note(by_index[done.index].fingerprint, done)
 
-    made = _made(plan, missing, listener, note)
+    made = _made(plan, missing, listener, _Hope(note, plan.recipe, is_lost=not kept), n_blocks=len(tasks))
     _tell_gaps(made)
     found = [*made, *(replace(done, index=index) for index, done in kept.items())]
     journal.keep(task.fingerprint for task in tasks)
@@ -41,7 +41,7 @@ def make_blocks(plan: Plan, tasks: list[BlockTask], journal: Journal, listener: 
 
 
 def _made(
-    plan: Plan, tasks: list[BlockTask], listener: Listener, note: Callable[[BlockDone], None]
+    plan: Plan, tasks: list[BlockTask], listener: Listener, hope: "_Hope", *, n_blocks: int
 ) -> list[BlockDone]:
     """Blocks as they are made; those that fail are tried again when the others are done.
 
@@ -49,35 +49,38 @@ def _made(
         GeosegError: some cannot be made.
     """
     made, failed = list[BlockDone](), list[BlockFailed]()
-    n_blocks = len(tasks)
-    for n_tried in count(1):
-        if not tasks:
-            break
+    n_tried, n_pauses = Counter[int](), 0
+    while tasks:
         by_index = {task.block.index: task for task in tasks}
-        hope = _Hope(note, is_bound=n_tried == 1 and plan.recipe.on_missing == "fail")
         found = compute(plan, tasks, listener, "reading and predicting", hope.on_end)
         made += [done for done in found if isinstance(done, BlockDone)]
         tasks = []
         for failure in (f for f in found if isinstance(f, BlockFailed)):
             task = by_index[failure.index]
-            if again := next_try(task, failure.error, n_tried=n_tried, recipe=plan.recipe):
-                listener.say(f"block {failure.index} is tried again: {redact(one_line(failure.error))}")
+            n_tried[failure.index] += 1
+            again = next_try(task, failure.error, n_tried=n_tried[failure.index], recipe=plan.recipe)
+            if again:
+                n_tried[failure.index] -= again.n_pieces > task.n_pieces  # it was not tried like this
+                why = one_line(failure.error) or type(failure.error).__name__
+                listener.say(f"block {failure.index} is tried again: {redact(why)}")
                 tasks.append(again)
             else:
                 failed.append(failure)
         if any(task is by_index[task.block.index] and is_remote(task) for task in tasks):
-            pause(min(2.0**n_tried, _LONGEST_PAUSE_S))
+            n_pauses += 1
+            pause(min(2.0**n_pauses, _LONGEST_PAUSE_S))
     if failed:
         raise failure_of(failed, n_blocks)
     return made
 
 
 class _Hope:
-    """Notes blocks that are done, and ends a run in which none is."""
+    """Notes blocks that are done, and ends a run in which none is, if nothing else can be tried."""
 
-    def __init__(self, note: Callable[[BlockDone], None], *, is_bound: bool) -> None:
+    def __init__(self, note: Callable[[BlockDone], None], recipe: Recipe, *, is_lost: bool) -> None:
+        """``is_lost``: no block is there from a run before."""
         self._note, self._n_failed = note, 0
-        self._may_end = is_bound
+        self._may_end, self._may_skip = is_lost, recipe.on_missing == "skip"
 
     def on_end(self, ended: Ended) -> None:
         """Of a block that is done, or failed."""
@@ -85,7 +88,8 @@ class _Hope:
             self._note(ended)
             self._may_end = False
             return
-        self._n_failed += 1
+        is_skipped = self._may_skip and isinstance(ended.error, ImageryError)
+        self._n_failed += not is_skipped and not is_out_of_memory(ended.error)
         if self._may_end and self._n_failed == _HOPELESS:
             raise ended.error
 
@@ -143,7 +147,7 @@ def compute(
 
         done = run_on(plan.recipe.scheduler, tasks, on_end=advance)
     if len(done) < len(tasks) and is_asked():
-        raise Stopped(len(tasks) - len(done))
+        raise Stopped(len(tasks) - sum(isinstance(d, BlockDone) for d in done))
     if sorted(d.index for d in done) != [t.block.index for t in tasks]:
         raise RuntimeError(f"{len(tasks)} blocks were given out, {len(done)} came back.")
     return sorted(done, key=lambda d: d.index)

@@ -11,6 +11,7 @@ import pystac
 from geoseg.errors import RecipeError
 from geoseg.grid.geobox import snap_out, window_geobox
 from geoseg.grid.tiling import blocks_of
+from geoseg.imagery.gaps import Gaps
 from geoseg.imagery.loader import CELL
 from geoseg.inference.backends import EAGER
 from geoseg.inference.device import Copies, device_of, devices_of, n_at_a_time
@@ -123,7 +124,7 @@ def _read_bytes(task: BlockTask) -> tuple[int, int, int]:
     """Rows of a strip of the image, its bytes, and the bytes that making one takes."""
     needed = snap_out(task.plan.geobox, task.plan.hull(task.block.window), CELL)
     items = pystac.ItemCollection([pystac.Item.from_dict(item) for item in task.items])
-    image = read_composite(task, items, window_geobox(task.plan.geobox, needed))
+    image = read_composite(task, items, window_geobox(task.plan.geobox, needed), Gaps())  # nothing is read
     n_rows, n_cols = (int(max(sizes)) for sizes in image.data.chunks[1:])
     pixel = 4 * len(task.bands)
     strip = pixel * n_rows * needed.width

@@ -1,8 +1,8 @@
 """What a block leaves: a file of its layers, whole or not there."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 import rasterio
@@ -20,14 +20,14 @@ def write_part(path: Path, layers: Sequence[NDArray[np.uint8]], geobox: GeoBox) 
     Raises:
         OutputError: it could not be written whole, for instance since the disk is full.
     """
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    temporary = path.with_suffix(f".{uuid4().hex}.tmp")  # another worker may write the same block
     try:
         _write(temporary, layers, geobox)
         if not _holds(temporary, layers):  # GDAL writes on closing, and does not always say that it failed
             raise OutputError(f"{path} was not written whole. Is the disk full? Make room, then go on.")
         temporary.replace(path)
     except (RasterioError, OSError) as error:
-        raise OutputError(f"{path} cannot be written: {one_line(error)}. Make room, then go on.") from error
+        raise OutputError(f"{path} cannot be written: {one_line(error)}. Mend that, then go on.") from error
     finally:
         temporary.unlink(missing_ok=True)
 

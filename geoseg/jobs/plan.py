@@ -1,6 +1,5 @@
 """What a run will do, worked out before anything long begins."""
 
-import re
 import time
 import warnings
 from collections.abc import Callable
@@ -29,6 +28,7 @@ from geoseg.inference.runner import Inference
 from geoseg.inference.tta import views_of
 from geoseg.inference.uncertainty import check_uncertainty
 from geoseg.jobs.find import EVERYTHING, find_items, in_order
+from geoseg.jobs.folders import dated, has_dates
 from geoseg.models.calibration import ModelCalibration
 from geoseg.models.card import ModelCard
 from geoseg.models.zoo import calibration_of, card_of, create_model, model_names
@@ -36,13 +36,11 @@ from geoseg.recipe import Recipe
 from geoseg.redaction import redact
 from geoseg.resources import path_exists
 from geoseg.stac.catalog import Catalog, load_catalog
-from geoseg.stac.dates import parse_interval
 from geoseg.stac.items import Selection, select_items
 from geoseg.stac.relative_dates import interval_of
 
 Say = Callable[[str], None]
 CardFor = Callable[[pystac.ItemCollection, Catalog], ModelCard]
-_DATE = re.compile(r"\{(start|end|month|year)\}")
 _NAMELESS = "area"
 
 
@@ -143,8 +141,10 @@ def plan_run(recipe: Recipe, *, say: Say, card_for: CardFor | None = None) -> Pl
         catalog=catalog,
         gsd_m=recipe.gsd,
         crs=recipe.crs,
-        gaps=Gaps() if recipe.on_missing == "skip" else None,
+        gaps=(gaps := Gaps() if recipe.on_missing == "skip" else None),
     )
+    for _, reason in gaps.reasons if gaps else ():
+        warnings.warn(f"Its values could not be looked at: {reason}", GeosegWarning, stacklevel=2)
     watch.lap("check")
     if recipe.keep_clouds:
         inputs = replace(inputs, has_clouds=False)
@@ -250,8 +250,8 @@ def _with_defaults(recipe: Recipe, catalog: Catalog) -> tuple[Recipe, list[str]]
     if recipe.out is None:
         chosen["out"] = str(Path("geoseg-out") / _name_of(recipe))
         assumed.append(f"output: {chosen['out']}/ (--out)")
-    elif _DATE.search(recipe.out):
-        chosen["out"] = _dated(recipe.out, str(chosen.get("datetime", recipe.datetime or EVERYTHING)))
+    elif has_dates(recipe.out):
+        chosen["out"] = dated(recipe.out, str(chosen.get("datetime", recipe.datetime or EVERYTHING)))
         assumed.append(f"output: {chosen['out']}/")
     elif Path(recipe.out).name in ("", ".."):  # such as ".": the map is named after its folder
         chosen["out"] = str(Path(recipe.out).resolve())
@@ -264,26 +264,6 @@ def _dates(catalog: Catalog) -> tuple[str, str]:
     today = datetime.now(UTC).date()
     interval = f"{today - timedelta(days=365)}/{today}"
     return interval, f"the last 12 months, {interval}"
-
-
-def _dated(out: str, interval: str) -> str:
-    """``maps/2026-10`` for ``maps/{month}``: the dates that are searched, so that each month has its map.
-
-    Raises:
-        RecipeError: the interval has no such end.
-    """
-    dates = parse_interval(interval)
-    first, last = (f"{day:%Y-%m-%d}" if day else "" for day in (dates.start, dates.end))
-    words = {"start": first, "end": last, "month": first[:7], "year": first[:4]}
-
-    def word(match: re.Match[str]) -> str:
-        if found := words[match[1]]:
-            return found
-        raise RecipeError(
-            f"--out {out}: {match[0]} is of the dates, and {interval} has none. Give --datetime."
-        )
-
-    return _DATE.sub(word, out)
 
 
 def _name_of(recipe: Recipe) -> str:

@@ -201,7 +201,7 @@ def _write_manifest(plan: Plan, folder: Path, run: RunFacts) -> None:
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", "utf-8")
 
 
-_OF_THE_RUN = ("out", "overwrite", "resume", "workers", "scheduler", "max_memory")
+_OF_THE_RUN = ("out", "overwrite", "resume", "workers", "scheduler", "max_memory", "tries", "on_missing")
 """Keys of a recipe that change nothing in its map."""
 
 

@@ -160,6 +160,7 @@ def _stands(plan: Plan, tasks: list[BlockTask]) -> bool:
 def _seams(plan: Plan, like: BlockTask, class_tif: Path, listener: Listener) -> SeamFacts:
     """The seam score; a map that is done does not fail for want of it."""
     try:
+        like = replace(like, leaves_gaps=plan.recipe.on_missing == "skip")
         spots = seam_tasks(plan, like, class_tif)
         found = compute(plan, spots.tasks, listener, "looking for seams") if spots.tasks else []
         if failed := [f for f in found if isinstance(f, BlockFailed)]:

@@ -2,10 +2,12 @@
 
 import errno
 import re
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from geoseg.errors import CatalogError, GeosegError, ImageryError, ModelError, OutputError, RecipeError
+from geoseg.imagery.reading import is_remote as is_remote_address
 from geoseg.jobs.blocks import BlockDone, BlockTask
 from geoseg.recipe import Recipe
 
@@ -17,7 +19,6 @@ _ENDS_WORKERS = ("KilledWorker", "OutOfMemoryError")
 neither package is needed otherwise."""
 _SMALLEST_TILES = 2
 """A block is not cut into pieces smaller than so many tiles."""
-_REMOTE = re.compile(r"[a-z0-9+]+://")
 
 
 @dataclass(frozen=True)
@@ -40,15 +41,14 @@ def concerns_all(error: Exception) -> bool:
 def next_try(task: BlockTask, error: Exception, *, n_tried: int, recipe: Recipe) -> BlockTask | None:
     """What to try now that a block has failed; None where nothing is left to try.
 
-    Out of memory, it is predicted in pieces. What a server could not give is asked for again, ``tries``
-    times in all; what is wrong with a file on disk stays wrong. Then, if the recipe says so, what cannot
-    be read is left out.
+    Out of memory, it is predicted in pieces, as long as these are no smaller than some tiles. What a server
+    or a worker could not do is asked for again, ``tries`` times in all; what is wrong with a file on disk
+    stays wrong. Then, if the recipe says so, what cannot be read is left out.
     """
-    if _is_out_of_memory(error):
-        n = 2 * task.n_pieces
-        window = task.block.window
-        is_small = max(window.width, window.height) < n * _SMALLEST_TILES * task.plan.stride
-        return None if is_small else replace(task, n_pieces=n)
+    n_pieces, window = 2 * task.n_pieces, task.block.window
+    is_cut = max(window.width, window.height) >= n_pieces * _SMALLEST_TILES * task.plan.stride
+    if is_out_of_memory(error) and is_cut:
+        return replace(task, n_pieces=n_pieces)
     may_pass = not isinstance(error, ImageryError) or is_remote(task)
     if may_pass and n_tried < recipe.tries:
         return task
@@ -57,10 +57,24 @@ def next_try(task: BlockTask, error: Exception, *, n_tried: int, recipe: Recipe)
     return None
 
 
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether a process or a GPU had not enough memory, or was killed again and again, as systems do then."""
+    if isinstance(error, MemoryError) or type(error).__name__ in _ENDS_WORKERS:
+        return True
+    return isinstance(error, RuntimeError) and _NO_MEMORY.search(str(error)) is not None
+
+
 def is_remote(task: BlockTask) -> bool:
     """Whether any of its pixels come from a server."""
     assets = (item["assets"] for item in task.items)
-    return any(_REMOTE.match(asset["href"]) for found in assets for asset in found.values())  # type: ignore[attr-defined]
+    return any(is_remote_address(a["href"]) for found in assets for a in found.values())  # type: ignore[attr-defined]
+
+
+def let_go(error: BaseException | None) -> None:
+    """Of what the functions held that an error went through: the next try needs that memory."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
 
 
 def failure_of(failed: Sequence[BlockFailed], n_blocks: int) -> Exception:
@@ -80,9 +94,3 @@ def failure_of(failed: Sequence[BlockFailed], n_blocks: int) -> Exception:
         return error
     first.error.add_note(text)
     return first.error
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    if isinstance(error, MemoryError) or type(error).__name__ in _ENDS_WORKERS:
-        return True
-    return isinstance(error, RuntimeError) and _NO_MEMORY.search(str(error)) is not None
