@@ -107,8 +107,8 @@ def _load_item(
     stacked = xr.concat(layers, dim="band", combine_attrs="drop").assign_coords(band=list(bands))
     masks = _masks(item)
     if masks.assets:
-        shown = _read(masks, geobox, tuple(masks.assets), "nearest", sign, gaps, is_mask=True)
-        shown = shown.to_dataarray("band")
+        found = _read(masks, geobox, tuple(masks.assets), "nearest", sign, gaps, is_mask=True)
+        shown = found.to_dataarray("band")
         stacked = stacked.where((shown > 0).all("band"))
     return stacked.transpose("time", "band", "y", "x").drop_vars("time", errors="ignore")
 

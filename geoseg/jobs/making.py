@@ -106,7 +106,10 @@ def _tell_gaps(made: list[BlockDone]) -> None:
 
 
 def _warn(text: str) -> None:
-    warnings.warn(redact(text), GeosegWarning, stacklevel=3)
+    with warnings.catch_warnings():
+        # Reads that were under way when another failed may have left "ignore" behind (see imagery.preflight).
+        warnings.simplefilter("always", GeosegWarning)
+        warnings.warn(redact(text), GeosegWarning, stacklevel=3)
 
 
 def _kept(plan: Plan, tasks: list[BlockTask], journal: Journal) -> dict[int, BlockDone]:

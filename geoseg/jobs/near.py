@@ -57,7 +57,8 @@ def _outlines(plan: Plan, blocks: Sequence[Block]) -> NDArray[np.object_]:
     down = np.roll(across, _POINTS_PER_SIDE)
     col = cols[:, :1] + across * (cols[:, 1:] - cols[:, :1])  # (block, point)
     row = rows[:, :1] + down * (rows[:, 1:] - rows[:, :1])
-    x, y = plan.geobox.affine * (col, row)
+    a, b, c, d, e, f = list(plan.geobox.affine)[:6]
+    x, y = a * col + b * row + c, d * col + e * row + f
     lon, lat = Transformer.from_crs(str(plan.geobox.crs), "EPSG:4326", always_xy=True).transform(x, y)
     with np.errstate(invalid="ignore"):
         is_plain = (np.ptp(lon, axis=1) < _FLAT[0]) & (np.abs(lat).max(axis=1) < _FLAT[1])

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 from distributed import Scheduler, SpecCluster, Worker, get_worker
+from rasterio.windows import Window
 
 from geoseg.errors import RecipeError
+from geoseg.grid.tiling import Block
 from geoseg.inference.runner import Inference
 from geoseg.jobs import cluster, engine
 from geoseg.jobs.cluster import device_on, run_here, run_on
@@ -22,14 +24,14 @@ HOST = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
 class Task:
     """As much of a block's task as is looked at."""
 
-    index: int
+    block: Block
     how: Inference
     parts: Path = Path()
     model: str = ""
 
 
 def tasks_for(device: str, parts: Path = Path(), *, n: int = 6) -> list[Task]:
-    return [Task(index, Inference(device=device), parts) for index in range(n)]
+    return [Task(Block(n, Window(0, 0, 1, 1)), Inference(device=device), parts) for n in range(n)]
 
 
 # --- here -----------------------------------------------------------------------------------------
@@ -49,7 +51,7 @@ def devices_seen(monkeypatch, device: str, *, n_gpus: int, workers: int | None) 
 
     monkeypatch.setattr(torch.cuda, "device_count", lambda: n_gpus)
     monkeypatch.setattr(cluster, "run_block", run_block)
-    run_here(tasks_for(device, n=12), workers=workers, on_done=lambda _: None)
+    run_here(tasks_for(device, n=12), workers=workers, on_end=lambda _: None)
     return seen
 
 
@@ -110,7 +112,7 @@ def place_of(task: Task) -> tuple[str, bool]:
 
 def places(monkeypatch, address: str, device: str, folder: Path) -> list[tuple[str, bool]]:
     monkeypatch.setattr(cluster, "run_block", place_of)
-    return run_on(address, tasks_for(device, folder, n=8), on_done=lambda _: None)  # type: ignore[arg-type]
+    return run_on(address, tasks_for(device, folder, n=8), on_end=lambda _: None)  # type: ignore[arg-type]
 
 
 def test_blocks_for_gpus_go_to_workers_that_have_one_one_at_a_time(mixed, monkeypatch, tmp_path):

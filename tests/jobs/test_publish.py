@@ -16,8 +16,7 @@ from builders import geobox_at, model_folder, smooth, write_image
 from stac_validation import validate_item
 
 from geoseg.errors import OutputError
-from geoseg.jobs import publish
-from geoseg.jobs import run as job
+from geoseg.jobs import making, publish
 from geoseg.jobs.run import run
 from geoseg.recipe import Recipe
 
@@ -60,7 +59,7 @@ def make(image):
 
 @pytest.fixture
 def no_pixel_is_computed(monkeypatch):
-    monkeypatch.setattr(job, "_compute", lambda *_: pytest.fail("refused only after all was computed"))
+    monkeypatch.setattr(making, "compute", lambda *_: pytest.fail("refused only after all was computed"))
 
 
 # --- what may be replaced ----------------------------------------------------------------------------
@@ -94,7 +93,7 @@ def test_files_that_geoseg_did_not_write_are_not_removed(make, tmp_path, monkeyp
     (out / "work.qgz").write_text("a QGIS project")
     (out / "notes").mkdir()
     before = content(out)
-    monkeypatch.setattr(job, "_compute", lambda *_: pytest.fail("refused only after all was computed"))
+    monkeypatch.setattr(making, "compute", lambda *_: pytest.fail("refused only after all was computed"))
     with pytest.raises(OutputError, match=r"geoseg did not write: notes, work\.qgz\. Move them") as caught:
         make(out, overwrite=True)
     assert "\n" not in str(caught.value)
