@@ -73,6 +73,7 @@ def test_a_run_that_broke_goes_on_where_it_was(scene, whole, tmp_path, monkeypat
     assert not list(tmp_path.glob(".map*"))
 
 
+@pytest.mark.lane
 def test_blocks_of_something_else_are_not_taken(scene, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         broken_at(patch, 4)
@@ -100,6 +101,7 @@ def test_nothing_to_resume_begins_anew(scene, whole, tmp_path):
     assert rasters(run(Recipe(**scene, resume=True, out=str(tmp_path / "map"))).out) == whole
 
 
+@pytest.mark.lane
 def test_a_folder_that_another_run_works_in_is_left_alone(scene, whole, tmp_path, monkeypatch):
     outs = []
     real = run_module.Journal.note
@@ -185,6 +187,7 @@ def half(path, col, seed):
     return str(write_image(path, smooth(seed, (200, 1536)), geobox_at(col, height=200, width=1536)))
 
 
+@pytest.mark.lane
 def test_only_what_changed_is_made_again(scene, tmp_path, made):
     """Of two images side by side the right one changes. Blocks read whole cells of 512 pixels."""
     images = (half(tmp_path / "left.tif", 0, 0), half(tmp_path / "right.tif", 1536, 1))

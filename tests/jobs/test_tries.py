@@ -232,6 +232,7 @@ def test_without_another_item_it_is_nodata(torn, tmp_path):
     assert np.array_equal(made, expected)
 
 
+@pytest.mark.lane
 @pytest.mark.filterwarnings("ignore::geoseg.errors.GeosegWarning")
 def test_off_the_grid_too(torn, tmp_path):
     """Pixels that are warped are left out in whole squares."""
@@ -256,6 +257,7 @@ def test_off_the_grid_too(torn, tmp_path):
     assert np.array_equal(made, same)
 
 
+@pytest.mark.lane
 @pytest.mark.filterwarnings("ignore::geoseg.errors.GeosegWarning")
 def test_blocks_with_gaps_are_made_again_by_the_next_run(torn, tmp_path, failing):
     tried = failing(lambda *_: None)
