@@ -174,8 +174,8 @@ def _samples(tasks: Sequence[BlockTask]) -> list[NDArray[np.float32]]:
         for tile in dict.fromkeys(tiles[len(tiles) * n // 4] for n in (1, 2, 3, 0)):
             try:
                 pixels = read_window(task, tile.window)
-            except ImageryError:  # its block will say so
-                continue
+            except ImageryError:  # its block will say so; others of a dead server would be waited for as long
+                return [pixels for known, pixels in found if known]
             found.append((float(np.isfinite(pixels).all(axis=0).mean()), pixels))
             good = [pixels for known, pixels in found if known >= _MIN_KNOWN]
             if len(good) == _N_SAMPLES:
