@@ -12,6 +12,7 @@ from odc.geo.geobox import GeoBox
 from odc.geo.xr import xr_coords
 from rasterio.features import rasterize
 
+from geoseg.jobs.listener import Silence
 from geoseg.legend import Legend
 from geoseg.models.calibration import Calibration, ModelCalibration
 from geoseg.models.card import ModelCard
@@ -46,6 +47,16 @@ def smooth(seed: int, shape: tuple[int, int], *, n: int = 4) -> np.ndarray:
         fine = (fine + np.roll(fine, 5, axis) + np.roll(fine, 9, axis)) / 3
     noise = rng.random((n, *shape)) * 0.1
     return (fine[:, 16 : 16 + shape[0], 16 : 16 + shape[1]] * 0.6 + noise).astype(np.float32)
+
+
+class Said(Silence):
+    """A listener that keeps the lines."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.lines.append(text)
 
 
 def write_image(

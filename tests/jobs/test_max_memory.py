@@ -8,25 +8,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from builders import geobox_at, smooth, write_image
+from builders import Said, geobox_at, smooth, write_image
 
 from geoseg.bench.scenes import write_scene
 from geoseg.errors import RecipeError
 from geoseg.inference import runner
-from geoseg.jobs.listener import Silence
 from geoseg.jobs.memory import block_mb, blocks_at_a_time, tile_costs
 from geoseg.jobs.plan import plan_run
 from geoseg.jobs.run import run
 from geoseg.memory import GDAL_CACHE_MB, give_back, peak_memory_mb
 from geoseg.recipe import Recipe
-
-
-class Said(Silence):
-    def __init__(self):
-        self.lines = []
-
-    def say(self, text):
-        self.lines.append(text)
 
 
 @pytest.fixture

@@ -7,12 +7,12 @@ import time
 
 import pytest
 import rasterio
-from builders import geobox_at, model_folder, smooth, write_image
+from builders import Said, geobox_at, model_folder, smooth, write_image
+from lanes.services import rasters
 
 from geoseg.errors import OutputError
 from geoseg.jobs import cluster
 from geoseg.jobs import run as run_module
-from geoseg.jobs.listener import Silence
 from geoseg.jobs.run import run
 from geoseg.recipe import Recipe
 
@@ -28,18 +28,6 @@ def scene(tmp_path_factory):
 @pytest.fixture(scope="module")
 def whole(scene, tmp_path_factory):
     return rasters(run(Recipe(**scene, out=str(tmp_path_factory.mktemp("whole") / "map"))).out)
-
-
-def rasters(out):
-    return {name: (out / name).read_bytes() for name in ("class.tif", "confidence.tif")}
-
-
-class Said(Silence):
-    def __init__(self):
-        self.lines = []
-
-    def say(self, text):
-        self.lines.append(text)
 
 
 def broken_at(monkeypatch, n):

@@ -5,26 +5,18 @@ import errno
 import numpy as np
 import pytest
 import rasterio
-from builders import geobox_at, model_folder, smooth, write_image
+from builders import Said, geobox_at, model_folder, smooth, write_image
 from hypothesis import given
 from hypothesis import strategies as st
+from lanes.services import rasters
 from rasterio.windows import Window
 
 from geoseg.errors import ImageryError, ModelError, OutputError
 from geoseg.jobs import cluster, parts
 from geoseg.jobs.blocks import pieces_of
-from geoseg.jobs.listener import Silence
 from geoseg.jobs.parts import write_part
 from geoseg.jobs.run import run
 from geoseg.recipe import Recipe
-
-
-class Said(Silence):
-    def __init__(self):
-        self.lines = []
-
-    def say(self, text):
-        self.lines.append(text)
 
 
 @pytest.fixture(scope="module")
@@ -38,10 +30,6 @@ def scene(tmp_path_factory):
 @pytest.fixture(scope="module")
 def whole(scene, tmp_path_factory):
     return rasters(run(Recipe(**scene, out=str(tmp_path_factory.mktemp("whole") / "map"))).out)
-
-
-def rasters(out):
-    return {name: (out / name).read_bytes() for name in ("class.tif", "confidence.tif")}
 
 
 @pytest.fixture
