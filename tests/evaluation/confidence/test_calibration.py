@@ -138,7 +138,7 @@ def test_logits_shifted_logits_and_log_probabilities_are_one(method, seed, shift
 def test_louder_logits_need_a_higher_temperature(seed, times):
     logits, labels = drawn(seed, 300)
     found = fitted(logits, labels)
-    assert fitted(times * logits, labels).temperature == pytest.approx(times * found.temperature, rel=1e-6)
+    assert fitted(times * logits, labels).temperature == pytest.approx(times * found.temperature, rel=1e-4)
 
 
 @METHODS
