@@ -1,5 +1,6 @@
 """The command line as a person meets it: fast help, one-line errors, right exit codes."""
 
+import io
 import json
 import os
 import signal
@@ -11,18 +12,13 @@ from pathlib import Path
 
 import pytest
 from builders import geobox_at, smooth, write_image
+from commands import ROOT, geoseg, geoseg_process
 
 from geoseg.recipe import Recipe
 from geoseg.resources import resource_folder
 from geoseg.training.recipe import TrainRecipe
 
-ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "catalogs" / "sample"
-
-
-def geoseg(*args: str, cwd: Path = ROOT, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from geoseg.cli.main import run; run()", *args]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, input=stdin, timeout=120)
 
 
 @pytest.fixture
@@ -35,7 +31,7 @@ def test_help_is_fast_and_imports_no_torch():
     times = []
     for _ in range(5):
         before = os.times()
-        assert geoseg("--help").returncode == 0
+        assert geoseg_process("--help").returncode == 0
         after = os.times()
         times.append(
             after.children_user - before.children_user + after.children_system - before.children_system
@@ -80,23 +76,14 @@ def test_predict_ends_with_a_table_and_json_is_json(image, tmp_path):
     assert (silent.stdout, silent.stderr) == ("", "")
 
 
-def test_geojson_on_standard_input(tmp_path):
-    text = (SAMPLE / "area.geojson").read_text()
+def test_geojson_on_standard_input(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.StringIO((SAMPLE / "area.geojson").read_text()))
+    out = tmp_path / "map"
     done = geoseg(
-        "predict",
-        "--aoi",
-        "-",
-        "--catalog",
-        "sample",
-        "--model",
-        "spectral-rules",
-        "--out",
-        str(tmp_path / "map"),
-        "-q",
-        stdin=text,
+        "predict", "--aoi", "-", "--catalog", "sample", "--model", "spectral-rules", "--out", out, "-q"
     )
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "map" / "class.tif").exists()
+    assert (out / "class.tif").exists()
 
 
 def test_dry_run_says_what_it_will_cost_and_makes_nothing(tmp_path):

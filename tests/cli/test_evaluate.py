@@ -1,26 +1,17 @@
 """``geoseg evaluate`` as a person meets it."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from builders import geobox_at
+from commands import geoseg
 from odc.geo.xr import xr_zeros
 from typer.testing import CliRunner
 
 from geoseg.cli.main import app
 from geoseg.legend import Legend
 from geoseg.writers.cog import write_cog
-
-ROOT = Path(__file__).parents[2]
-
-
-def geoseg(*args: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from geoseg.cli.main import run; run()", *map(str, args)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120)
 
 
 @pytest.fixture

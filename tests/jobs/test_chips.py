@@ -257,7 +257,7 @@ def reads(folder):
     return found.document.model_copy(update={"index": None}), found.rows, len(found.notes)
 
 
-@pytest.mark.parametrize("is_killed", [False, True])
+@pytest.mark.parametrize("is_killed", [pytest.param(False, marks=pytest.mark.lane), True])
 def test_adding_is_all_or_nothing_wherever_it_breaks(scene, tmp_path, monkeypatch, is_killed):
     frame = polygons(0, 40)
     labels, base = write_polygons(tmp_path / "l.gpkg", frame), tmp_path / "base"

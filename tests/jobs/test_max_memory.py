@@ -33,6 +33,7 @@ def planned(image, tmp_path, **more):
     return plan_run(recipe(image, tmp_path / "plan", **more), say=print)
 
 
+@pytest.mark.lane
 def test_blocks_are_made_smaller_and_the_map_is_the_same(image, tmp_path):
     plan = planned(image, tmp_path)
     give_back()

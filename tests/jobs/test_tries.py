@@ -198,7 +198,7 @@ def test_what_cannot_be_read_fails_unless_it_may_be_skipped(torn, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore::geoseg.errors.GeosegWarning")
-@pytest.mark.parametrize("block_size", [300, 4096])
+@pytest.mark.parametrize("block_size", [pytest.param(300, marks=pytest.mark.lane), 4096])
 def test_the_next_item_serves_where_one_is_torn(torn, tmp_path, block_size):
     made = run(
         rules([torn["torn"], torn["good"]], tmp_path / "map", on_missing="skip", block_size=block_size)

@@ -26,6 +26,7 @@ def read(chips, folder, out="model", **options):
     return TrainRecipe.read(str(folder / "recipe.toml")).model_copy(update={"out": str(folder / out)})
 
 
+@pytest.mark.lane
 def test_members_become_one_model_and_a_broken_training_goes_on(chips, tmp_path):
     told = []
     whole = train(read(chips, tmp_path, fit=MEMBERS), on_epoch=told.append)

@@ -2,15 +2,13 @@
 
 import csv
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import rasterio
 from affine import Affine
 from builders import BANDS, as_image, geobox_at, model_folder, smooth, write_image
+from commands import geoseg
 from odc.geo.geobox import GeoBox
 
 from geoseg.errors import EvaluationError, GeosegWarning
@@ -28,7 +26,6 @@ from geoseg.inference.runner import Inference
 from geoseg.models.calibration import calibrated
 from geoseg.models.zoo import create_model, load_model
 
-ROOT = Path(__file__).parents[3]
 SIDE, TEMPERATURE = 64, 2.5
 TOML = """
 name = "drawn"
@@ -173,11 +170,6 @@ def test_the_other_near_infrared_stands_in(drawn):
     assert bands_for(narrow, benchmark) == ("green", "nir")
     with pytest.raises(EvaluationError, match="needs blue"):
         bands_for(card.model_copy(update={"bands": ("blue", "nir")}), benchmark)
-
-
-def geoseg(*args: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from geoseg.cli.main import run; run()", *map(str, args)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=180)
 
 
 def test_a_model_is_calibrated_and_its_maps_say_so(drawn, tmp_path):
