@@ -15,7 +15,7 @@ from odc.loader import RasterLoadParams, RasterSource, RioDriver, RioReader
 
 from geoseg.errors import ImageryError
 from geoseg.imagery.gaps import Gaps
-from geoseg.imagery.on_grid import place_on_grid, read_on_grid
+from geoseg.imagery.on_grid import Stored, place_on_grid, read_on_grid
 from geoseg.imagery.reading import read_patiently
 
 CELL = 512
@@ -100,11 +100,11 @@ def _load_item(
         raise ImageryError(f"Item {item.id} lost its bands {', '.join(missing)}. Run geoseg check on it.")
     metadata = band_metadata(item)
     dtype = "float64" if any(_is_wide(metadata[band]) for band in bands) else "float32"
-    data = None if sign else _read_local(item, geobox, bands, dtype, gaps)
-    if data is None:
+    stacked = None if sign else _read_local(item, geobox, bands, dtype, gaps)
+    if stacked is None:
         data = _read(item, geobox, bands, resampling, sign, gaps, dtype=dtype)
-    layers = [_calibrated(data[band], metadata[band]).astype("float32") for band in bands]
-    stacked = xr.concat(layers, dim="band", combine_attrs="drop").assign_coords(band=list(bands))
+        layers = [_calibrated(data[band], metadata[band]).astype("float32") for band in bands]
+        stacked = xr.concat(layers, dim="band", combine_attrs="drop").assign_coords(band=list(bands))
     masks = _masks(item)
     if masks.assets:
         found = _read(masks, geobox, tuple(masks.assets), "nearest", sign, gaps, is_mask=True)
@@ -115,8 +115,8 @@ def _load_item(
 
 def _read_local(
     item: pystac.Item, geobox: GeoBox, bands: tuple[str, ...], dtype: str, gaps: Gaps | None
-) -> xr.Dataset | None:
-    """The same as :func:`_read` gives, faster: of files that lie on the grid; None where one does not."""
+) -> xr.DataArray | None:
+    """Reflectance of files that lie on the grid, faster than by :func:`_read`; None where one does not."""
     parts = []
     for asset in item.assets.values():
         named = [_name(b) for b in asset.extra_fields["eo:bands"]]
@@ -126,14 +126,19 @@ def _read_local(
         at = place_on_grid(asset, geobox)
         if at is None:
             return None
-        stated = [asset.extra_fields["raster:bands"][n].get("nodata") for n in wanted.values()]
-        numbers = [n + 1 for n in wanted.values()]
+        metadata = [asset.extra_fields["raster:bands"][n] for n in wanted.values()]
+        stored = [
+            Stored(n + 1, *_scaling(m), m.get("nodata"))
+            for n, m in zip(wanted.values(), metadata, strict=True)
+        ]
         parts.append(
             read_on_grid(
-                asset, list(wanted), numbers, at=at, geobox=geobox, nodata=stated, dtype=dtype, gaps=gaps
+                asset, dict(zip(wanted, stored, strict=True)), at=at, geobox=geobox, dtype=dtype, gaps=gaps
             )
         )
-    return xr.merge(parts, join="exact", compat="override", combine_attrs="override").expand_dims("time")
+    found = parts[0] if len(parts) == 1 else xr.concat(parts, dim="band", combine_attrs="drop")
+    in_order = found if list(found.band.values) == list(bands) else found.sel(band=list(bands))
+    return in_order.expand_dims("time")
 
 
 def _read(
@@ -286,9 +291,13 @@ def _is_wide(metadata: Mapping[str, Any]) -> bool:
     return metadata.get("data_type") in _WIDE and abs(metadata.get("nodata", 0)) >= 2**24
 
 
+def _scaling(metadata: Mapping[str, Any]) -> tuple[np.float32, np.float32]:
+    return np.float32(metadata.get("scale", 1)), np.float32(metadata.get("offset", 0))
+
+
 def _calibrated(data: xr.DataArray, metadata: Mapping[str, Any]) -> xr.DataArray:
     nodata = metadata.get("nodata")
     if nodata is not None and not np.isnan(float(nodata)):
         data = data.where(data != data.dtype.type(nodata))
-    scale, offset = np.float32(metadata.get("scale", 1)), np.float32(metadata.get("offset", 0))
+    scale, offset = _scaling(metadata)
     return data if scale == 1 and offset == 0 else data * scale + offset

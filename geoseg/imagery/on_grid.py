@@ -1,7 +1,8 @@
 """Local files whose pixels lie on the grid: whole rows of all bands at once, each block unpacked once."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
@@ -44,27 +45,37 @@ def place_on_grid(asset: pystac.Asset, geobox: GeoBox) -> tuple[int, int] | None
     return round(row), round(col)
 
 
+@dataclass(frozen=True)
+class Stored:
+    """How a band lies in its file."""
+
+    index: int
+    """Its number, from 1."""
+    scale: np.float32
+    """Reflectance = stored number * scale + offset."""
+    offset: np.float32
+    nodata: float | None
+    """As the item states it; the file's own counts too."""
+
+
 def read_on_grid(
     asset: pystac.Asset,
-    bands: Sequence[str],
-    indexes: Sequence[int],
+    bands: Mapping[str, Stored],
     *,
     at: tuple[int, int],
     geobox: GeoBox,
-    nodata: Sequence[float | None],
     dtype: str,
     gaps: Gaps | None = None,
-) -> xr.Dataset:
-    """Stored numbers of some bands of a file on ``geobox``, NaN outside it and where nodata; not yet read.
+) -> xr.DataArray:
+    """Reflectance of some bands of a file, not yet read: (band, y, x) float32 on ``geobox``, NaN outside the
+    file and where nodata.
 
     Args:
         asset: a local file.
-        bands: names of the variables, (y, x) each.
-        indexes: the bands' numbers in the file, from 1.
+        bands: by name.
         at: row and column of the file's first pixel, see :func:`place_on_grid`.
         geobox: the grid.
-        nodata: of each band as the item states it; the file's own counts too.
-        dtype: float32 or float64.
+        dtype: that it is computed in, float32 or float64.
         gaps: told of what cannot be read, which is NaN then: squares of :data:`ROWS`, counted from the first
             column of the grid, of one block of the file in height; None: it raises.
     """
@@ -77,28 +88,40 @@ def read_on_grid(
             _delayed(
                 gaps,
                 asset.href,
-                tuple(indexes),
+                tuple(bands.values()),
                 Window(-at[1], top - at[0], width, bottom - top),
-                nodata,
                 dtype,
             ),
             shape=(len(bands), bottom - top, width),
-            dtype=np.dtype(dtype),
+            dtype=np.float32,
         )
         for top, bottom in pairwise(edges)
     ]
-    data = xr.DataArray(
+    return xr.DataArray(
         da.concatenate(strips, axis=1),
         dims=("band", "y", "x"),
         coords={**xr_coords(geobox), "band": list(bands)},
+        name="reflectance",
     )
-    return data.to_dataset("band")
 
 
 def _delayed(*given: Any) -> Any:
     import dask
 
-    return dask.delayed(_read_or_leave, pure=False)(*given)
+    return dask.delayed(_reflectance, pure=False)(*given)
+
+
+def _reflectance(
+    gaps: Gaps | None, path: str, bands: tuple[Stored, ...], window: Window, dtype: str
+) -> NDArray[np.float32]:
+    """(band, y, x) of a window; computed in place, since such arrays are the largest of a run."""
+    result = _read_or_leave(gaps, path, bands, window, dtype)
+    for layer, band in zip(result, bands, strict=True):
+        if band.scale != 1:
+            layer *= band.scale
+        if band.offset != 0:
+            layer += band.offset
+    return result.astype(np.float32, copy=False)
 
 
 def _edges(path: str, top: int, height: int, gaps: Gaps | None) -> list[int]:
@@ -120,26 +143,21 @@ def _block_height(address: str) -> int:
 
 
 def _read_or_leave(
-    gaps: Gaps | None,
-    path: str,
-    indexes: tuple[int, ...],
-    window: Window,
-    nodata: Sequence[float | None],
-    dtype: str,
+    gaps: Gaps | None, path: str, bands: tuple[Stored, ...], window: Window, dtype: str
 ) -> NDArray[np.floating[Any]]:
     """As :func:`_read_rows`; where there may be gaps, what cannot be read is NaN."""
     try:
-        return _read_rows(path, indexes, window, nodata, dtype)
+        return _read_rows(path, bands, window, dtype)
     except ImageryError as error:
         if gaps is None:
             raise
         gaps.note(path, error)
-    result = np.full((len(indexes), window.height, window.width), np.nan, dtype)
+    result = np.full((len(bands), window.height, window.width), np.nan, dtype)
     with suppress(ImageryError):
         for part in _squares(window, read_patiently(path, _block_height)):
             top, left = part.row_off - window.row_off, part.col_off - window.col_off
             with suppress(ImageryError):
-                pixels = _read_rows(path, indexes, part, nodata, dtype)
+                pixels = _read_rows(path, bands, part, dtype)
                 result[:, top : top + part.height, left : left + part.width] = pixels
     return result
 
@@ -153,30 +171,32 @@ def _squares(window: Window, step: int) -> Iterator[Window]:
         yield Window(west, first, east - west, last - first)
 
 
-def _read_rows(
-    path: str, indexes: tuple[int, ...], window: Window, nodata: Sequence[float | None], dtype: str
-) -> NDArray[np.floating[Any]]:
-    """(band, y, x) of a window that may reach beyond the file."""
-    result = np.full((len(indexes), window.height, window.width), np.nan, dtype)
+def _read_rows(path: str, bands: tuple[Stored, ...], window: Window, dtype: str) -> NDArray[np.floating[Any]]:
+    """Stored numbers (band, y, x) of a window that may reach beyond the file, NaN there and where nodata."""
+    indexes = [band.index for band in bands]
 
-    def read(address: str) -> None:
+    def read(address: str) -> NDArray[np.floating[Any]]:
+        shape = (len(bands), window.height, window.width)
         with rasterio.open(address) as source:
             inside = _overlap(window, source.height, source.width)
             if inside is None:
-                return
-            found = source.read(list(indexes), window=inside, out_dtype=dtype)
-            for band, index, stated in zip(found, indexes, nodata, strict=True):
-                for value in {stated, source.nodatavals[index - 1]} - {None}:
-                    band[band == band.dtype.type(value)] = np.nan
-            top, left = inside.row_off - window.row_off, inside.col_off - window.col_off
-            result[:, top : top + inside.height, left : left + inside.width] = found
+                return np.full(shape, np.nan, dtype)
+            found: NDArray[np.floating[Any]] = source.read(indexes, window=inside, out_dtype=dtype)
+            for layer, band in zip(found, bands, strict=True):
+                for value in {band.nodata, source.nodatavals[band.index - 1]} - {None}:
+                    layer[layer == layer.dtype.type(value)] = np.nan
+        if found.shape == shape:
+            return found
+        result = np.full(shape, np.nan, dtype)
+        top, left = inside.row_off - window.row_off, inside.col_off - window.col_off
+        result[:, top : top + inside.height, left : left + inside.width] = found
+        return result
 
     def where() -> str:
         rows = f"rows {max(window.row_off, 0)} to {window.row_off + window.height - 1}"
         return f"{rows} of band{'s' * (len(indexes) > 1)} {', '.join(map(str, indexes))}"
 
-    read_patiently(path, read, where=where)
-    return result
+    return read_patiently(path, read, where=where)
 
 
 def _overlap(window: Window, height: int, width: int) -> Window | None:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -46,9 +47,14 @@ def fingerprint_of_task(task: BlockTask) -> str:
         "composite": [task.composite, task.has_clouds],
         "model": task.model_fingerprint,
         "how": asdict(task.how) | {"int8": task.how.int8 and task.how.int8.model_dump(mode="json")},
-        "versions": {name: version(name) for name in _MAKERS},
+        "versions": _versions(),
     }
     return hashlib.sha256(json.dumps(made_from, sort_keys=True, default=str).encode()).hexdigest()
+
+
+@cache
+def _versions() -> dict[str, str]:
+    return {name: version(name) for name in _MAKERS}
 
 
 @dataclass(frozen=True)
