@@ -120,8 +120,8 @@ def fake(monkeypatch):
     monkeypatch.setattr(backends, "BACKENDS", table)
     monkeypatch.setattr("geoseg.inference.backends.choosing.BACKENDS", table)
 
-    def add(name, prepare_network, *, prepare_s=0.0):
-        table[name] = backends.Backend(prepare_network, lambda _: None, ("float32",), prepare_s)
+    def add(name, prepare_network, *, prepare_s=0.0, not_worth=()):
+        table[name] = backends.Backend(prepare_network, lambda _: None, ("float32",), prepare_s, not_worth)
 
     return add
 
@@ -154,6 +154,12 @@ def test_what_takes_long_to_prepare_is_not_tried_for_little(fake):
     found = choose(small(), TILES, Work(SIDE), n_tiles=3)
     assert found.name == EAGER
     assert found.measured[1].text().startswith("instant float32: not tried: in torch all tiles take 0 s")
+
+
+def test_what_is_not_worth_a_try_here_is_tried_when_named(fake):
+    fake("instant", instantly, not_worth=("cpu",))
+    assert [m.name for m in choose(small(), TILES, Work(SIDE), n_tiles=10_000).measured] == [EAGER]
+    assert choose(small(), TILES, Work(SIDE), n_tiles=10_000, names=["instant"]).name == "instant"
 
 
 def test_preparation_counts(fake, monkeypatch):

@@ -77,6 +77,8 @@ class Backend:
     """Those that it has."""
     prepare_s: float
     """About how long preparing takes, seconds: it is not tried for less work than that."""
+    not_worth: tuple[str, ...] = ()
+    """Kinds of devices, as ``cpu``, on which ``auto`` does not try it."""
 
 
 def _import_backends() -> None:
@@ -94,11 +96,12 @@ def register_backend(
     why_not: Callable[[torch.device], str | None],
     precisions: tuple[Precision, ...],
     prepare_s: float,
+    not_worth: tuple[str, ...] = (),
 ) -> Callable[[Prepare], Prepare]:
     """File what prepares networks under ``name``; see :class:`Backend` for the rest."""
 
     def add(prepare: Prepare) -> Prepare:
-        BACKENDS.register(name)(Backend(prepare, why_not, precisions, prepare_s))
+        BACKENDS.register(name)(Backend(prepare, why_not, precisions, prepare_s, not_worth))
         return prepare
 
     return add

@@ -97,7 +97,7 @@ def choose(
             the tiles.
         n_tiles: that are to be run after these.
         precisions: that may be taken.
-        names: of the backends that may be taken; None for all.
+        names: of the backends that may be taken; None for all that are worth a try.
 
     Raises:
         ModelError: the network itself cannot run.
@@ -126,7 +126,8 @@ def _choose(
         first = _candidate(EAGER, model, replace(work, precision="float32"), batches, expected)
         _time(first, batches)
         tried, told = [first], list[Measured]()
-        for name in BACKENDS if names is None else names:
+        worth = [name for name in BACKENDS if work.device.type not in BACKENDS[name].not_worth]
+        for name in worth if names is None else names:
             for precision in precisions:
                 if (name, precision) == (EAGER, "float32"):
                     continue
