@@ -15,6 +15,7 @@ from geoseg.cli import change as change_command
 from geoseg.cli import chips as chips_command
 from geoseg.cli import doctor as doctor_command
 from geoseg.cli import evaluate as evaluate_command
+from geoseg.cli import jobs as jobs_commands
 from geoseg.cli import models as models_commands
 from geoseg.cli import schedule as schedule_command
 from geoseg.cli import train as train_command
@@ -39,6 +40,9 @@ app.command("change")(change_command.change)
 app.command("chips")(takes_recipe(chips_command.chips, without=chips_command.UNUSED, area_from="labels"))
 app.command("evaluate")(evaluate_command.evaluate)
 app.command("schedule")(schedule_command.schedule)
+app.command("status")(jobs_commands.status)
+app.command("logs")(jobs_commands.logs)
+app.command("clean")(jobs_commands.clean)
 app.command("train")(train_command.train)
 app.command("doctor")(doctor_command.doctor)
 

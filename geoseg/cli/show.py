@@ -19,7 +19,7 @@ from rich.table import Table
 
 from geoseg.jobs import run as job
 from geoseg.jobs.estimate import Estimate, estimate
-from geoseg.jobs.listener import Listener, Silence
+from geoseg.jobs.listener import BlockTally, Listener, Silence
 from geoseg.jobs.memory import within_memory
 from geoseg.jobs.plan import Plan, plan_run
 from geoseg.jobs.stopping import Stopped, stoppable
@@ -56,6 +56,9 @@ class Display:
         """Move the bar."""
         if self._task is not None:
             self._progress.advance(self._task, amount)
+
+    def block(self, tally: BlockTally) -> None:
+        """Nothing: the bar moves by pixels."""
 
 
 @contextmanager

@@ -1,10 +1,17 @@
-"""Output folders that are named after the dates of their map."""
+"""Where maps are: output folders named after their area, and after the dates of their map."""
 
 import re
+from glob import escape
+from pathlib import Path
 
 from geoseg.errors import RecipeError
+from geoseg.recipe import Recipe
+from geoseg.redaction import redact
+from geoseg.resources import path_exists
 from geoseg.stac.dates import parse_interval
 
+NAMELESS = "area"
+"""What a map is called whose area has no file."""
 _DATE = re.compile(r"\{(start|end|month|year)\}")
 
 
@@ -31,3 +38,35 @@ def dated(out: str, interval: str) -> str:
         )
 
     return _DATE.sub(word, out)
+
+
+def name_of(recipe: Recipe) -> str:
+    """What its map is called: as the file of the area or of the first image, else :data:`NAMELESS`."""
+    if recipe.aoi is None:
+        return Path(redact(recipe.image[0])).stem
+    path = Path(recipe.aoi.partition("|")[0])
+    return path.stem if path_exists(path) else NAMELESS
+
+
+def default_out(recipe: Recipe) -> str:
+    """The output folder of a recipe that does not say one."""
+    return str(Path("geoseg-out") / name_of(recipe))
+
+
+def outs_of(recipe: Recipe) -> list[Path]:
+    """The output folders that a recipe has or had: of ``maps/{month}`` those of all months that are there,
+    or were begun.
+    """
+    out = recipe.out or default_out(recipe)
+    texts = _DATE.split(out)[::2]
+    if len(texts) == 1:
+        return [Path(out)]
+    made = Path("*".join(map(escape, texts)))
+    begun = made.with_name(f".{made.name}.*.partial")
+    found = set(_glob(made)) | {p.with_name(p.name[1:].rsplit(".", 2)[0]) for p in _glob(begun)}
+    is_named = re.compile("[0-9-]+".join(map(re.escape, texts)))
+    return sorted(path for path in found if is_named.fullmatch(str(path)))
+
+
+def _glob(pattern: Path) -> list[Path]:
+    return list(Path(pattern.anchor).glob(str(pattern.relative_to(pattern.anchor))))

@@ -25,6 +25,8 @@ from geoseg.jobs.blocks import BlockDone, BlockTask, bounds_of
 from geoseg.jobs.parts import write_part
 
 JOURNAL = "journal.jsonl"
+PARTS = "parts"
+"""Folder of the blocks, beside it until the map is whole."""
 _MAKERS = ("geoseg", "torch", "rasterio", "odc-stac", "numpy")
 """Packages whose versions may change a pixel."""
 
@@ -72,7 +74,7 @@ class Journal:
 
     def __init__(self, folder: Path) -> None:
         """What was written down in ``folder`` so far; a line that was cut short is forgotten."""
-        self._path, self._parts = folder / JOURNAL, folder / "parts"
+        self._path, self._parts = folder / JOURNAL, folder / PARTS
         self._entries, whole = _read(self._path)
         if self._path.exists():
             with self._path.open("r+b") as file:

@@ -1,6 +1,36 @@
 """Who is told how a run goes."""
 
+from dataclasses import dataclass
 from typing import Protocol
+
+
+@dataclass(frozen=True)
+class BlockTally:
+    """How far the blocks of a run are."""
+
+    n_blocks: int
+    """All of the map."""
+    n_kept: int
+    """There from a run before."""
+    n_made: int = 0
+    n_failed: int = 0
+    """Failures; a block that is tried three times may have three."""
+    km2_made: float = 0.0
+    """Of the area, in the blocks that this run has made; square kilometres."""
+    seconds: float = 0.0
+    """Since the first block was begun."""
+    error: str = ""
+    """Of the block that failed just now."""
+
+    @property
+    def n_done(self) -> int:
+        """Blocks that are there."""
+        return self.n_kept + self.n_made
+
+    @property
+    def km2_per_s(self) -> float:
+        """Of this run; 0 before its first block is done."""
+        return self.km2_made / self.seconds if self.seconds else 0.0
 
 
 class Listener(Protocol):
@@ -15,6 +45,9 @@ class Listener(Protocol):
     def advance(self, amount: int) -> None:
         """Some of the stage's work is done."""
 
+    def block(self, tally: BlockTally) -> None:
+        """The blocks begin, or one of them is done or has failed."""
+
 
 class Silence:
     """A listener that does not listen."""
@@ -26,4 +59,7 @@ class Silence:
         """Ignored."""
 
     def advance(self, amount: int) -> None:
+        """Ignored."""
+
+    def block(self, tally: BlockTally) -> None:
         """Ignored."""

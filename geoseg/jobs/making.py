@@ -1,21 +1,25 @@
 """The blocks of a run: those that are there from a run before, the others as they are made."""
 
+import time
 import warnings
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 
 from geoseg.errors import GeosegWarning, ImageryError, one_line
+from geoseg.grid.geobox import window_geobox
+from geoseg.grid.ground import row_areas_m2
 from geoseg.jobs.blocks import ROW_LISTENERS, BlockDone, BlockTask
 from geoseg.jobs.cluster import run_here, run_on
 from geoseg.jobs.journal import Journal, Published
-from geoseg.jobs.listener import Listener
+from geoseg.jobs.listener import Listener, BlockTally
 from geoseg.jobs.plan import Plan
 from geoseg.jobs.stopping import Stopped, is_asked, pause
 from geoseg.jobs.tries import BlockFailed, Ended, failure_of, is_out_of_memory, is_remote, next_try
 from geoseg.recipe import Recipe
 from geoseg.redaction import redact
 
+_M2_PER_KM2 = 1e6
 _LONGEST_PAUSE_S = 60.0
 _FEW = 20
 _HOPELESS = 20
@@ -30,10 +34,16 @@ def make_blocks(plan: Plan, tasks: list[BlockTask], journal: Journal, listener: 
     by_index = {t.block.index: t for t in tasks}
     missing = [t for t in tasks if t.block.index not in kept]
 
-    def note(done: BlockDone) -> None:
-        journal.note(by_index[done.index].fingerprint, done)
+    watched = _Watched(listener, by_index, BlockTally(len(tasks), len(kept)))
+    hope = _Hope(plan.recipe, is_lost=not kept)
 
-    made = _made(plan, missing, listener, _Hope(note, plan.recipe, is_lost=not kept), n_blocks=len(tasks))
+    def on_end(ended: Ended) -> None:
+        if isinstance(ended, BlockDone):
+            journal.note(by_index[ended.index].fingerprint, ended)
+        watched.on_end(ended)
+        hope.on_end(ended)
+
+    made = _made(plan, missing, listener, on_end, n_blocks=len(tasks))
     _tell_gaps(made)
     found = [*made, *(replace(done, index=index) for index, done in kept.items())]
     journal.keep(task.fingerprint for task in tasks)
@@ -41,7 +51,12 @@ def make_blocks(plan: Plan, tasks: list[BlockTask], journal: Journal, listener: 
 
 
 def _made(
-    plan: Plan, tasks: list[BlockTask], listener: Listener, hope: "_Hope", *, n_blocks: int
+    plan: Plan,
+    tasks: list[BlockTask],
+    listener: Listener,
+    on_end: Callable[[Ended], None],
+    *,
+    n_blocks: int,
 ) -> list[BlockDone]:
     """Blocks as they are made; those that fail are tried again when the others are done.
 
@@ -52,7 +67,7 @@ def _made(
     n_tried, n_pauses = Counter[int](), 0
     while tasks:
         by_index = {task.block.index: task for task in tasks}
-        found = compute(plan, tasks, listener, "reading and predicting", hope.on_end)
+        found = compute(plan, tasks, listener, "reading and predicting", on_end)
         made += [done for done in found if isinstance(done, BlockDone)]
         tasks = []
         for failure in (f for f in found if isinstance(f, BlockFailed)):
@@ -74,18 +89,39 @@ def _made(
     return made
 
 
-class _Hope:
-    """Notes blocks that are done, and ends a run in which none is, if nothing else can be tried."""
+class _Watched:
+    """Tells the listener of each block."""
 
-    def __init__(self, note: Callable[[BlockDone], None], recipe: Recipe, *, is_lost: bool) -> None:
+    def __init__(self, listener: Listener, tasks: dict[int, BlockTask], tally: BlockTally) -> None:
+        self._listener, self._tasks, self._tally = listener, tasks, tally
+        self._started = time.perf_counter()
+        listener.block(tally)
+
+    def on_end(self, ended: Ended) -> None:
+        """Of a block that is done, or failed."""
+        now = replace(self._tally, seconds=time.perf_counter() - self._started, error="")
+        if isinstance(ended, BlockDone):
+            task = self._tasks[ended.index]
+            pixel_m2 = row_areas_m2(window_geobox(task.plan.geobox, task.block.window)).mean()
+            km2 = float(ended.n_pixels * pixel_m2 / _M2_PER_KM2)
+            now = replace(now, n_made=now.n_made + 1, km2_made=now.km2_made + km2)
+        else:
+            now = replace(now, n_failed=now.n_failed + 1, error=redact(one_line(ended.error)))
+        self._tally = now
+        self._listener.block(now)
+
+
+class _Hope:
+    """Ends a run in which no block is done, if nothing else can be tried."""
+
+    def __init__(self, recipe: Recipe, *, is_lost: bool) -> None:
         """``is_lost``: no block is there from a run before."""
-        self._note, self._n_failed = note, 0
+        self._n_failed = 0
         self._may_end, self._may_skip = is_lost, recipe.on_missing == "skip"
 
     def on_end(self, ended: Ended) -> None:
         """Of a block that is done, or failed."""
         if isinstance(ended, BlockDone):
-            self._note(ended)
             self._may_end = False
             return
         is_skipped = self._may_skip and isinstance(ended.error, ImageryError)

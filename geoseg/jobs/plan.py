@@ -28,7 +28,7 @@ from geoseg.inference.runner import Inference
 from geoseg.inference.tta import views_of
 from geoseg.inference.uncertainty import check_uncertainty
 from geoseg.jobs.find import EVERYTHING, find_items, in_order
-from geoseg.jobs.folders import dated, has_dates
+from geoseg.jobs.folders import NAMELESS, dated, default_out, has_dates, name_of
 from geoseg.models.calibration import ModelCalibration
 from geoseg.models.card import ModelCard
 from geoseg.models.zoo import calibration_of, card_of, create_model, model_names
@@ -41,7 +41,6 @@ from geoseg.stac.relative_dates import interval_of
 
 Say = Callable[[str], None]
 CardFor = Callable[[pystac.ItemCollection, Catalog], ModelCard]
-_NAMELESS = "area"
 
 
 @dataclass(frozen=True)
@@ -75,8 +74,8 @@ class Plan:
     @property
     def name(self) -> str:
         """What the map is called: as the file of the area or the image, else as the output folder."""
-        name = _name_of(self.recipe)
-        return self.out.name if name == _NAMELESS else name
+        name = name_of(self.recipe)
+        return self.out.name if name == NAMELESS else name
 
     @property
     def attribution(self) -> str:
@@ -248,7 +247,7 @@ def _with_defaults(recipe: Recipe, catalog: Catalog) -> tuple[Recipe, list[str]]
     if "model" not in given:
         assumed.append(f"model: {recipe.model} (--model)")
     if recipe.out is None:
-        chosen["out"] = str(Path("geoseg-out") / _name_of(recipe))
+        chosen["out"] = default_out(recipe)
         assumed.append(f"output: {chosen['out']}/ (--out)")
     elif has_dates(recipe.out):
         chosen["out"] = dated(recipe.out, str(chosen.get("datetime", recipe.datetime or EVERYTHING)))
@@ -264,13 +263,6 @@ def _dates(catalog: Catalog) -> tuple[str, str]:
     today = datetime.now(UTC).date()
     interval = f"{today - timedelta(days=365)}/{today}"
     return interval, f"the last 12 months, {interval}"
-
-
-def _name_of(recipe: Recipe) -> str:
-    if recipe.aoi is None:
-        return Path(redact(recipe.image[0])).stem
-    path = Path(recipe.aoi.partition("|")[0])
-    return path.stem if path_exists(path) else _NAMELESS
 
 
 def _tile_plan(geobox: GeoBox, recipe: Recipe, card: ModelCard) -> TilePlan:

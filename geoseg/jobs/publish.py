@@ -2,7 +2,6 @@
 
 import json
 import platform
-import shutil
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -67,11 +66,6 @@ def write_polygons(plan: Plan, folder: Path, *, title: str, created: datetime) -
     return write_gpkg_in_parts(
         parts, folder / "classes.gpkg", legend=plan.card.legend, title=title, created=created
     )
-
-
-def remove_parts(folder: Path) -> None:
-    """The parts are in the mosaics now."""
-    shutil.rmtree(folder / "parts")
 
 
 def write_reports(plan: Plan, folder: Path, *, title: str, run: RunFacts) -> Report:
@@ -198,7 +192,9 @@ def _write_manifest(plan: Plan, folder: Path, run: RunFacts) -> None:
             if p.is_file()
         },
     }
-    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", "utf-8")
+    unfinished = folder / f"{MANIFEST}.tmp"
+    unfinished.write_text(json.dumps(manifest, indent=2) + "\n", "utf-8")
+    unfinished.replace(folder / MANIFEST)
 
 
 _OF_THE_RUN = ("out", "overwrite", "resume", "workers", "scheduler", "max_memory", "tries", "on_missing")

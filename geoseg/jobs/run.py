@@ -15,8 +15,9 @@ from geoseg.imagery.changes import unchanged
 from geoseg.jobs import publish
 from geoseg.jobs.blocks import BlockDone, BlockTask
 from geoseg.jobs.engine import as_before, note_engine, settle
-from geoseg.jobs.journal import Journal, Published, fingerprint_of_task
+from geoseg.jobs.journal import PARTS, Journal, Published, fingerprint_of_task
 from geoseg.jobs.listener import Listener, Silence
+from geoseg.jobs.log import Log
 from geoseg.jobs.making import compute, make_blocks
 from geoseg.jobs.memory import within_memory
 from geoseg.jobs.plan import Plan, plan_run
@@ -55,23 +56,25 @@ def run(recipe: Recipe, *, listener: Listener | None = None) -> Result:
         >>> result.report.classes[0].class_name  # doctest: +SKIP
         'water'
     """
-    listener = listener or Silence()
+    log = Log(listener or Silence())
     started = time.perf_counter()
     one_heap()
     bound_gdal_cache()
-    with _collected(listener) as warned:
-        plan = plan_run(recipe, say=listener.say)
+    with _collected(log) as warned:
+        plan = plan_run(recipe, say=log.say)
         give_back()
         for line in (*plan.scaling, *plan.inputs.adapted):
-            listener.say(line)
+            log.say(line)
         may_replace = recipe.overwrite or recipe.resume
         with workspace(plan.out, overwrite=may_replace, resume=recipe.resume) as folder:
+            log.open(folder)
             try:
-                report = _make(plan, folder, listener, warned, started)
-            except BaseException:
+                report = _make(plan, folder, log, warned, started)
+            except BaseException as error:
                 if n_done := len(Journal(folder)):
                     blocks = "1 block is" if n_done == 1 else f"{n_done} blocks are"
-                    listener.say(f"{blocks} done and kept: the same command with --resume goes on from there")
+                    log.say(f"{blocks} done and kept: the same command with --resume goes on from there")
+                log.end(one_line(error) or type(error).__name__)
                 raise
     return Result(plan.out, report)
 
@@ -79,7 +82,7 @@ def run(recipe: Recipe, *, listener: Listener | None = None) -> Result:
 def _make(plan: Plan, folder: Path, listener: Listener, warned: list[str], started: float) -> Report:
     created = datetime.now(UTC).replace(microsecond=0)
     title = f"Land cover of {plan.name}"
-    timings, parts = dict(plan.timings_s), folder / "parts"
+    timings, parts = dict(plan.timings_s), folder / PARTS
     parts.mkdir(exist_ok=True)
     with unchanged(plan.selection.items):
         clock = time.perf_counter()
@@ -124,9 +127,7 @@ def _make(plan: Plan, folder: Path, listener: Listener, warned: list[str], start
         created=created,
         geoseg_version=version("geoseg"),
     )
-    report = publish.write_reports(plan, folder, title=title, run=facts)
-    publish.remove_parts(folder)
-    return report
+    return publish.write_reports(plan, folder, title=title, run=facts)
 
 
 def _engine(plan: Plan, parts: Path, listener: Listener) -> tuple[Plan, list[BlockTask]]:

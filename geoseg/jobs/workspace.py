@@ -10,10 +10,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from geoseg.errors import OutputError
-from geoseg.jobs.journal import JOURNAL
+from geoseg.jobs.journal import JOURNAL, PARTS
+from geoseg.jobs.log import LOG
 
 MANIFEST = "manifest.json"
-"""The file that makes a folder one of geoseg's: it names the version and all files."""
+"""The file that makes a folder one of geoseg's: it names the version and all files. It is written last."""
 _SIDECARS = (".aux.xml", ".ovr", "-wal", "-shm", "-journal")
 """What GDAL, SQLite and QGIS put beside our files by themselves."""
 _NOBODYS = ("lost+found", ".DS_Store", "Thumbs.db")
@@ -35,6 +36,7 @@ def workspace(out: Path, *, overwrite: bool, resume: bool = False) -> Iterator[P
     """
     try:
         target = out.resolve()  # a symbolic link stays, and what it leads to is filled
+        _end_moves(target, out)
         _check(target, out, overwrite=overwrite)
         parent = target if target.is_dir() else target.parent
         parent.mkdir(parents=True, exist_ok=True)
@@ -63,7 +65,7 @@ def workspace(out: Path, *, overwrite: bool, resume: bool = False) -> Iterator[P
 
 def _taken(target: Path, parent: Path, *, resume: bool) -> tuple[Path, int | None]:
     """A folder for this run alone: what a run before left, or a new one; and what keeps others out of it."""
-    for left in _left_by_others(target):
+    for left in _workspaces_of(target):
         lock = _lock(left)
         if lock is None and resume and os.name != "nt":  # there it is None always
             raise OutputError(
@@ -82,19 +84,32 @@ def _taken(target: Path, parent: Path, *, resume: bool) -> tuple[Path, int | Non
     return folder, _lock(folder)
 
 
-def _left_by_others(target: Path) -> list[Path]:
-    """Workspaces of ``target``, the newest first."""
+def leavings_of(out: Path) -> list[Path]:
+    """Folders that runs of a map have left, or one that a run works in now; the newest first."""
+    target = out.resolve()
+    return _workspaces_of(target) + list(target.glob(f".{glob.escape(target.name)}.*.old"))
+
+
+def _workspaces_of(target: Path) -> list[Path]:
+    """The newest first."""
     found = [
         p for place in (target, target.parent) for p in place.glob(f".{glob.escape(target.name)}.*.partial")
     ]
     return sorted((p for p in found if p.is_dir()), key=lambda p: p.stat().st_mtime, reverse=True)
 
 
+def is_taken(folder: Path) -> bool:
+    """Whether a run works in that workspace now."""
+    lock = _lock(folder)
+    _unlock(lock)
+    return lock is None
+
+
 def _clear(folder: Path) -> None:
     """Leave the journal and the parts of a run that was stopped, and nothing half-written."""
-    for path in [*folder.iterdir(), *folder.glob("parts/*")]:
-        is_of_parts = path.parent.name == "parts" and path.suffix in (".tif", ".json")
-        if path.name in (JOURNAL, "parts") or is_of_parts:
+    for path in [*folder.iterdir(), *folder.glob(f"{PARTS}/*")]:
+        is_of_parts = path.parent.name == PARTS and path.suffix in (".tif", ".json")
+        if path.name in (JOURNAL, LOG, PARTS) or is_of_parts:
             continue
         shutil.rmtree(path) if path.is_dir() else path.unlink()
 
@@ -164,21 +179,21 @@ def _files_of_map(target: Path) -> set[str]:
 
 
 def _move(folder: Path, target: Path) -> None:
-    """All files of ``folder`` into ``target``, in place of what lies there; or all stays as it was."""
+    """All files of ``folder`` into ``target``, in place of what lies there; or all stays as it was.
+
+    The blocks are in its rasters now. Cut off by a kill, :func:`_end_moves` ends it.
+    """
+    shutil.rmtree(folder / PARTS, ignore_errors=True)
     if not target.is_dir():
         folder.rename(target)
         return
     # File by file: a mount point (a Docker volume given as --out) or the folder that a shell stands in cannot
     # be renamed. The manifest, which makes a folder a map, goes first and comes last.
     old = target / f"{folder.stem}.old"
-    old.mkdir()
-    leaving = [(target / name, old / name) for name in _names_in(target)]
-    coming = [(path, target / path.name) for path in sorted(folder.iterdir())]
-    leaving.sort(key=lambda pair: pair[0].name != MANIFEST)
-    coming.sort(key=lambda pair: pair[0].name == MANIFEST)
+    old.mkdir(exist_ok=True)
     done: list[tuple[Path, Path]] = []
     try:
-        for source, goal in leaving + coming:
+        for source, goal in _moves(folder, target, old):
             source.rename(goal)
             done.append((source, goal))
     except BaseException:
@@ -190,6 +205,33 @@ def _move(folder: Path, target: Path) -> None:
         raise
     shutil.rmtree(old, ignore_errors=True)
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _moves(folder: Path, target: Path, old: Path) -> list[tuple[Path, Path]]:
+    """What is left to rename, from where to where: the map that was there away, the new one in."""
+    new = _files_of_map(folder)
+    leaving = [name for name in _names_in(target) if name not in new or (folder / name).exists()]
+    coming = [path.name for path in sorted(folder.iterdir())]
+    leaving.sort(key=lambda name: name != MANIFEST)
+    coming.sort(key=lambda name: name == MANIFEST)
+    return [(target / n, old / n) for n in leaving] + [(folder / n, target / n) for n in coming]
+
+
+def _end_moves(target: Path, out: Path) -> None:
+    """A map that a killed run had made whole is moved into ``target``, or the rest of it."""
+    for folder in _workspaces_of(target):
+        old = target / f"{folder.stem}.old"
+        if not (folder / MANIFEST).exists() or is_taken(folder):
+            continue
+        if not old.exists():
+            try:
+                _check(target, out, overwrite=True)
+            except OutputError:
+                continue
+        _move(folder, target)
+    if (target / MANIFEST).exists():
+        for old in target.glob(f".{glob.escape(target.name)}.*.old"):
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def _keep(folder: Path, target: Path) -> Path:

@@ -36,7 +36,8 @@ from geoseg.imagery import preflight
 from geoseg.imagery.local import items_from_images
 from geoseg.jobs import blocks as blocks_module
 from geoseg.jobs.blocks import run_block
-from geoseg.jobs.plan import _name_of, plan_run
+from geoseg.jobs.folders import name_of
+from geoseg.jobs.plan import plan_run
 from geoseg.jobs.run import run
 from geoseg.jobs.tasks import tasks_of
 from geoseg.recipe import Recipe
@@ -524,6 +525,6 @@ def test_an_area_between_pixel_centres_is_said(scene, tmp_path):
 
 
 def test_the_folder_is_named_without_secrets_or_long_text(scene):
-    assert _name_of(Recipe(image=("https://me:pw@host/scene.tif?token=a.b.c",))) == "scene"
+    assert name_of(Recipe(image=("https://me:pw@host/scene.tif?token=a.b.c",))) == "scene"
     text = '{"type":"Polygon","coordinates":[' + "[0,0]," * 2000 + "]}"
-    assert _name_of(Recipe(aoi=text)) == "area"
+    assert name_of(Recipe(aoi=text)) == "area"

@@ -1,0 +1,95 @@
+"""``geoseg status``, ``logs`` and ``clean``: maps that are made again and again, or take days."""
+
+import json as json_module
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from geoseg.cli.options import FILE_HELP
+
+Name = Annotated[
+    str, typer.Argument(metavar="NAME", help=f"Output folder, or a recipe: {FILE_HELP[0].lower()}{FILE_HELP[1:]}")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+
+
+def status(
+    name: Name,
+    json: Json = False,
+    prometheus: Annotated[bool, typer.Option("--prometheus", help="Print Prometheus' text format.")] = False,
+) -> None:
+    """How the maps of a recipe stand: made, running, stopped; blocks, failures, speed, time left."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    from geoseg.jobs.status import places, status_of
+
+    found = [status_of(out) for out in places(name)]
+    if json:
+        print(json_module.dumps([one.as_dict() for one in found], indent=2))  # noqa: T201
+        return
+    if prometheus:
+        from geoseg.jobs.metrics import prometheus_text
+
+        print(prometheus_text(found), end="")  # noqa: T201
+        return
+    table = Table("map", "state", "blocks", "failures", "km²/s", "left", "last heard of", "why")
+    for one in found:
+        blocks = one.tally
+        counts = (
+            (f"{blocks.n_done:,} of {blocks.n_blocks:,}", str(blocks.n_failed), f"{blocks.km2_per_s:.3g}")
+            if blocks
+            else ("", "", "")
+        )
+        left = "" if one.left_s is None else _duration(one.left_s)
+        heard = "" if one.since is None else f"{_duration((datetime.now(UTC) - one.since).total_seconds())} ago"
+        state = f"{one.state}: {one.stage}" if one.state == "running" and one.stage else one.state
+        table.add_row(escape(str(one.out)), state, *counts, left, heard, escape(one.why))
+    Console(highlight=False).print(table)
+
+
+def logs(name: Name, json: Json = False) -> None:
+    """What the last run of each map of a recipe said, with failures of blocks."""
+    from geoseg.jobs.log import read_log
+    from geoseg.jobs.status import log_folder, places
+
+    outs = places(name)
+    for out in outs:
+        if len(outs) > 1 and not json:
+            print(f"{out}:")  # noqa: T201
+        for line in read_log(log_folder(out)):
+            if json:
+                print(json_module.dumps(line))  # noqa: T201
+            else:
+                print(f"{line['time'][:19].replace('T', ' ')}  {_words(line)}")  # noqa: T201
+
+
+def clean(name: Name) -> None:
+    """Remove what runs of a recipe that were stopped have left; they cannot go on then. Maps stay."""
+    from geoseg.jobs.status import places
+    from geoseg.jobs.status import clean as clean_up
+
+    n_mb = 0.0
+    for out in places(name):
+        for folder, n_bytes in clean_up(out):
+            print(f"removed {folder}, {n_bytes / 1e6:.1f} MB")  # noqa: T201
+            n_mb += n_bytes / 1e6
+    if not n_mb:
+        print("Nothing is left of runs that were stopped.")  # noqa: T201
+
+
+def _words(line: dict[str, object]) -> str:
+    if line["event"] == "block":
+        counts = f"{int(line['n_kept']) + int(line['n_made'])} of {line['n_blocks']} blocks"  # type: ignore[call-overload]
+        return f"a block failed: {line['error']}" if line["error"] else counts
+    if line["event"] == "ended":
+        return f"ended: {line['why']}"
+    return str(line.get("text") or line.get("stage") or line["event"])
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,77 @@
+"""What happens in a run, as lines of JSON: for people (``geoseg logs``), and for what watches over jobs."""
+
+import json
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from geoseg.jobs.listener import Listener, BlockTally
+from geoseg.redaction import redact
+
+LOG = "log.jsonl"
+
+
+class Log:
+    """A listener that writes down what it hears, and passes it on.
+
+    A line is an object with ``time`` (UTC, ISO 8601) and ``event``: ``said`` (``text``), ``stage`` (``stage``),
+    ``block`` (the fields of :class:`geoseg.jobs.listener.BlockTally`), or ``ended`` (``why``).
+    """
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._path: Path | None = None
+        self._early: list[str] = []
+
+    def open(self, folder: Path) -> None:
+        """From now on in ``folder``, behind the lines of a run before; also what was heard so far."""
+        self._path = folder / LOG
+        self._append("".join(self._early))
+
+    def say(self, text: str) -> None:
+        """A line of text."""
+        self._write("said", text=redact(text))
+        self._listener.say(text)
+
+    def start(self, stage: str, total: int) -> None:
+        """A stage begins."""
+        self._write("stage", stage=stage)
+        self._listener.start(stage, total)
+
+    def advance(self, amount: int) -> None:
+        """Not written down: there are too many."""
+        self._listener.advance(amount)
+
+    def block(self, tally: BlockTally) -> None:
+        """A block is done, or has failed."""
+        self._write("block", **asdict(tally))
+        self._listener.block(tally)
+
+    def end(self, why: str) -> None:
+        """The run ends before its map is made."""
+        self._write("ended", why=redact(why))
+
+    def _write(self, event: str, **facts: Any) -> None:
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        line = json.dumps({"time": now, "event": event, **facts}) + "\n"
+        if self._path is None:
+            self._early.append(line)
+        else:
+            self._append(line)
+
+    def _append(self, lines: str) -> None:
+        """In one piece, since several threads write; a full disk stops the run elsewhere, with its reason."""
+        if self._path is not None:
+            with suppress(OSError), self._path.open("a", encoding="utf-8") as file:
+                file.write(lines)
+
+
+def read_log(folder: Path) -> Iterator[dict[str, Any]]:
+    """The lines of a folder's log, from the first one; a line that was cut short is left out."""
+    with suppress(FileNotFoundError), (folder / LOG).open(encoding="utf-8") as file:
+        for line in file:
+            with suppress(ValueError):
+                yield json.loads(line)

@@ -1,0 +1,108 @@
+"""How the maps of a recipe stand, and what runs that ended have left on disk."""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from geoseg.jobs.folders import outs_of
+from geoseg.jobs.listener import BlockTally
+from geoseg.jobs.log import read_log
+from geoseg.jobs.workspace import MANIFEST, is_taken, leavings_of
+from geoseg.recipe import Recipe
+
+State = Literal["made", "running", "stopped", "not begun"]
+
+
+@dataclass(frozen=True)
+class Status:
+    """How one map stands."""
+
+    out: Path
+    state: State
+    is_made: bool
+    """A whole map is in ``out``, which may be an older one while a run goes on or was stopped."""
+    stage: str = ""
+    """That the run is in, or was in last."""
+    tally: BlockTally | None = None
+    """Of its blocks; None before they begin."""
+    since: datetime | None = None
+    """When the last line of its log was written."""
+    why: str = ""
+    """It was stopped; empty where it was killed."""
+
+    @property
+    def left_s(self) -> float | None:
+        """Until the blocks are done, seconds, if all take as long; None where that is not known."""
+        blocks = self.tally
+        if self.state != "running" or blocks is None or not blocks.n_made:
+            return None
+        return (blocks.n_blocks - blocks.n_done) * blocks.seconds / blocks.n_made
+
+    def as_dict(self) -> dict[str, Any]:
+        """For machines."""
+        blocks = self.tally
+        counted = {
+            "n_blocks": blocks.n_blocks,
+            "n_done": blocks.n_done,
+            "n_failed": blocks.n_failed,
+            "km2_per_s": round(blocks.km2_per_s, 6),
+            "left_s": self.left_s and round(self.left_s, 1),
+        } if blocks else {}  # fmt: skip
+        return {
+            "out": str(self.out),
+            "state": self.state,
+            "is_made": self.is_made,
+            "stage": self.stage,
+            "since": self.since.isoformat() if self.since else None,
+            "why": self.why,
+            **counted,
+        }
+
+
+def places(name: str) -> list[Path]:
+    """The output folders of the recipe called ``name``, or the folder itself where it is one.
+
+    Raises:
+        RecipeError: it is neither.
+    """
+    folder = Path(name)
+    return [folder] if folder.is_dir() or leavings_of(folder) else outs_of(Recipe.resolve(name))
+
+
+def log_folder(out: Path) -> Path:
+    """Where the log of the last run is: its workspace, or the map."""
+    return next((folder for folder in leavings_of(out) if folder.suffix == ".partial"), out)
+
+
+def status_of(out: Path) -> Status:
+    """How the map in ``out`` stands."""
+    folder, is_made = log_folder(out), (out / MANIFEST).exists()
+    state: State = "made" if is_made else "not begun"
+    if folder != out:
+        state = "running" if is_taken(folder) else "stopped"
+    stage, why, since, tally = "", "", None, None
+    for line in read_log(folder):
+        since, why = datetime.fromisoformat(line["time"]), line.get("why", "")
+        stage = line.get("stage", stage)
+        if line["event"] == "block":
+            tally = BlockTally(**{f.name: line[f.name] for f in fields(BlockTally)})
+    return Status(out, state, is_made, stage, tally, since, why)
+
+
+def clean(out: Path) -> Iterator[tuple[Path, int]]:
+    """Remove what runs of that map have left that no run works in and no map needs.
+
+    Yields:
+        Each folder that was removed, and its size in bytes.
+    """
+    for folder in leavings_of(out):
+        is_whole = (folder / MANIFEST).exists()  # the next run moves it to its place
+        is_needed = is_taken(folder) or (is_whole and folder.suffix == ".partial")
+        is_needed |= folder.suffix == ".old" and not (out / MANIFEST).exists()
+        if not is_needed:
+            n_bytes = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+            shutil.rmtree(folder)
+            yield folder, n_bytes

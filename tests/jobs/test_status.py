@@ -1,0 +1,154 @@
+"""What is known of maps from outside: state, counts, log; and what is removed."""
+
+import json
+from datetime import UTC, datetime
+
+import pytest
+from builders import Said, geobox_at, model_folder, smooth, write_image
+from lanes.services import rasters
+from prometheus_client.parser import text_string_to_metric_families
+
+from geoseg.cli import jobs
+from geoseg.errors import OutputError, RecipeError
+from geoseg.jobs import run as run_module
+from geoseg.jobs.folders import outs_of
+from geoseg.jobs.log import LOG, Log, read_log
+from geoseg.jobs.metrics import prometheus_text
+from geoseg.jobs.run import run
+from geoseg.jobs.status import clean, places, status_of
+from geoseg.jobs.workspace import workspace
+from geoseg.recipe import Recipe
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("scene")
+    image = write_image(folder / "scene.tif", smooth(0, (200, 200)), geobox_at(height=200, width=200))
+    model = model_folder(folder / "model", family="small-unet", halo=8)
+    return {"image": (str(image),), "model": str(model), "block_size": 100}
+
+
+def stopped_at(monkeypatch, n, error):
+    real, calls = run_module.Journal.note, []
+
+    def note(self, fingerprint, done):
+        calls.append(fingerprint)
+        if len(calls) > n:
+            raise error
+        real(self, fingerprint, done)
+
+    monkeypatch.setattr(run_module.Journal, "note", note)
+
+
+def figures(text):
+    return {
+        (family.name, sample.labels["map"]): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def test_a_map_from_nothing_to_made(scene, tmp_path, monkeypatch):
+    out = tmp_path / "map"
+    assert status_of(out).state == "not begun"
+    with monkeypatch.context() as patch:
+        stopped_at(patch, 3, OutputError("https://me:secret@host/x?sig=token cannot be written."))
+        with pytest.raises(OutputError):
+            run(Recipe(**scene, out=str(out)))
+    half = status_of(out)
+    assert (half.state, half.is_made, half.tally.n_blocks, half.tally.n_done) == ("stopped", False, 4, 3)
+    assert half.why == "https://host/x cannot be written"
+    assert figures(prometheus_text([half]))["geoseg_run_stopped", str(out)] == 1
+    run(Recipe(**scene, out=str(out), resume=True))
+    made = status_of(out)
+    assert (made.state, made.is_made, made.why) == ("made", True, "")
+    assert (made.tally.n_kept, made.tally.n_made, made.tally.n_failed) == (3, 1, 0)
+    assert made.tally.km2_made == pytest.approx(1)
+    found = figures(prometheus_text([made]))
+    assert found["geoseg_blocks_done", str(out)] == found["geoseg_blocks", str(out)] == 4
+    assert found["geoseg_map_made", str(out)] == 1
+    assert "secret" not in (out / LOG).read_text() and "token" not in (out / LOG).read_text()
+
+
+def test_while_it_runs(scene, tmp_path):
+    seen = []
+
+    class Looks(Said):
+        def block(self, tally):
+            seen.append(status_of(tmp_path / "map"))
+
+    run(Recipe(**scene, out=str(tmp_path / "map")), listener=Looks())
+    assert [s.state for s in seen] == ["running"] * 5
+    assert [s.tally.n_done for s in seen] == [0, 1, 2, 3, 4]
+    assert seen[0].left_s is None and seen[4].left_s == 0
+    assert seen[2].left_s == pytest.approx(seen[2].tally.seconds)
+
+
+def test_an_old_map_stands_while_a_new_one_is_stopped(scene, tmp_path, monkeypatch):
+    out = tmp_path / "map"
+    run(Recipe(**scene, out=str(out)))
+    before = rasters(out)
+    with monkeypatch.context() as patch:
+        stopped_at(patch, 2, RuntimeError("the power went"))
+        with pytest.raises(RuntimeError):
+            run(Recipe(**scene, tta="flip", out=str(out), overwrite=True))
+    assert (status_of(out).state, status_of(out).is_made) == ("stopped", True)
+    ((folder, n_bytes),) = clean(out)
+    assert not folder.exists() and n_bytes > 0
+    assert status_of(out).state == "made"
+    assert rasters(out) == before
+    assert not list(clean(out))
+
+
+def test_a_workspace_in_use_is_not_cleaned(tmp_path):
+    with workspace(tmp_path / "map", overwrite=False) as folder:
+        assert not list(clean(tmp_path / "map"))
+        assert folder.exists()
+
+
+def test_maps_of_months_are_found(tmp_path):
+    recipe = Recipe(aoi="1,1,2,2", out=str(tmp_path / "[maps]" / "{month}"))
+    for name in ("2026-09", ".2026-10.abc.partial", "other"):
+        (tmp_path / "[maps]" / name).mkdir(parents=True)
+    assert [path.name for path in outs_of(recipe)] == ["2026-09", "2026-10"]
+
+
+def test_places_are_folders_or_recipes(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    recipe = tmp_path / "forest.toml"
+    recipe.write_text('aoi = "1,1,2,2"\n')
+    assert [str(path) for path in places(str(recipe))] == ["geoseg-out/area"]
+    assert places(str(tmp_path)) == [tmp_path]
+    with pytest.raises(RecipeError, match="No recipe"):
+        places("nothing")
+
+
+def test_lines_that_were_cut_are_left_out(tmp_path):
+    log = Log(Said())
+    log.say("before there is a folder")
+    log.open(tmp_path)
+    log.start("reading", 3)
+    with (tmp_path / LOG).open("a") as file:
+        file.write('{"time": "2026-')
+    assert [line["event"] for line in read_log(tmp_path)] == ["said", "stage"]
+    times = [datetime.fromisoformat(line["time"]) for line in read_log(tmp_path)]
+    assert times == sorted(times) and times[-1] <= datetime.now(UTC)
+
+
+def test_commands(scene, tmp_path, capsys):
+    out = str(tmp_path / "map")
+    run(Recipe(**scene, out=out))
+    jobs.status(out, json=True)
+    (status,) = json.loads(capsys.readouterr().out)
+    assert (status["state"], status["n_done"], status["n_blocks"]) == ("made", 4, 4)
+    jobs.status(out, prometheus=True)
+    assert figures(capsys.readouterr().out)["geoseg_map_made", out] == 1
+    jobs.status(out)
+    assert "4 of 4" in capsys.readouterr().out
+    jobs.logs(out, json=True)
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["event"] for line in lines].count("block") == 5
+    jobs.logs(out)
+    assert "4 of 4 blocks" in capsys.readouterr().out
+    jobs.clean(out)
+    assert "Nothing is left" in capsys.readouterr().out
