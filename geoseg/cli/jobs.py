@@ -9,7 +9,8 @@ import typer
 from geoseg.cli.options import FILE_HELP
 
 Name = Annotated[
-    str, typer.Argument(metavar="NAME", help=f"Output folder, or a recipe: {FILE_HELP[0].lower()}{FILE_HELP[1:]}")
+    str,
+    typer.Argument(metavar="NAME", help=f"Output folder, or a recipe: {FILE_HELP[0].lower()}{FILE_HELP[1:]}"),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 
@@ -44,7 +45,9 @@ def status(
             else ("", "", "")
         )
         left = "" if one.left_s is None else _duration(one.left_s)
-        heard = "" if one.since is None else f"{_duration((datetime.now(UTC) - one.since).total_seconds())} ago"
+        heard = (
+            "" if one.since is None else f"{_duration((datetime.now(UTC) - one.since).total_seconds())} ago"
+        )
         state = f"{one.state}: {one.stage}" if one.state == "running" and one.stage else one.state
         table.add_row(escape(str(one.out)), state, *counts, left, heard, escape(one.why))
     Console(highlight=False).print(table)
@@ -68,8 +71,8 @@ def logs(name: Name, json: Json = False) -> None:
 
 def clean(name: Name) -> None:
     """Remove what runs of a recipe that were stopped have left; they cannot go on then. Maps stay."""
-    from geoseg.jobs.status import places
     from geoseg.jobs.status import clean as clean_up
+    from geoseg.jobs.status import places
 
     n_mb = 0.0
     for out in places(name):

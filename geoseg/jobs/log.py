@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from geoseg.jobs.listener import Listener, BlockTally
+from geoseg.jobs.listener import BlockTally, Listener
 from geoseg.redaction import redact
 
 LOG = "log.jsonl"
@@ -17,8 +17,8 @@ LOG = "log.jsonl"
 class Log:
     """A listener that writes down what it hears, and passes it on.
 
-    A line is an object with ``time`` (UTC, ISO 8601) and ``event``: ``said`` (``text``), ``stage`` (``stage``),
-    ``block`` (the fields of :class:`geoseg.jobs.listener.BlockTally`), or ``ended`` (``why``).
+    A line is an object with ``time`` (UTC, ISO 8601) and ``event``: ``said`` (``text``), ``stage``, ``block``
+    (the fields of :class:`geoseg.jobs.listener.BlockTally`), or ``ended`` (``why``).
     """
 
     def __init__(self, listener: Listener) -> None:
@@ -50,9 +50,9 @@ class Log:
         self._write("block", **asdict(tally))
         self._listener.block(tally)
 
-    def end(self, why: str) -> None:
+    def end(self, error: BaseException) -> None:
         """The run ends before its map is made."""
-        self._write("ended", why=redact(why))
+        self._write("ended", why=redact(" ".join(str(error).split())) or type(error).__name__)
 
     def _write(self, event: str, **facts: Any) -> None:
         now = datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -12,7 +12,7 @@ from geoseg.grid.ground import row_areas_m2
 from geoseg.jobs.blocks import ROW_LISTENERS, BlockDone, BlockTask
 from geoseg.jobs.cluster import run_here, run_on
 from geoseg.jobs.journal import Journal, Published
-from geoseg.jobs.listener import Listener, BlockTally
+from geoseg.jobs.listener import BlockTally, Listener
 from geoseg.jobs.plan import Plan
 from geoseg.jobs.stopping import Stopped, is_asked, pause
 from geoseg.jobs.tries import BlockFailed, Ended, failure_of, is_out_of_memory, is_remote, next_try

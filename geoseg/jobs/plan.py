@@ -33,8 +33,6 @@ from geoseg.models.calibration import ModelCalibration
 from geoseg.models.card import ModelCard
 from geoseg.models.zoo import calibration_of, card_of, create_model, model_names
 from geoseg.recipe import Recipe
-from geoseg.redaction import redact
-from geoseg.resources import path_exists
 from geoseg.stac.catalog import Catalog, load_catalog
 from geoseg.stac.items import Selection, select_items
 from geoseg.stac.relative_dates import interval_of

@@ -74,7 +74,7 @@ def run(recipe: Recipe, *, listener: Listener | None = None) -> Result:
                 if n_done := len(Journal(folder)):
                     blocks = "1 block is" if n_done == 1 else f"{n_done} blocks are"
                     log.say(f"{blocks} done and kept: the same command with --resume goes on from there")
-                log.end(one_line(error) or type(error).__name__)
+                log.end(error)
                 raise
     return Result(plan.out, report)
 

@@ -54,6 +54,7 @@ def workspace(out: Path, *, overwrite: bool, resume: bool = False) -> Iterator[P
         if not (folder / MANIFEST).exists():  # there was nothing to do
             shutil.rmtree(folder, ignore_errors=True)
             return
+        shutil.rmtree(folder / PARTS, ignore_errors=True)  # they are in the rasters now
         _check(target, out, overwrite=overwrite)
         _move(folder, target)
     except (OSError, OutputError) as error:
@@ -181,9 +182,8 @@ def _files_of_map(target: Path) -> set[str]:
 def _move(folder: Path, target: Path) -> None:
     """All files of ``folder`` into ``target``, in place of what lies there; or all stays as it was.
 
-    The blocks are in its rasters now. Cut off by a kill, :func:`_end_moves` ends it.
+    Cut off by a kill, :func:`_end_moves` ends it.
     """
-    shutil.rmtree(folder / PARTS, ignore_errors=True)
     if not target.is_dir():
         folder.rename(target)
         return
@@ -223,6 +223,7 @@ def _end_moves(target: Path, out: Path) -> None:
         old = target / f"{folder.stem}.old"
         if not (folder / MANIFEST).exists() or is_taken(folder):
             continue
+        shutil.rmtree(folder / PARTS, ignore_errors=True)
         if not old.exists():
             try:
                 _check(target, out, overwrite=True)

@@ -42,11 +42,12 @@ def write_graph(
     """
     pixels = torch.zeros(batch_size or 1, n_bands, size, size)
     is_file = isinstance(target, Path)
+    module = as_graph(module)  # from here on one copy is in memory, if the caller holds none
     try:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # that this exporter is the older one
             torch.onnx.export(
-                as_graph(module),
+                module,
                 (pixels,),
                 str(target) if is_file else target,  # type: ignore[arg-type]
                 dynamo=False,

@@ -57,7 +57,7 @@ def test_a_map_from_nothing_to_made(scene, tmp_path, monkeypatch):
             run(Recipe(**scene, out=str(out)))
     half = status_of(out)
     assert (half.state, half.is_made, half.tally.n_blocks, half.tally.n_done) == ("stopped", False, 4, 3)
-    assert half.why == "https://host/x cannot be written"
+    assert half.why == "https://host/x cannot be written."
     assert figures(prometheus_text([half]))["geoseg_run_stopped", str(out)] == 1
     run(Recipe(**scene, out=str(out), resume=True))
     made = status_of(out)
@@ -67,7 +67,8 @@ def test_a_map_from_nothing_to_made(scene, tmp_path, monkeypatch):
     found = figures(prometheus_text([made]))
     assert found["geoseg_blocks_done", str(out)] == found["geoseg_blocks", str(out)] == 4
     assert found["geoseg_map_made", str(out)] == 1
-    assert "secret" not in (out / LOG).read_text() and "token" not in (out / LOG).read_text()
+    assert "secret" not in (out / LOG).read_text()
+    assert "token" not in (out / LOG).read_text()
 
 
 def test_while_it_runs(scene, tmp_path):
@@ -80,7 +81,8 @@ def test_while_it_runs(scene, tmp_path):
     run(Recipe(**scene, out=str(tmp_path / "map")), listener=Looks())
     assert [s.state for s in seen] == ["running"] * 5
     assert [s.tally.n_done for s in seen] == [0, 1, 2, 3, 4]
-    assert seen[0].left_s is None and seen[4].left_s == 0
+    assert seen[0].left_s is None
+    assert seen[4].left_s == 0
     assert seen[2].left_s == pytest.approx(seen[2].tally.seconds)
 
 
@@ -94,7 +96,8 @@ def test_an_old_map_stands_while_a_new_one_is_stopped(scene, tmp_path, monkeypat
             run(Recipe(**scene, tta="flip", out=str(out), overwrite=True))
     assert (status_of(out).state, status_of(out).is_made) == ("stopped", True)
     ((folder, n_bytes),) = clean(out)
-    assert not folder.exists() and n_bytes > 0
+    assert not folder.exists()
+    assert n_bytes > 0
     assert status_of(out).state == "made"
     assert rasters(out) == before
     assert not list(clean(out))
@@ -132,7 +135,8 @@ def test_lines_that_were_cut_are_left_out(tmp_path):
         file.write('{"time": "2026-')
     assert [line["event"] for line in read_log(tmp_path)] == ["said", "stage"]
     times = [datetime.fromisoformat(line["time"]) for line in read_log(tmp_path)]
-    assert times == sorted(times) and times[-1] <= datetime.now(UTC)
+    assert times == sorted(times)
+    assert times[-1] <= datetime.now(UTC)
 
 
 def test_commands(scene, tmp_path, capsys):

@@ -53,7 +53,7 @@ def test_a_kill_between_any_two_moves(is_there, tmp_path, monkeypatch):
         assert contents(target) == NEW
         assert (target / MANIFEST).exists()
         assert [path.name for path in (*target.parent.iterdir(), *target.iterdir())].count("map") == 1
-        assert not [path for path in target.parent.rglob(".*")]
+        assert not list(target.parent.rglob(".*"))
         if not was_killed:
             assert n == (7 if is_there else 2)
             return
