@@ -23,7 +23,6 @@ def openvino(model: Model, work: Work) -> Network:
     """A graph of one size of tile and batch, compiled for this processor."""
     import openvino as ov
 
-    contents = graph_of(model, work, batch_size=work.batch_size)
     core = ov.Core()
     hints = {
         "INFERENCE_PRECISION_HINT": _HINTS[work.precision],
@@ -32,7 +31,8 @@ def openvino(model: Model, work: Work) -> Network:
         "ENABLE_CPU_PINNING": False,  # other processes of a run share the cores
     }
     try:
-        request = core.compile_model(core.read_model(contents, b""), "CPU", hints).create_infer_request()
+        graph = core.read_model(graph_of(model, work, batch_size=work.batch_size), b"")
+        request = core.compile_model(graph, "CPU", hints).create_infer_request()
     except RuntimeError as error:
         raise ModelError(f"OpenVINO cannot run the network: {one_line(error)[:300]}.") from None
 
