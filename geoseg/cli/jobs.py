@@ -6,11 +6,14 @@ from typing import Annotated
 
 import typer
 
-from geoseg.cli.options import FILE_HELP
+from geoseg.errors import RecipeError
 
 Name = Annotated[
     str,
-    typer.Argument(metavar="NAME", help=f"Output folder, or a recipe: {FILE_HELP[0].lower()}{FILE_HELP[1:]}"),
+    typer.Argument(
+        metavar="NAME",
+        help="Output folder; or a recipe that says it: a TOML file, or the name of a shipped one.",
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 
@@ -27,6 +30,8 @@ def status(
 
     from geoseg.jobs.status import places, status_of
 
+    if json and prometheus:
+        raise RecipeError("--json and --prometheus both say the form. Give one of them.")
     found = [status_of(out) for out in places(name)]
     if json:
         print(json_module.dumps([one.as_dict() for one in found], indent=2))  # noqa: T201
@@ -50,7 +55,7 @@ def status(
         )
         state = f"{one.state}: {one.stage}" if one.state == "running" and one.stage else one.state
         table.add_row(escape(str(one.out)), state, *counts, left, heard, escape(one.why))
-    Console(highlight=False).print(table)
+    Console(highlight=False).print(table if found else f"{escape(name)}: no map was begun.")
 
 
 def logs(name: Name, json: Json = False) -> None:
@@ -74,13 +79,11 @@ def clean(name: Name) -> None:
     from geoseg.jobs.status import clean as clean_up
     from geoseg.jobs.status import places
 
-    n_mb = 0.0
-    for out in places(name):
-        for folder, n_bytes in clean_up(out):
-            print(f"removed {folder}, {n_bytes / 1e6:.1f} MB")  # noqa: T201
-            n_mb += n_bytes / 1e6
-    if not n_mb:
-        print("Nothing is left of runs that were stopped.")  # noqa: T201
+    removed = [one for out in places(name) for one in clean_up(out)]
+    for folder, n_bytes in removed:
+        print(f"removed {folder}, {n_bytes / 1e6:.1f} MB")  # noqa: T201
+    if not removed:
+        print("Nothing is left that no run works in.")  # noqa: T201
 
 
 def _words(line: dict[str, object]) -> str:

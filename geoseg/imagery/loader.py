@@ -117,28 +117,24 @@ def _read_local(
     item: pystac.Item, geobox: GeoBox, bands: tuple[str, ...], dtype: str, gaps: Gaps | None
 ) -> xr.DataArray | None:
     """Reflectance of files that lie on the grid, faster than by :func:`_read`; None where one does not."""
-    parts = []
+    parts = dict[str, xr.DataArray]()
     for asset in item.assets.values():
         named = [_name(b) for b in asset.extra_fields["eo:bands"]]
-        wanted = {b: named.index(b) for b in bands if b in named}
+        wanted = {b: named.index(b) for b in bands if b in named and b not in parts}
         if not wanted:
             continue
         at = place_on_grid(asset, geobox)
         if at is None:
             return None
-        metadata = [asset.extra_fields["raster:bands"][n] for n in wanted.values()]
-        stored = [
-            Stored(n + 1, *_scaling(m), m.get("nodata"))
-            for n, m in zip(wanted.values(), metadata, strict=True)
-        ]
-        parts.append(
-            read_on_grid(
-                asset, dict(zip(wanted, stored, strict=True)), at=at, geobox=geobox, dtype=dtype, gaps=gaps
-            )
-        )
-    found = parts[0] if len(parts) == 1 else xr.concat(parts, dim="band", combine_attrs="drop")
-    in_order = found if list(found.band.values) == list(bands) else found.sel(band=list(bands))
-    return in_order.expand_dims("time")
+        metadata = {b: asset.extra_fields["raster:bands"][n] for b, n in wanted.items()}
+        stored = {
+            b: Stored(n + 1, *_scaling(metadata[b]), metadata[b].get("nodata")) for b, n in wanted.items()
+        }
+        found = read_on_grid(asset, stored, at=at, geobox=geobox, dtype=dtype, gaps=gaps)
+        parts |= dict.fromkeys(wanted, found)
+    files = list({id(found): found for found in parts.values()}.values())
+    stacked = files[0] if len(files) == 1 else xr.concat(files, dim="band", combine_attrs="drop")
+    return (stacked if tuple(parts) == bands else stacked.sel(band=list(bands))).expand_dims("time")
 
 
 def _read(

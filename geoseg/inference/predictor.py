@@ -28,6 +28,8 @@ from geoseg.models.zoo import Model
 
 _FEW_PX = 1 << 16
 """Pixels whose probabilities become classes at a time."""
+_GIVE_BACK_S = 2.0
+"""How often what is free goes back to the system, at most: where a row of tiles takes long, after each."""
 
 
 def strips_of(image: xr.DataArray, *, plan: TilePlan, window: Window, mask: Mask) -> Strips:
@@ -236,11 +238,14 @@ class _Rows:
         """Rows of the window, their layers (layer, n_rows, width), and where those are wanted and known."""
         with closing(self._strips), torch.inference_mode():
             found = self._runner.run(self._inputs())
+            gave_back = time.perf_counter()
             for tiles in self.plan.rows(self.window):
                 first, layers = self._blender.feed(tiles, islice(found, len(tiles)))
                 at = slice(first - self.window.row_off, first - self.window.row_off + layers.shape[1])
                 yield at, layers, self._valid.popleft()
-                give_back()  # 100 MB of 1,700; it takes 10 ms, and a row of tiles seconds
+                if time.perf_counter() - gave_back > _GIVE_BACK_S:
+                    give_back()  # 100 MB of 1,700, in 10 ms
+                    gave_back = time.perf_counter()
 
     def _inputs(self) -> Iterator[Placed | None]:
         """All tiles in order, None for those that nobody wants.

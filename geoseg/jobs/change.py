@@ -1,7 +1,6 @@
 """Two class maps to a folder that says what became of what: matrix, map and polygons; all or nothing."""
 
 import csv
-import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -37,7 +36,7 @@ from geoseg.evaluation.change_maps import (
 )
 from geoseg.files import sha256_of
 from geoseg.grid.ground import row_areas_m2
-from geoseg.jobs.workspace import workspace
+from geoseg.jobs.workspace import workspace, write_manifest
 from geoseg.legend import CLASS_NODATA, Legend
 from geoseg.memory import gdal_cache
 from geoseg.polygons.trace import stream_polygons
@@ -215,8 +214,5 @@ def _write_manifest(folder: Path, report: ChangeReport, sample: Path | None) -> 
         "created": report.created.isoformat(),
         "inputs": [{"path": str(path), "sha256": sha256_of(path)} for path in inputs],
         "crosswalk": report.crosswalk.model_dump(),
-        "files": {
-            p.name: {"sha256": sha256_of(p), "bytes": p.stat().st_size} for p in sorted(folder.iterdir())
-        },
     }
-    (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", "utf-8")
+    write_manifest(folder, manifest)

@@ -1,10 +1,12 @@
 """Where maps are: output folders named after their area, and after the dates of their map."""
 
 import re
+from collections.abc import Callable
 from glob import escape
 from pathlib import Path
 
 from geoseg.errors import RecipeError
+from geoseg.jobs.leavings import target_names
 from geoseg.recipe import Recipe
 from geoseg.redaction import redact
 from geoseg.resources import path_exists
@@ -57,16 +59,23 @@ def outs_of(recipe: Recipe) -> list[Path]:
     """The output folders that a recipe has or had: of ``maps/{month}`` those of all months that are there,
     or were begun.
     """
-    out = recipe.out or default_out(recipe)
-    texts = _DATE.split(out)[::2]
-    if len(texts) == 1:
-        return [Path(out)]
-    made = Path("*".join(map(escape, texts)))
-    begun = made.with_name(f".{made.name}.*.partial")
-    found = set(_glob(made)) | {p.with_name(p.name[1:].rsplit(".", 2)[0]) for p in _glob(begun)}
-    is_named = re.compile("[0-9-]+".join(map(re.escape, texts)))
-    return sorted(path for path in found if is_named.fullmatch(str(path)))
+    out = Path(recipe.out or default_out(recipe))
+    if not has_dates(str(out)):
+        return [out]
+    made = Path(_with(str(out), "*", escape))
+    name = _with(out.name, "[0-9-]+", re.escape)
+    begun = [place / found for place in _glob(made.parent) for found in target_names(place, name)]
+    is_named = re.compile(_with(str(out), "[0-9-]+", re.escape))
+    return sorted(path for path in {*_glob(made), *begun} if is_named.fullmatch(str(path)))
+
+
+def _with(out: str, date: str, quoted: Callable[[str], str]) -> str:
+    return date.join(map(quoted, _DATE.split(out)[::2]))
 
 
 def _glob(pattern: Path) -> list[Path]:
-    return list(Path(pattern.anchor).glob(str(pattern.relative_to(pattern.anchor))))
+    return (
+        list(Path(pattern.anchor).glob(str(pattern.relative_to(pattern.anchor))))
+        if pattern.name
+        else [pattern]
+    )

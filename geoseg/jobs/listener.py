@@ -8,9 +8,9 @@ from typing import Protocol
 class BlockTally:
     """How far the blocks of a run are."""
 
-    n_blocks: int
+    n_blocks: int = 0
     """All of the map."""
-    n_kept: int
+    n_kept: int = 0
     """There from a run before."""
     n_made: int = 0
     n_failed: int = 0

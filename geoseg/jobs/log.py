@@ -17,8 +17,8 @@ LOG = "log.jsonl"
 class Log:
     """A listener that writes down what it hears, and passes it on.
 
-    A line is an object with ``time`` (UTC, ISO 8601) and ``event``: ``said`` (``text``), ``stage``, ``block``
-    (the fields of :class:`geoseg.jobs.listener.BlockTally`), or ``ended`` (``why``).
+    A line is an object with ``time`` (UTC, ISO 8601) and ``event``: ``began``, ``said`` (``text``),
+    ``stage``, ``block`` (the fields of :class:`geoseg.jobs.listener.BlockTally`), or ``ended`` (``why``).
     """
 
     def __init__(self, listener: Listener) -> None:
@@ -29,7 +29,8 @@ class Log:
     def open(self, folder: Path) -> None:
         """From now on in ``folder``, behind the lines of a run before; also what was heard so far."""
         self._path = folder / LOG
-        self._append("".join(self._early))
+        is_cut = self._path.exists() and not self._path.read_bytes().endswith(b"\n")
+        self._append("\n" * is_cut + _line("began") + "".join(self._early))
 
     def say(self, text: str) -> None:
         """A line of text."""
@@ -55,8 +56,7 @@ class Log:
         self._write("ended", why=redact(" ".join(str(error).split())) or type(error).__name__)
 
     def _write(self, event: str, **facts: Any) -> None:
-        now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        line = json.dumps({"time": now, "event": event, **facts}) + "\n"
+        line = _line(event, **facts)
         if self._path is None:
             self._early.append(line)
         else:
@@ -69,9 +69,17 @@ class Log:
                 file.write(lines)
 
 
+def _line(event: str, **facts: Any) -> str:
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    return json.dumps({"time": now, "event": event, **facts}) + "\n"
+
+
 def read_log(folder: Path) -> Iterator[dict[str, Any]]:
-    """The lines of a folder's log, from the first one; a line that was cut short is left out."""
-    with suppress(FileNotFoundError), (folder / LOG).open(encoding="utf-8") as file:
-        for line in file:
-            with suppress(ValueError):
-                yield json.loads(line)
+    """The lines of a folder's log, the first one first; what is none, as one cut short, is left out."""
+    with suppress(OSError), (folder / LOG).open(encoding="utf-8", errors="replace") as file:
+        for text in file:
+            with suppress(ValueError, TypeError, KeyError):
+                line = json.loads(text)
+                datetime.fromisoformat(line["time"])
+                line["event"] = str(line["event"])
+                yield line

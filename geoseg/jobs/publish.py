@@ -16,7 +16,7 @@ from geoseg.grid.geobox import lattice_origin
 from geoseg.imagery.local import COLLECTION
 from geoseg.inference.uncertainty import layers_of, raster_names
 from geoseg.jobs.plan import Plan
-from geoseg.jobs.workspace import MANIFEST
+from geoseg.jobs.workspace import MANIFEST, write_manifest
 from geoseg.legend import CONFIDENCE_SCALE
 from geoseg.models.card import CARD_NAME
 from geoseg.polygons.trace import stream_polygons
@@ -186,15 +186,8 @@ def _write_manifest(plan: Plan, folder: Path, run: RunFacts) -> None:
         "grid": _grid(plan.geobox),
         "tiles": {"size": plan.tiles.size, "halo": plan.tiles.halo},
         "versions": {"python": platform.python_version(), **{name: version(name) for name in _STAMPED}},
-        "files": {
-            p.name: {"sha256": sha256_of(p), "bytes": p.stat().st_size}
-            for p in sorted(folder.iterdir())
-            if p.is_file()
-        },
     }
-    unfinished = folder / f"{MANIFEST}.tmp"
-    unfinished.write_text(json.dumps(manifest, indent=2) + "\n", "utf-8")
-    unfinished.replace(folder / MANIFEST)
+    write_manifest(folder, manifest)
 
 
 _OF_THE_RUN = ("out", "overwrite", "resume", "workers", "scheduler", "max_memory", "tries", "on_missing")

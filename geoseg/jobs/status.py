@@ -1,16 +1,15 @@
 """How the maps of a recipe stand, and what runs that ended have left on disk."""
 
-import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from geoseg.jobs.folders import outs_of
+from geoseg.jobs.leavings import is_taken, olds_of, remove_if_free, workspaces_of
 from geoseg.jobs.listener import BlockTally
-from geoseg.jobs.log import read_log
-from geoseg.jobs.workspace import MANIFEST, is_taken, leavings_of
+from geoseg.jobs.log import LOG, read_log
+from geoseg.jobs.workspace import files_of_map
 from geoseg.recipe import Recipe
 
 State = Literal["made", "running", "stopped", "not begun"]
@@ -69,40 +68,40 @@ def places(name: str) -> list[Path]:
         RecipeError: it is neither.
     """
     folder = Path(name)
-    return [folder] if folder.is_dir() or leavings_of(folder) else outs_of(Recipe.resolve(name))
+    is_folder = folder.is_dir() or workspaces_of(folder.resolve())
+    return [folder] if is_folder else outs_of(Recipe.resolve(name))
 
 
 def log_folder(out: Path) -> Path:
     """Where the log of the last run is: its workspace, or the map."""
-    return next((folder for folder in leavings_of(out) if folder.suffix == ".partial"), out)
+    return next((folder for folder in workspaces_of(out.resolve()) if (folder / LOG).exists()), out)
 
 
 def status_of(out: Path) -> Status:
     """How the map in ``out`` stands."""
-    folder, is_made = log_folder(out), (out / MANIFEST).exists()
+    folder, is_made = log_folder(out), bool(files_of_map(out))
     state: State = "made" if is_made else "not begun"
     if folder != out:
         state = "running" if is_taken(folder) else "stopped"
-    stage, why, since, tally = "", "", None, None
+    stage, why, since = "", "", None
+    tally: BlockTally | None = None
     for line in read_log(folder):
         since, why = datetime.fromisoformat(line["time"]), line.get("why", "")
+        if line["event"] == "began":
+            stage, tally = "", None
         stage = line.get("stage", stage)
         if line["event"] == "block":
-            tally = BlockTally(**{f.name: line[f.name] for f in fields(BlockTally)})
+            tally = BlockTally(**{f.name: line.get(f.name, f.default) for f in fields(BlockTally)})
     return Status(out, state, is_made, stage, tally, since, why)
 
 
-def clean(out: Path) -> Iterator[tuple[Path, int]]:
-    """Remove what runs of that map have left that no run works in and no map needs.
+def clean(out: Path) -> list[tuple[Path, int]]:
+    """Remove what runs of that map have left that no run works in and no map needs: folders, bytes.
 
-    Yields:
-        Each folder that was removed, and its size in bytes.
+    A finished map that a killed run had no time to move stays: the next run moves it.
     """
-    for folder in leavings_of(out):
-        is_whole = (folder / MANIFEST).exists()  # the next run moves it to its place
-        is_needed = is_taken(folder) or (is_whole and folder.suffix == ".partial")
-        is_needed |= folder.suffix == ".old" and not (out / MANIFEST).exists()
-        if not is_needed:
-            n_bytes = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-            shutil.rmtree(folder)
-            yield folder, n_bytes
+    target = out.resolve()
+    left = [folder for folder in workspaces_of(target) if not files_of_map(folder)]
+    left += olds_of(target) if files_of_map(target) else []
+    sizes = [(folder, remove_if_free(folder)) for folder in left]
+    return [(folder, n_bytes) for folder, n_bytes in sizes if n_bytes is not None]

@@ -1,16 +1,17 @@
 """An output folder that is all there or not at all: filled in a hidden one, moved when whole."""
 
-import glob
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from geoseg.errors import OutputError
+from geoseg.files import sha256_of
 from geoseg.jobs.journal import JOURNAL, PARTS
+from geoseg.jobs.leavings import is_hidden, lock, new_workspace, old_of, olds_of, unlock, workspaces_of
 from geoseg.jobs.log import LOG
 
 MANIFEST = "manifest.json"
@@ -36,11 +37,11 @@ def workspace(out: Path, *, overwrite: bool, resume: bool = False) -> Iterator[P
     """
     try:
         target = out.resolve()  # a symbolic link stays, and what it leads to is filled
-        _end_moves(target, out)
+        _end_moves(target)
         _check(target, out, overwrite=overwrite)
         parent = target if target.is_dir() else target.parent
         parent.mkdir(parents=True, exist_ok=True)
-        folder, lock = _taken(target, parent, resume=resume)
+        folder, handle = _taken(target, parent, resume=resume)
     except (OSError, RuntimeError) as error:  # Python 3.11 says RuntimeError of links that lead in a circle
         raise OutputError(f"{out} cannot be written: {_reason(error)}. Give another --out.") from None
     try:
@@ -48,7 +49,7 @@ def workspace(out: Path, *, overwrite: bool, resume: bool = False) -> Iterator[P
     except BaseException:
         if not (folder / JOURNAL).exists():
             shutil.rmtree(folder, ignore_errors=True)
-        _unlock(lock)
+        unlock(handle)
         raise
     try:
         if not (folder / MANIFEST).exists():  # there was nothing to do
@@ -61,49 +62,34 @@ def workspace(out: Path, *, overwrite: bool, resume: bool = False) -> Iterator[P
         why = f"{error}" if isinstance(error, OutputError) else f"{out} cannot be written: {_reason(error)}."
         raise OutputError(f"{why} The finished map is in {_keep(folder, target)}.") from error
     finally:
-        _unlock(lock)
+        unlock(handle)
 
 
 def _taken(target: Path, parent: Path, *, resume: bool) -> tuple[Path, int | None]:
-    """A folder for this run alone: what a run before left, or a new one; and what keeps others out of it."""
-    for left in _workspaces_of(target):
-        lock = _lock(left)
-        if lock is None and resume and os.name != "nt":  # there it is None always
+    """A folder for this run alone: what a run before left, or a new one; and what keeps others out of it.
+
+    What else runs have left is removed.
+    """
+    taken: tuple[Path, int | None] | None = None
+    for left in workspaces_of(target):
+        handle = lock(left)
+        if handle is None and resume and os.name != "nt":  # there it is None always
+            unlock(taken[1] if taken else None)
             raise OutputError(
                 f"Another run makes {target.name} in {left.parent} now. Wait for it, or give another --out."
             )
-        if lock is None:
+        if handle is None:
             continue
-        if resume and (left / JOURNAL).exists():
+        if resume and taken is None and (left / JOURNAL).exists():
             _clear(left)
-            return left, lock
-        if not resume:
-            shutil.rmtree(left, ignore_errors=True)
-        _unlock(lock)
-    folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=parent))
-    folder.chmod(0o755)
-    return folder, _lock(folder)
-
-
-def leavings_of(out: Path) -> list[Path]:
-    """Folders that runs of a map have left, or one that a run works in now; the newest first."""
-    target = out.resolve()
-    return _workspaces_of(target) + list(target.glob(f".{glob.escape(target.name)}.*.old"))
-
-
-def _workspaces_of(target: Path) -> list[Path]:
-    """The newest first."""
-    found = [
-        p for place in (target, target.parent) for p in place.glob(f".{glob.escape(target.name)}.*.partial")
-    ]
-    return sorted((p for p in found if p.is_dir()), key=lambda p: p.stat().st_mtime, reverse=True)
-
-
-def is_taken(folder: Path) -> bool:
-    """Whether a run works in that workspace now."""
-    lock = _lock(folder)
-    _unlock(lock)
-    return lock is None
+            taken = left, handle
+            continue
+        shutil.rmtree(left, ignore_errors=True)
+        unlock(handle)
+    if taken is not None:
+        return taken
+    folder = new_workspace(target, parent)
+    return folder, lock(folder)
 
 
 def _clear(folder: Path) -> None:
@@ -113,29 +99,6 @@ def _clear(folder: Path) -> None:
         if path.name in (JOURNAL, LOG, PARTS) or is_of_parts:
             continue
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-
-def _lock(folder: Path) -> int | None:
-    """Holds the folder until this process ends, however it ends; None where another one has it.
-
-    A lock on the folder itself (flock(2)), so that nothing has to be cleaned up.
-    """
-    try:
-        import fcntl
-    except ImportError:  # Windows: a workspace of its own name is all there is
-        return None
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(handle)
-        return None
-    return handle
-
-
-def _unlock(lock: int | None) -> None:
-    if lock is not None:
-        os.close(lock)
 
 
 def _reason(error: Exception) -> str:
@@ -148,13 +111,17 @@ def _check(target: Path, out: Path, *, overwrite: bool) -> None:
     names = _names_in(target)
     if not names:
         return
-    written = _files_of_map(target)
+    written = files_of_map(target)
     if not written:
         raise OutputError(
             f"{out} holds files that are not a geoseg map: it is not replaced. Give another --out."
         )
     if not overwrite:
         raise OutputError(f"{out} exists already. Give --overwrite to replace it, or another --out.")
+    _refuse_foreign(names, written, out)
+
+
+def _refuse_foreign(names: list[str], written: set[str], out: Path) -> None:
     allowed = written | {name + suffix for name in written for suffix in _SIDECARS}
     if foreign := [name for name in names if name not in allowed]:
         shown = ", ".join(foreign[:3]) + (f" and {len(foreign) - 3} more" if len(foreign) > 3 else "")
@@ -166,11 +133,22 @@ def _check(target: Path, out: Path, *, overwrite: bool) -> None:
 def _names_in(target: Path) -> list[str]:
     """What lies there, without workspaces, also of runs that were killed."""
     names = sorted(p.name for p in target.iterdir()) if target.is_dir() else []
-    is_ours = [name.startswith(".") and name.endswith((".partial", ".old")) for name in names]
-    return [name for name, ours in zip(names, is_ours, strict=True) if not ours and name not in _NOBODYS]
+    return [name for name in names if not is_hidden(name) and name not in _NOBODYS]
 
 
-def _files_of_map(target: Path) -> set[str]:
+def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
+    """Written last, with the ``files`` of the folder and their SHA-256; from then on the map is whole."""
+    files = {
+        path.name: {"sha256": sha256_of(path), "bytes": path.stat().st_size}
+        for path in sorted(folder.iterdir())
+        if path.is_file()
+    }
+    unfinished = folder / f"{MANIFEST}.tmp"
+    unfinished.write_text(json.dumps({**manifest, "files": files}, indent=2) + "\n", "utf-8")
+    unfinished.replace(folder / MANIFEST)
+
+
+def files_of_map(target: Path) -> set[str]:
     """The files that geoseg wrote there, as its manifest lists them; empty where none of its maps lies."""
     try:
         manifest = json.loads((target / MANIFEST).read_text("utf-8"))
@@ -189,11 +167,11 @@ def _move(folder: Path, target: Path) -> None:
         return
     # File by file: a mount point (a Docker volume given as --out) or the folder that a shell stands in cannot
     # be renamed. The manifest, which makes a folder a map, goes first and comes last.
-    old = target / f"{folder.stem}.old"
+    moves = _moves(folder, target, old := old_of(folder, target))
     old.mkdir(exist_ok=True)
     done: list[tuple[Path, Path]] = []
     try:
-        for source, goal in _moves(folder, target, old):
+        for source, goal in moves:
             source.rename(goal)
             done.append((source, goal))
     except BaseException:
@@ -208,30 +186,34 @@ def _move(folder: Path, target: Path) -> None:
 
 
 def _moves(folder: Path, target: Path, old: Path) -> list[tuple[Path, Path]]:
-    """What is left to rename, from where to where: the map that was there away, the new one in."""
-    new = _files_of_map(folder)
-    leaving = [name for name in _names_in(target) if name not in new or (folder / name).exists()]
-    coming = [path.name for path in sorted(folder.iterdir())]
-    leaving.sort(key=lambda name: name != MANIFEST)
-    coming.sort(key=lambda name: name == MANIFEST)
-    return [(target / n, old / n) for n in leaving] + [(folder / n, target / n) for n in coming]
+    """What is left to rename, from where to where: the map that was there away, the new one in.
+
+    Raises:
+        OutputError: ``target`` holds what belongs to neither.
+    """
+    coming = {name for name in files_of_map(folder) if (folder / name).exists()}
+    come = files_of_map(folder) - coming
+    leaving = [name for name in _names_in(target) if name not in come]
+    _refuse_foreign(leaving, files_of_map(target) | files_of_map(old), target)
+    return [(target / n, old / n) for n in sorted(leaving, key=lambda n: n != MANIFEST)] + [
+        (folder / n, target / n) for n in sorted(coming, key=lambda n: (n == MANIFEST, n))
+    ]
 
 
-def _end_moves(target: Path, out: Path) -> None:
+def _end_moves(target: Path) -> None:
     """A map that a killed run had made whole is moved into ``target``, or the rest of it."""
-    for folder in _workspaces_of(target):
-        old = target / f"{folder.stem}.old"
-        if not (folder / MANIFEST).exists() or is_taken(folder):
+    for folder in reversed(workspaces_of(target)):  # the newest wins
+        handle = lock(folder)
+        if handle is None and os.name != "nt":
             continue
-        shutil.rmtree(folder / PARTS, ignore_errors=True)
-        if not old.exists():
-            try:
-                _check(target, out, overwrite=True)
-            except OutputError:
-                continue
-        _move(folder, target)
-    if (target / MANIFEST).exists():
-        for old in target.glob(f".{glob.escape(target.name)}.*.old"):
+        try:
+            if files_of_map(folder):
+                shutil.rmtree(folder / PARTS, ignore_errors=True)
+                _move(folder, target)
+        finally:
+            unlock(handle)
+    if files_of_map(target):
+        for old in olds_of(target):
             shutil.rmtree(old, ignore_errors=True)
 
 

@@ -72,7 +72,9 @@ def session_of(contents: bytes, *, n_threads: int, device: torch.device = CPU) -
         options.add_session_config_entry(key, value)
     try:
         session = onnxruntime.InferenceSession(contents, options, providers=providers_for(device)[:1])
-        session._model_bytes = None  # kept for other providers, which nobody asks for: as large as the weights
+        session._model_bytes = (
+            None  # kept for other providers, which nobody asks for: as large as the weights
+        )
         return session
     except Exception as error:  # its errors share no class but RuntimeError's parents
         raise ModelError(f"onnxruntime cannot run the network: {one_line(error)[:300]}.") from None
