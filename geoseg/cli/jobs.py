@@ -49,9 +49,9 @@ def status(
             if blocks
             else ("", "", "")
         )
-        left = "" if one.left_s is None else _duration(one.left_s)
+        left = "" if one.left_s is None else duration(one.left_s)
         heard = (
-            "" if one.since is None else f"{_duration((datetime.now(UTC) - one.since).total_seconds())} ago"
+            "" if one.since is None else f"{duration((datetime.now(UTC) - one.since).total_seconds())} ago"
         )
         state = f"{one.state}: {one.stage}" if one.state == "running" and one.stage else one.state
         table.add_row(escape(str(one.out)), state, *counts, left, heard, escape(one.why))
@@ -95,7 +95,8 @@ def _words(line: dict[str, object]) -> str:
     return str(line.get("text") or line.get("stage") or line["event"])
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """For people: ``90 s`` at most, then minutes, then hours."""
     if seconds < 90:
-        return f"{seconds:.0f} s"
+        return f"{max(seconds, 1):.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -17,6 +17,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from geoseg.cli.jobs import duration
 from geoseg.jobs import run as job
 from geoseg.jobs.estimate import Estimate, estimate
 from geoseg.jobs.listener import BlockTally, Listener, Silence
@@ -122,8 +123,8 @@ def dry_run(recipe: Recipe, *, quiet: bool, as_json: bool) -> None:
     table.add_row("memory", f"about {cost.memory_mb:,.0f} MB at most")
     table.add_row(
         "time",
-        f"about {_duration(cost.predict_s + cost.read_s)} "
-        f"(prediction {_duration(cost.predict_s)}, timed on one tile here)",
+        f"about {duration(cost.predict_s + cost.read_s)} "
+        f"(prediction {duration(cost.predict_s)}, timed on one tile here)",
     )
     _results.print(table)
 
@@ -198,9 +199,3 @@ def _as_dict(plan: Plan, cost: Estimate | None) -> dict[str, object]:
         "assumed": list(plan.assumed),
     }
     return facts if cost is None else {**facts, "estimate": vars(cost)}
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{max(seconds, 1):.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -22,11 +22,9 @@ from geoseg.files import sha256_of
 from geoseg.grid.geobox import window_geobox
 from geoseg.inference.uncertainty import raster_names
 from geoseg.jobs.blocks import BlockDone, BlockTask, bounds_of
+from geoseg.jobs.leavings import JOURNAL, PARTS
 from geoseg.jobs.parts import write_part
 
-JOURNAL = "journal.jsonl"
-PARTS = "parts"
-"""Folder of the blocks, beside it until the map is whole."""
 _MAKERS = ("geoseg", "torch", "rasterio", "odc-stac", "numpy")
 """Packages whose versions may change a pixel."""
 

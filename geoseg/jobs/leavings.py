@@ -8,6 +8,9 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+JOURNAL = "journal.jsonl"
+PARTS = "parts"
+"""Folder of the blocks, beside the journal until the map is whole."""
 _WORKSPACE, _OLD = "partial", "old"
 _PATIENCE_S = 1.0
 """Whoever only looks whether a folder is taken holds it for less."""

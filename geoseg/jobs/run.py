@@ -15,7 +15,8 @@ from geoseg.imagery.changes import unchanged
 from geoseg.jobs import publish
 from geoseg.jobs.blocks import BlockDone, BlockTask
 from geoseg.jobs.engine import as_before, note_engine, settle
-from geoseg.jobs.journal import PARTS, Journal, Published, fingerprint_of_task
+from geoseg.jobs.journal import Journal, Published, fingerprint_of_task
+from geoseg.jobs.leavings import PARTS
 from geoseg.jobs.listener import Listener, Silence
 from geoseg.jobs.log import Log
 from geoseg.jobs.making import compute, make_blocks

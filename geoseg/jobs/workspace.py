@@ -10,8 +10,17 @@ from typing import Any
 
 from geoseg.errors import OutputError
 from geoseg.files import sha256_of
-from geoseg.jobs.journal import JOURNAL, PARTS
-from geoseg.jobs.leavings import is_hidden, lock, new_workspace, old_of, olds_of, unlock, workspaces_of
+from geoseg.jobs.leavings import (
+    JOURNAL,
+    PARTS,
+    is_hidden,
+    lock,
+    new_workspace,
+    old_of,
+    olds_of,
+    unlock,
+    workspaces_of,
+)
 from geoseg.jobs.log import LOG
 
 MANIFEST = "manifest.json"

@@ -42,8 +42,8 @@ def write_graph(
     """
     pixels = torch.zeros(batch_size or 1, n_bands, size, size)
     is_file = isinstance(target, Path)
-    module = as_graph(module)  # from here on one copy is in memory, if the caller holds none
     try:
+        module = as_graph(module)  # from here on one copy is in memory, if the caller holds none
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # that this exporter is the older one
             torch.onnx.export(
