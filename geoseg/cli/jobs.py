@@ -83,7 +83,7 @@ def clean(name: Name) -> None:
     for folder, n_bytes in removed:
         print(f"removed {folder}, {n_bytes / 1e6:.1f} MB")  # noqa: T201
     if not removed:
-        print("Nothing is left that no run works in.")  # noqa: T201
+        print("Nothing to remove: no stopped run has left anything.")  # noqa: T201
 
 
 def _words(line: dict[str, object]) -> str:

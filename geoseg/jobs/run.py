@@ -23,6 +23,7 @@ from geoseg.jobs.making import compute, make_blocks
 from geoseg.jobs.memory import within_memory
 from geoseg.jobs.plan import Plan, plan_run
 from geoseg.jobs.seams import seam_facts, seam_tasks
+from geoseg.jobs.stopping import Stopped
 from geoseg.jobs.tasks import tasks_of
 from geoseg.jobs.tries import BlockFailed
 from geoseg.jobs.workspace import workspace
@@ -169,8 +170,9 @@ def _seams(plan: Plan, like: BlockTask, class_tif: Path, listener: Listener) -> 
             raise failed[0].error
         return seam_facts(spots, [d for d in found if isinstance(d, BlockDone)], class_tif)
     except Exception as error:
+        why = "the run was asked to stop" if isinstance(error, Stopped) else redact(one_line(error))
         warnings.warn(
-            f"The seam score could not be measured ({type(error).__name__}): {redact(one_line(error))}",
+            f"The seam score could not be measured ({type(error).__name__}): {why}",
             GeosegWarning,
             stacklevel=2,
         )

@@ -5,12 +5,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from geoseg.errors import RecipeError
 from geoseg.jobs.folders import outs_of
 from geoseg.jobs.leavings import is_taken, olds_of, remove_if_free, workspaces_of
 from geoseg.jobs.listener import BlockTally
 from geoseg.jobs.log import LOG, read_log
 from geoseg.jobs.workspace import files_of_map
 from geoseg.recipe import Recipe
+from geoseg.resources import find_resource
 
 State = Literal["made", "running", "stopped", "not begun"]
 
@@ -68,8 +70,13 @@ def places(name: str) -> list[Path]:
         RecipeError: it is neither.
     """
     folder = Path(name)
-    is_folder = folder.is_dir() or workspaces_of(folder.resolve())
-    return [folder] if is_folder else outs_of(Recipe.resolve(name))
+    if folder.is_dir() or workspaces_of(folder.resolve()):
+        return [folder]
+    if find_resource("pipelines", name, ".toml") is None:
+        raise RecipeError(
+            f"{name} is neither a folder nor a recipe. Give the --out of a run, or its TOML file."
+        )
+    return outs_of(Recipe.resolve(name))
 
 
 def log_folder(out: Path) -> Path:

@@ -123,7 +123,7 @@ def test_places_are_folders_or_recipes(tmp_path, monkeypatch):
     recipe.write_text('aoi = "1,1,2,2"\n')
     assert [str(path) for path in places(str(recipe))] == ["geoseg-out/area"]
     assert places(str(tmp_path)) == [tmp_path]
-    with pytest.raises(RecipeError, match="No recipe"):
+    with pytest.raises(RecipeError, match="nothing is neither a folder nor a recipe"):
         places("nothing")
 
 
@@ -159,4 +159,4 @@ def test_commands(scene, tmp_path, capsys):
     jobs.logs(out)
     assert "4 of 4 blocks" in capsys.readouterr().out
     jobs.clean(out)
-    assert "Nothing is left that" in capsys.readouterr().out
+    assert "Nothing to remove" in capsys.readouterr().out
