@@ -1,11 +1,18 @@
 """Files as bytes, and texts that are written whole or not at all."""
 
+import errno
 import hashlib
 import os
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
-from geoseg.errors import OutputError
+from geoseg.errors import GeosegError, OutputError
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+_LEAST_ROOM = 2**20
+"""Bytes; with less, what failed in a folder is taken to have failed for want of room."""
 
 
 def sha256_of(path: Path) -> str:
@@ -16,6 +23,33 @@ def sha256_of(path: Path) -> str:
     """
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def is_full(folder: Path, error: Exception) -> bool:
+    """Whether something failed since there is no room; GDAL and SQLite do not always say so."""
+    if isinstance(error, OSError) and error.errno in _NO_ROOM:
+        return True
+    try:
+        return shutil.disk_usage(folder).free < _LEAST_ROOM
+    except OSError:
+        return False
+
+
+@contextmanager
+def full_disk_said(folder: Path) -> Iterator[None]:
+    """Whatever fails within the block since the disk of ``folder`` is full is said as that.
+
+    Raises:
+        OutputError: the disk is full.
+    """
+    try:
+        yield
+    except GeosegError:
+        raise
+    except Exception as error:
+        if not is_full(folder, error):
+            raise
+        raise OutputError(f"The disk is full: {folder.parent}. Make room, then go on (--resume).") from error
 
 
 def check_out(out: Path, name: str, *, overwrite: bool) -> None:

@@ -61,9 +61,9 @@ DryRun = Annotated[
 def run() -> None:
     """The console script: turns errors into one line and an exit code."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    # Both repeat on every read what the run reports once, if it matters.
-    for noisy in ("urllib3", "rasterio"):
-        logging.getLogger(noisy).setLevel(logging.ERROR)
+    # They repeat on every read, write or lost connection what the run reports once, if it matters.
+    for noisy in ("urllib3", "rasterio", "distributed", "tornado", "asyncio"):
+        logging.getLogger(noisy).setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", message="Dataset has no geotransform")
     warnings.showwarning = _show_warning
     try:

@@ -11,6 +11,7 @@ from odc.geo.geobox import GeoBox
 from rasterio.errors import RasterioError
 
 from geoseg.errors import OutputError, one_line
+from geoseg.files import is_full
 from geoseg.legend import CLASS_NODATA
 
 
@@ -27,7 +28,8 @@ def write_part(path: Path, layers: Sequence[NDArray[np.uint8]], geobox: GeoBox) 
             raise OutputError(f"{path} was not written whole. Is the disk full? Make room, then go on.")
         temporary.replace(path)
     except (RasterioError, OSError) as error:
-        raise OutputError(f"{path} cannot be written: {one_line(error)}. Mend that, then go on.") from error
+        why = "the disk is full" if is_full(path.parent, error) else one_line(error)
+        raise OutputError(f"{path} cannot be written: {why}. Mend that, then go on (--resume).") from error
     finally:
         temporary.unlink(missing_ok=True)
 

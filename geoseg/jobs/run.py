@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from geoseg.errors import GeosegWarning, PreflightError, RecipeError, one_line
+from geoseg.files import full_disk_said
 from geoseg.imagery.changes import unchanged
 from geoseg.inference.device import threads_kept
 from geoseg.jobs import publish
@@ -72,7 +73,8 @@ def run(recipe: Recipe, *, listener: Listener | None = None) -> Result:
         with workspace(plan.out, overwrite=may_replace, resume=recipe.resume) as folder:
             log.open(folder)
             try:
-                report = _make(plan, folder, log, warned, started)
+                with full_disk_said(folder):
+                    report = _make(plan, folder, log, warned, started)
             except BaseException as error:
                 if n_done := len(Journal(folder)):
                     blocks = "1 block is" if n_done == 1 else f"{n_done} blocks are"
