@@ -9,6 +9,7 @@ import rasterio
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from rasterio.errors import RasterioError
+from rasterio.io import MemoryFile
 
 from geoseg.errors import OutputError, one_line
 from geoseg.files import is_full
@@ -23,8 +24,9 @@ def write_part(path: Path, layers: Sequence[NDArray[np.uint8]], geobox: GeoBox) 
     """
     temporary = path.with_suffix(f".{uuid4().hex}.tmp")  # another worker may write the same block
     try:
-        _write(temporary, layers, geobox)
-        if not _holds(temporary, layers):  # GDAL writes on closing, and does not always say that it failed
+        # Not by GDAL itself, which does not always say that it failed, and prints what it says in threads.
+        temporary.write_bytes(_bytes_of(layers, geobox))
+        if not _holds(temporary, layers):
             raise OutputError(f"{path} was not written whole. Is the disk full? Make room, then go on.")
         temporary.replace(path)
     except (RasterioError, OSError) as error:
@@ -34,27 +36,27 @@ def write_part(path: Path, layers: Sequence[NDArray[np.uint8]], geobox: GeoBox) 
         temporary.unlink(missing_ok=True)
 
 
-def _write(path: Path, layers: Sequence[NDArray[np.uint8]], geobox: GeoBox) -> None:
-    with rasterio.open(
-        path,
-        "w",
-        driver="GTiff",
-        count=len(layers),
-        dtype="uint8",
-        height=geobox.shape.y,
-        width=geobox.shape.x,
-        crs=str(geobox.crs),
-        transform=geobox.affine,
-        nodata=CLASS_NODATA,
-        tiled=True,
-        blockxsize=512,
-        blockysize=512,
-        interleave="band",  # each band is read by itself
-        compress="deflate",
-        zlevel=1,
-    ) as part:
-        for number, layer in enumerate(layers, start=1):
-            part.write(layer, number)
+def _bytes_of(layers: Sequence[NDArray[np.uint8]], geobox: GeoBox) -> bytes:
+    with MemoryFile() as memory:
+        with memory.open(
+            driver="GTiff",
+            count=len(layers),
+            dtype="uint8",
+            height=geobox.shape.y,
+            width=geobox.shape.x,
+            crs=str(geobox.crs),
+            transform=geobox.affine,
+            nodata=CLASS_NODATA,
+            tiled=True,
+            blockxsize=512,
+            blockysize=512,
+            interleave="band",  # each band is read by itself
+            compress="deflate",
+            zlevel=1,
+        ) as part:
+            for number, layer in enumerate(layers, start=1):
+                part.write(layer, number)
+        return bytes(memory.getbuffer())
 
 
 def _holds(path: Path, layers: Sequence[NDArray[np.uint8]]) -> bool:
