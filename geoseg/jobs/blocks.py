@@ -67,7 +67,7 @@ class BlockTask:
     n_pieces: int = 1
     """It is predicted in so many pieces a side, one after the other: for want of memory."""
     fingerprint: str = ""
-    """Of all that its part is made from; see :func:`geoseg.jobs.journal.fingerprint_of_task`."""
+    """Of all that its part is made from; see :func:`geoseg.jobs.journal.with_fingerprints`."""
 
     @property
     def part(self) -> str:

@@ -15,6 +15,7 @@ from dask.callbacks import Callback
 from geoseg.errors import RecipeError
 from geoseg.inference.device import devices_of, own_threads
 from geoseg.jobs.blocks import BlockDone, BlockTask, run_block
+from geoseg.jobs.sending import as_it_is, own_of, run_whole, shared_of
 from geoseg.jobs.stopping import is_asked
 from geoseg.jobs.tries import BlockFailed, Ended, concerns_all, let_go
 
@@ -87,10 +88,12 @@ def run_on(address: str, tasks: list[BlockTask], *, on_end: Callable[[Ended], No
         _check_workers(client, address, tasks[0].parts)
         n_gpus = _n_gpus(client) if tasks[0].how.device.startswith("cuda") else 0
         n_slots = (n_gpus or sum(client.nthreads().values())) * _IN_FLIGHT_PER_WORKER
-        submit = partial(client.submit, run_block, pure=False, resources={"GPU": 1} if n_gpus else None)
+        shared = client.submit(as_it_is, shared_of(tasks[0]), pure=False)
+        gpu = {"GPU": 1} if n_gpus else None
+        submit = partial(client.submit, run_whole, run_block, shared, pure=False, resources=gpu)
         waiting: Iterator[BlockTask] = iter(tasks)
         # Tasks are submitted as others finish: a scheduler chokes on very large graphs.
-        indices = {submit(task): task.block.index for task in islice(waiting, n_slots)}
+        indices = {submit(own_of(task)): task.block.index for task in islice(waiting, n_slots)}
         queue = as_completed(indices, loop=client.loop)
         ended: list[Ended] = []
         for future in queue:
@@ -106,7 +109,7 @@ def run_on(address: str, tasks: list[BlockTask], *, on_end: Callable[[Ended], No
             on_end(ended[-1])
             future.release()
             for task in () if is_asked() else waiting:
-                again = submit(task)
+                again = submit(own_of(task))
                 indices[again] = task.block.index
                 queue.add(again)
                 break

@@ -1,9 +1,10 @@
-"""What a run has finished: a line for each block, on disk before its caller hears of it."""
+"""What a run has finished: a line for each block, written before its caller hears of it."""
 
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cache
@@ -27,29 +28,67 @@ from geoseg.jobs.parts import write_part
 
 _MAKERS = ("geoseg", "torch", "rasterio", "odc-stac", "numpy")
 """Packages whose versions may change a pixel."""
+_SYNC_S = 1.0
+"""Blocks of less are not worth the time that a disk takes to be sure of each."""
 
 
-def fingerprint_of_task(task: BlockTask) -> str:
-    """SHA-256 of all that the part of a block is made from: 64 hexadecimal digits.
+def with_fingerprints(tasks: Sequence[BlockTask]) -> list[BlockTask]:
+    """Tasks of one run, each with the SHA-256 of all that its part is made from: 64 hexadecimal digits.
 
     Items with their addresses and, of local files, size and time of change; grid, tiles, area, model,
     composite, the way the network is run, and the versions of what computes. Not where it is written.
     """
-    geobox, window = task.plan.geobox, task.block.window
-    area = None if task.aoi_px is None else shapely.clip_by_rect(task.aoi_px, *bounds_of(window)).normalize()
-    made_from: dict[str, Any] = {
+    if not tasks:
+        return []
+    shared, items = _sha256(_shared(tasks[0])), dict[int, str]()
+    for item in (item for task in tasks for item in task.items):
+        if id(item) not in items:  # blocks share them
+            items[id(item)] = _sha256(item)
+    return [
+        replace(
+            task,
+            fingerprint=_sha256(
+                {
+                    "shared": shared,
+                    "window": list(task.block.window.flatten()),
+                    "area": area,
+                    "items": [items[id(item)] for item in task.items],
+                }
+            ),
+        )
+        for task, area in zip(tasks, _areas(tasks), strict=True)
+    ]
+
+
+def _shared(task: BlockTask) -> dict[str, Any]:
+    geobox = task.plan.geobox
+    return {
         "grid": [str(geobox.crs), list(geobox.affine)[:6], list(geobox.shape)],
-        "window": list(window.flatten()),
         "tiles": [task.plan.size, task.plan.halo],
-        "area": area and area.wkb_hex,
-        "items": task.items,
         "bands": task.bands,
         "composite": [task.composite, task.has_clouds],
         "model": task.model_fingerprint,
         "how": asdict(task.how) | {"int8": task.how.int8 and task.how.int8.model_dump(mode="json")},
         "versions": _versions(),
     }
-    return hashlib.sha256(json.dumps(made_from, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _areas(tasks: Sequence[BlockTask]) -> list[str | None]:
+    """Of each block the area in it, as hexadecimal WKB; None where it is all of the block."""
+    area = tasks[0].aoi_px
+    if area is None:
+        return [None] * len(tasks)
+    bounds = [bounds_of(task.block.window) for task in tasks]
+    shapely.prepare(area)
+    is_all = shapely.contains_properly(area, shapely.box(*np.array(bounds, float).T))
+    return [
+        None if is_within else shapely.clip_by_rect(area, *sides).normalize().wkb_hex
+        for is_within, sides in zip(is_all, bounds, strict=True)
+    ]
+
+
+def _sha256(facts: object) -> str:
+    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
 
 
 @cache
@@ -73,6 +112,7 @@ class Journal:
     def __init__(self, folder: Path) -> None:
         """What was written down in ``folder`` so far; a line that was cut short is forgotten."""
         self._path, self._parts = folder / JOURNAL, folder / PARTS
+        self._synced = 0.0
         self._entries, whole = _read(self._path)
         if self._path.exists():
             with self._path.open("r+b") as file:
@@ -87,7 +127,7 @@ class Journal:
         return entry.done if entry and _is_whole(self._parts / entry.done.part, entry) else None
 
     def note(self, fingerprint: str, done: BlockDone) -> None:
-        """Write down that a block is done; on disk when this returns.
+        """Write down that a block is done: no kill of this process loses it, one of the system some seconds.
 
         Raises:
             OSError: the part cannot be read, or the line not written.
@@ -96,7 +136,9 @@ class Journal:
         with self._path.open("ab") as file:
             file.write(_line(entry))
             file.flush()
-            os.fsync(file.fileno())
+            if time.monotonic() - self._synced > _SYNC_S:
+                os.fsync(file.fileno())
+                self._synced = time.monotonic()
         self._entries[fingerprint] = entry
 
     def keep(self, fingerprints: Iterable[str]) -> None:

@@ -17,7 +17,7 @@ from geoseg.inference.device import threads_kept
 from geoseg.jobs import publish
 from geoseg.jobs.blocks import BlockDone, BlockTask
 from geoseg.jobs.engine import as_before, note_engine, settle
-from geoseg.jobs.journal import Journal, Published, fingerprint_of_task
+from geoseg.jobs.journal import Journal, Published, with_fingerprints
 from geoseg.jobs.leavings import PARTS
 from geoseg.jobs.listener import Listener, Silence
 from geoseg.jobs.log import Log
@@ -152,7 +152,7 @@ def _engine(plan: Plan, parts: Path, listener: Listener) -> tuple[Plan, list[Blo
     smaller = within_memory(plan, say=listener.say)
     tasks = tasks if smaller is plan else tasks_of(smaller, parts)
     tasks = [replace(task, how=how) for task in tasks]
-    return smaller, [replace(task, fingerprint=fingerprint_of_task(task)) for task in tasks]
+    return smaller, with_fingerprints(tasks)
 
 
 def _stands(plan: Plan, tasks: list[BlockTask]) -> bool:

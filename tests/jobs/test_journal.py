@@ -12,7 +12,7 @@ from rasterio.windows import Window
 from geoseg.grid.tiling import Block, TilePlan
 from geoseg.inference.runner import Inference
 from geoseg.jobs.blocks import BlockDone, BlockTask
-from geoseg.jobs.journal import JOURNAL, Journal, fingerprint_of_task
+from geoseg.jobs.journal import JOURNAL, Journal, with_fingerprints
 from geoseg.stac.catalog import Catalog
 
 
@@ -72,6 +72,10 @@ def task(tmp_path):
         Block(0, Window(0, 0, 64, 64)), [item], plan, None, ("red",), "median", False, catalog, "m", "f",
         Inference(), tmp_path,
     )  # fmt: skip
+
+
+def fingerprint_of_task(task):
+    return with_fingerprints([task])[0].fingerprint
 
 
 def test_a_fingerprint_is_of_what_makes_the_part(task, tmp_path):
