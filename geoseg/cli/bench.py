@@ -126,6 +126,24 @@ def memory(
     _show(runs, json, lambda done: [tables.table(done, tables.MEMORY, f"memory of geoseg predict, {model}")])
 
 
+@app.command()
+def blocks(
+    blocks: Annotated[str, typer.Option(help="Numbers of blocks, separated by commas.")] = "1000,100000",
+    workers: Annotated[int, typer.Option(help="Workers of one thread each.")] = 2,
+    json: Json = False,
+) -> None:
+    """What a job on a Dask scheduler costs besides its pixels: blocks with nothing in them.
+
+    100,000 blocks of 4096 pixels at 10 m are more than all land. Each leaves a small file in the temporary
+    folder, which is removed.
+    """
+    from geoseg.bench.blocks import benchmark
+    from geoseg.cli import bench_tables as tables
+
+    runs = benchmark(_sides(blocks, "--blocks"), workers=workers, say=_say)
+    _show(runs, json, lambda done: [tables.table(done, tables.BLOCKS, f"empty blocks on {workers} workers")])
+
+
 @app.command("import")
 def import_(repeat: Repeat = 3, json: Json = False) -> None:
     """How long geoseg takes to start, and the heaviest modules it imports for a map."""
@@ -138,12 +156,12 @@ def import_(repeat: Repeat = 3, json: Json = False) -> None:
     _show([*starts, *heaviest], json, lambda done: [tables.starts(starts), tables.imports(heaviest)])
 
 
-def _sides(text: str) -> list[int]:
+def _sides(text: str, flag: str = "--sizes") -> list[int]:
     try:
         return [int(part) for part in text.split(",")]
     except ValueError:
         bad = next(part for part in text.split(",") if not part.strip().isdigit())
-        raise RecipeError(f"--sizes holds {bad!r}, expected whole numbers as in 2048,4096.") from None
+        raise RecipeError(f"{flag} holds {bad!r}, expected whole numbers as in 2048,4096.") from None
 
 
 def _file(text: str | None) -> Path | None:

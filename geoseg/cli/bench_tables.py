@@ -74,6 +74,18 @@ MEMORY: Rows = {
     "polygons, number": ("n_polygons", ","),
     "load of the machine": ("load", ".1f"),
 }
+BLOCKS: Rows = {
+    "items": ("n_items", ","),
+    "corners of the area": ("n_corners", ","),
+    "until the first block is sent, s": ("start_s", ".1f"),
+    "wall time of the blocks, s": ("wall_s", ".1f"),
+    "ms per block": ("ms_per_block", ".2f"),
+    "peak memory of the client, MB": ("peak_memory_mb", ",.0f"),
+    "  grown by": ("grown_mb", ",.0f"),
+    "peak memory of the scheduler, MB": ("scheduler_mb", ",.0f"),
+    "peak memory of a worker, MB": ("worker_mb", ",.0f"),
+    "load of the machine": ("load", ".1f"),
+}
 
 
 def table(runs: Sequence[Any], rows: Rows, title: str) -> Table:
