@@ -154,7 +154,8 @@ def _client(address: str):  # type: ignore[no-untyped-def]
     from distributed import Client
 
     # It logs a lost scheduler with tracebacks, which a run says in one line.
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    for name in ("distributed", "distributed.client"):  # each has a level of its own
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         return Client(address, timeout=_CONNECT_TIMEOUT_S, set_as_default=False)
     except (OSError, TimeoutError, ValueError) as error:
