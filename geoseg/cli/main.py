@@ -62,7 +62,7 @@ def run() -> None:
     """The console script: turns errors into one line and an exit code."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     # They repeat on every read, write or lost connection what the run reports once, if it matters.
-    for noisy in ("urllib3", "rasterio", "distributed", "tornado", "asyncio"):
+    for noisy in ("urllib3", "rasterio", "tornado", "asyncio"):
         logging.getLogger(noisy).setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", message="Dataset has no geotransform")
     warnings.showwarning = _show_warning

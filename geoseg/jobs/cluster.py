@@ -1,5 +1,6 @@
 """Where blocks run: threads of this process, or the workers of a Dask scheduler."""
 
+import logging
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -155,6 +156,9 @@ def threads_on(address: str) -> int:
 def _client(address: str):  # type: ignore[no-untyped-def]
     from distributed import Client
 
+    # It logs a lost scheduler with tracebacks, which a run says in one line.
+    for name in ("distributed", "distributed.client"):  # each has a level of its own
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         return Client(address, timeout=_CONNECT_TIMEOUT_S, set_as_default=False)
     except (OSError, TimeoutError, ValueError) as error:

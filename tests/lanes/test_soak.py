@@ -102,6 +102,7 @@ def job(site: Nginx, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Job]:
         "model": str(model),
         "out": str(room / "map"),
         "block_size": 64,
+        "backend": "torch-eager",
         "threads": 1,
     }
     recipe.write_text("".join(f"{key} = {json.dumps(value)}\n" for key, value in facts.items()))
