@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from geoseg.aoi_source import AoiSource
 from geoseg.errors import RecipeError
 from geoseg.registry import did_you_mean
 from geoseg.resources import find_resource, path_exists, resource_folder
@@ -49,6 +50,10 @@ class Recipe(BaseModel):
     the ``image``."""
     aoi_crs: str | None = None
     """CRS of an area that does not say its own."""
+    per_feature: str | None = None
+    """A map for each value of this attribute of the area's layer, in folders of their own."""
+    feature: str | None = None
+    """Of those only the map of this value."""
     max_area_km2: Annotated[float, Field(gt=0)] = MAX_AREA_KM2
     """A larger area is refused."""
 
@@ -134,7 +139,8 @@ class Recipe(BaseModel):
 
     out: str | None = None
     """Output folder; None for ``geoseg-out/`` and the name of the area. ``{month}``, ``{year}``, ``{start}``
-    and ``{end}`` in it are those of the dates: ``maps/{month}`` is ``maps/2026-10``."""
+    and ``{end}`` in it are those of the dates: ``maps/{month}`` is ``maps/2026-10``. ``{feature}`` is the
+    value of ``per_feature``; without it each map is in a folder of that name within."""
     resume: bool = False
     """Go on with a run that was stopped or killed, or bring the map in the output folder up to date: blocks
     that would come out the same are not made again."""
@@ -149,6 +155,10 @@ class Recipe(BaseModel):
     def _is_whole(self) -> Self:
         if self.aoi is None and not self.image:
             raise ValueError("no area: give --aoi FILE, --bbox west,south,east,north, or --image FILE")
+        if self.feature is not None and self.per_feature is None:
+            raise ValueError("--feature is a value of an attribute: name that with --per-feature")
+        if self.per_feature is not None and self.aoi is None:
+            raise ValueError("--per-feature is an attribute of the area's layer: give that with --aoi")
         if self.composite == "nearest-date" and self.date is None:
             raise ValueError("nearest-date needs the date: give --date 2024-07-01")
         if (self.bands or self.scale is not None or self.offset is not None) and not self.image:
@@ -197,7 +207,10 @@ def _read(name: str) -> dict[str, Any]:
         raise RecipeError(f"{path} is not {kind}: {error}.") from None
     for key in ("aoi", "out", "model"):
         value = data.get(key)
-        if isinstance(value, str) and path_exists(path.parent / value):
+        if not isinstance(value, str):
+            continue
+        beside = path.parent / (AoiSource.parse(value).file if key == "aoi" else value)
+        if path_exists(beside):
             data[key] = str(path.parent / value)
     return data
 

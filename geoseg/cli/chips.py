@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from geoseg.jobs.chips import ChipsMade
 
 UNUSED = (
+    *("per_feature", "feature"),
     *("model", "tile_size", "halo", "batch_size", "device", "backend", "precision", "tta", "uncertainty"),
     "dropout_passes",
     *("block_size", "workers", "scheduler", "tries", "on_missing"),

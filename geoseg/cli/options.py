@@ -13,7 +13,7 @@ from geoseg.errors import RecipeError
 from geoseg.recipe import Recipe
 
 _PANELS = {
-    "Area": ("aoi", "aoi_crs", "max_area_km2"),
+    "Area": ("aoi", "aoi_crs", "per_feature", "feature", "max_area_km2"),
     "Imagery from a catalog": (
         "catalog", "collection", "datetime", "max_cloud_cover", "max_items", "min_coverage", "composite",
         "date", "keep_clouds",
