@@ -63,7 +63,7 @@ class Recipe(BaseModel):
     collection: str | None = None
     """Collection id; None for the catalog's default."""
     datetime: str | None = None
-    """Dates as ``2024-06/2024-08``, or from today: ``last month``, ``last 90 days``,
+    """Dates as ``2024-06/2024-08``, or from today: ``last month``, ``last 90 days``, ``last summer``,
     ``same season last year``. None for the last 12 months of a remote catalog, all of a local one."""
     max_cloud_cover: Annotated[float, Field(ge=0, le=100)] | None = None
     """Percent; cloudier items are left out. None for the collection's default."""
@@ -141,6 +141,9 @@ class Recipe(BaseModel):
     """Output folder; None for ``geoseg-out/`` and the name of the area. ``{month}``, ``{year}``, ``{start}``
     and ``{end}`` in it are those of the dates: ``maps/{month}`` is ``maps/2026-10``. ``{feature}`` is the
     value of ``per_feature``; without it each map is in a folder of that name within."""
+    change_from: str | None = None
+    """Output folder of an earlier map, such as ``maps/{year-1}``; also ``{month-1}``. What has become of what
+    since then is written beside this map, in a folder of its name with ``-change``, once both are there."""
     resume: bool = False
     """Go on with a run that was stopped or killed, or bring the map in the output folder up to date: blocks
     that would come out the same are not made again."""

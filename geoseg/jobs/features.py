@@ -42,20 +42,23 @@ def recipes_of(recipe: Recipe) -> dict[str, Recipe]:
             "run makes. Give another --per-feature, or one --feature."
         )
     names = folder_names(areas)
-    template = recipe.out or default_out(recipe)
-    if FEATURE not in template:
-        template = f"{template}/{FEATURE}"
+    out, earlier = recipe.out or default_out(recipe), recipe.change_from
     return {
         value: recipe.model_copy(
             update={
                 "aoi": areas[value],
-                "out": template.replace(FEATURE, names[value]),
+                "out": _placed(out, names[value]),
+                "change_from": earlier and _placed(earlier, names[value]),
                 "per_feature": None,
                 "feature": None,
             }
         )
         for value in ([wanted] if wanted is not None else areas)
     }
+
+
+def _placed(folder: str, name: str) -> str:
+    return folder.replace(FEATURE, name) if FEATURE in folder else f"{folder}/{name}"
 
 
 def folder_names(values: Iterable[str]) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from datetime import timedelta
 from glob import escape
 from hashlib import sha256
 from pathlib import Path
@@ -17,7 +18,7 @@ from geoseg.stac.dates import parse_interval
 
 NAMELESS = "area"
 """What a map is called whose area has no file."""
-_DATE = re.compile(r"\{(start|end|month|year)\}")
+_DATE = re.compile(r"\{(start|end|month(?:-1)?|year(?:-1)?)\}")
 _SIGNS = " _-.,'()&+"
 _LONGEST = 100
 """Bytes of UTF-8 in the name of a folder, which may have 255: hidden folders add to it."""
@@ -32,7 +33,8 @@ def has_dates(out: str) -> bool:
 
 
 def dated(out: str, interval: str) -> str:
-    """``maps/2026-10`` for ``maps/{month}``: the dates that are searched, so that each month has its map.
+    """``maps/2026-10`` for ``maps/{month}``: the dates that are searched, so that each month has its map;
+    ``maps/2026-09`` for ``maps/{month-1}``.
 
     Raises:
         RecipeError: the interval has no such end.
@@ -40,13 +42,14 @@ def dated(out: str, interval: str) -> str:
     dates = parse_interval(interval)
     first, last = (f"{day:%Y-%m-%d}" if day else "" for day in (dates.start, dates.end))
     words = {"start": first, "end": last, "month": first[:7], "year": first[:4]}
+    if dates.start:
+        before = dates.start.replace(day=1) - timedelta(days=1)
+        words |= {"month-1": f"{before:%Y-%m}", "year-1": f"{dates.start.year - 1:04}"}
 
     def word(match: re.Match[str]) -> str:
-        if found := words[match[1]]:
+        if found := words.get(match[1]):
             return found
-        raise RecipeError(
-            f"--out {out}: {match[0]} is of the dates, and {interval} has none. Give --datetime."
-        )
+        raise RecipeError(f"{out}: {match[0]} is of the dates, and {interval} has none. Give --datetime.")
 
     return _DATE.sub(word, out)
 
