@@ -2,6 +2,7 @@
 
 import json
 import tomllib
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -208,14 +209,17 @@ def _read(name: str) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError, IsADirectoryError) as error:
         kind = "the manifest.json of a map" if path.suffix == ".json" else "TOML"
         raise RecipeError(f"{path} is not {kind}: {error}.") from None
-    for key in ("aoi", "out", "model"):
-        value = data.get(key)
-        if not isinstance(value, str):
-            continue
-        beside = path.parent / (AoiSource.parse(value).file if key == "aoi" else value)
-        if path_exists(beside):
-            data[key] = str(path.parent / value)
+    for key in ("aoi", "out", "change_from", "model"):
+        if isinstance(value := data.get(key), str):
+            data[key] = _beside(path, value, file=AoiSource.parse(value).file if key == "aoi" else value)
+    if isinstance(images := data.get("image"), list):
+        data["image"] = [_beside(path, str(image), file=str(image)) for image in images]
     return data
+
+
+def _beside(recipe: Path, value: str, *, file: str) -> str:
+    """Seen from the folder of the recipe, where the file that the value names is there."""
+    return str(recipe.parent / value) if path_exists(recipe.parent / file) else value
 
 
 def _explain(error: ValidationError, known: list[str]) -> str:
