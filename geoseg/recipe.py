@@ -47,8 +47,9 @@ class Recipe(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     aoi: str | None = None
-    """Area: vector file, ``-`` for GeoJSON on standard input, or west,south,east,north. Without one, all of
-    the ``image``."""
+    """Area: vector file, ``-`` for GeoJSON on standard input, or west,south,east,north; also
+    ``file.gpkg|layername=north``, and ``file.gpkg|name=Olinda`` for features with that value. Without one,
+    all of the ``image``."""
     aoi_crs: str | None = None
     """CRS of an area that does not say its own."""
     per_feature: str | None = None

@@ -110,11 +110,11 @@ def _by_text(text: str, attribute: str) -> dict[str, str]:
     properties = [feature.get("properties") or {} for feature in features]
     _refuse_unknown(attribute, list(dict.fromkeys(key for one in properties for key in one)), label)
     values = [_text(one.get(attribute)) for one in properties]
+    of_value: dict[str | None, list[object]] = {}
+    for feature, value in zip(features, values, strict=True):
+        of_value.setdefault(value, []).append(feature)
     return {
-        value: json.dumps(
-            {**data, "features": [f for f, v in zip(features, values, strict=True) if v == value]}
-        )
-        for value in _given(values, attribute, label)
+        value: json.dumps({**data, "features": of_value[value]}) for value in _given(values, attribute, label)
     }
 
 

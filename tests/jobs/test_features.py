@@ -138,6 +138,12 @@ def test_folders(layer, out, folder):
     assert [recipe.out for recipe in found.values()] == [folder]
 
 
+def test_each_map_is_compared_with_its_own(layer):
+    for folder in ("maps/{year-1}", "maps/{year-1}/{feature}"):
+        (found,) = maps_of(layer, out="maps/{year}", change_from=folder, feature="North").values()
+        assert found.change_from == "maps/{year-1}/North"
+
+
 def test_a_recipe_of_one_map_is_left_alone():
     recipe = Recipe(aoi="1,1,2,2")
     assert list(recipes_of(recipe).values()) == [recipe]

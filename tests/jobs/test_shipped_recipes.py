@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from builders import geobox_at, model_folder, write_image
 
+from geoseg.errors import RecipeError
 from geoseg.jobs.plan import plan_run
 from geoseg.jobs.run import run
 from geoseg.models.zoo import model_names
@@ -69,6 +70,21 @@ def test_forest_is_compared_with_the_year_before(tmp_path):
         run(recipe.model_copy(update={"gsd": 60.0}))
         again = ChangeReport.model_validate_json((change / "change.json").read_text())
         assert "2 times as wide" in again.notes[0]
+
+
+def test_a_map_is_not_compared_with_itself():
+    with pytest.raises(RecipeError, match=r"--change-from .* is maps/forest/2001, the output folder itself"):
+        plan_run(
+            Recipe.resolve("forest-yearly", **SAMPLE, change_from="./maps/forest/{year}"), say=lambda _: None
+        )
+
+
+def test_images_beside_their_recipe_are_found(tmp_path):
+    (tmp_path / "a.tif").touch()
+    (tmp_path / "mine.toml").write_text('image = ["a.tif", "b.tif"]\nchange_from = "a.tif"\n')
+    recipe = Recipe.resolve(str(tmp_path / "mine.toml"))
+    assert recipe.image == (str(tmp_path / "a.tif"), "b.tif")
+    assert recipe.change_from == str(tmp_path / "a.tif")
 
 
 def test_buildings_of_an_aerial_image(tmp_path):
