@@ -8,7 +8,7 @@ from typing import Self
 from geoseg.resources import path_exists
 
 _SOURCE = re.compile(
-    r"(?P<file>.+?)(?:\|layername=(?P<layer>.*?))?(?:\|(?!layername=)(?P<attribute>[^|=]+)=(?P<value>.*))?",
+    r"(?P<file>.+?)(?:\|layername=(?P<layer>.*?))?(?:\|(?P<attribute>[^|=]+)=(?P<value>.*))?",
     re.DOTALL,
 )
 

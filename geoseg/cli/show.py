@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     Progress,
@@ -106,12 +107,13 @@ def _show_result(result: job.Result, *, quiet: bool, as_json: bool, as_line: boo
         _print_classes(result.report)
         _messages.print(f"Seams: {result.report.seams.text}.", markup=False)
         _messages.print(
-            f"Map, polygons and report are in {result.out}/ (open report.html, or class.tif in QGIS)."
+            f"Map, polygons and report are in {result.out}/ (open report.html, or class.tif in QGIS).",
+            markup=False,
         )
 
 
 def _print_classes(report: Report) -> None:
-    table = Table("class", title=report.title, title_justify="left")
+    table = Table("class", title=escape(report.title), title_justify="left")
     for heading in ("hectares", "share", "pixels"):
         table.add_column(heading, justify="right")
     for c in report.classes:
@@ -203,7 +205,7 @@ def _print_json(facts: dict[str, object], *, as_line: bool) -> None:
 def _plan_table(plan: Plan, title: str) -> Table:
     shape, selection = plan.geobox.shape, plan.selection
     table = Table(show_header=False, title=title, title_justify="left")
-    table.add_row("map", f"{plan.name}, in {plan.out}/")
+    table.add_row("map", escape(f"{plan.name}, in {plan.out}/"))
     table.add_row("area", f"{selection.aoi_km2:,.2f} km², {selection.share:.1%} covered by items")
     table.add_row("grid", f"{plan.geobox.crs}, {shape.x} x {shape.y} pixels of {plan.inputs.gsd_m:g} m")
     table.add_row("bands", ", ".join(plan.inputs.bands))

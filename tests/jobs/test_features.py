@@ -267,6 +267,10 @@ def test_a_signal_within_a_map_says_what_is_left():
 # --- as it is typed --------------------------------------------------------------------------------
 
 
+ODD = "[/]<b>../Recife"
+"""Neither markup of the terminal nor of the report, nor a path."""
+
+
 @pytest.fixture
 def recipe(tmp_path):
     """Two areas of the sample, and one where nothing is."""
@@ -275,7 +279,7 @@ def recipe(tmp_path):
         shapely.box(-34.88, -8.0, -34.87, -7.99),
         shapely.box(1, 1, 1.1, 1.1),
     ]
-    frame = gpd.GeoDataFrame({"name": ["Olinda", "Re/cife", "Far"]}, geometry=areas, crs="EPSG:4326")
+    frame = gpd.GeoDataFrame({"name": ["Olinda", ODD, "Far"]}, geometry=areas, crs="EPSG:4326")
     frame.to_file(tmp_path / "areas.geojson")
     path = tmp_path / "areas.toml"
     path.write_text(
@@ -286,22 +290,24 @@ def recipe(tmp_path):
 
 def test_maps_of_features_as_they_are_typed(recipe, tmp_path):
     out = tmp_path / "maps"
-    done = geoseg("run", recipe, "--out", out, "--json", "-q")
+    done = geoseg("run", recipe, "--out", out, "--json")
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith(
         "geoseg: 1 of 3 maps failed (area Far), the others are done. Far: "
     )
     titles = [json.loads(line)["title"] for line in done.stdout.splitlines()]
-    assert titles == ["Land cover of Olinda", "Land cover of Re/cife"]
-    marked = folder_name("Re/cife")
+    assert titles == ["Land cover of Olinda", f"Land cover of {ODD}"]
+    marked = folder_name(ODD)
     assert sorted(path.name for path in out.iterdir()) == ["Olinda", marked]
 
     again = geoseg("predict", "--recipe", out / marked / "manifest.json", "--out", tmp_path / "again", "-q")
     assert again.returncode == 0, again.stderr
+    assert "<b>" not in (out / marked / "report.html").read_text()
     assert rasters(tmp_path / "again") == rasters(out / marked)
 
-    one = geoseg("run", recipe, "--out", out, "--feature", "Olinda")
+    one = geoseg("run", recipe, "--out", out, "--feature", ODD)
     assert one.returncode == 0, one.stderr
+    assert f"Land cover of {ODD}" in one.stdout
     assert "nothing has changed" in one.stderr
 
     with recipe.open("a") as file:
@@ -327,6 +333,7 @@ def test_plans_of_features(recipe):
     checked = geoseg("check", "--recipe", recipe, "-q")
     assert checked.returncode == 2
     assert checked.stdout.count("The imagery fits") == 2
+    assert f"{ODD}, in geoseg-out/areas/" in checked.stdout
 
 
 def test_features_and_timers(recipe, tmp_path):
