@@ -75,7 +75,7 @@ def folder_name(value: str, *, is_marked: bool = False) -> str:
         is_marked: with the digits whatever it is.
     """
     name = "".join(c if category(c)[0] in "LMN" or c in _SIGNS else "-" for c in normalize("NFC", value))
-    name = name.encode()[:_LONGEST].decode(errors="ignore").strip(" .")
+    name = name.encode()[:_LONGEST].decode(errors="ignore").strip(" .-")
     is_good = name == value != "" and not _RESERVED.fullmatch(name) and not _MARKED.fullmatch(name)
     if is_good and not is_marked:
         return name

@@ -64,7 +64,7 @@ def test_every_value_has_a_folder_of_its_own(values):
     assert len({name.casefold() for name in names.values()}) == len(names)
     for name in names.values():
         assert Path("maps", name).parent == Path("maps")
-        assert not name.startswith((".", " "))
+        assert not name.startswith((".", " ", "-"))
         assert not name.endswith((".", " "))
         assert len(name.encode()) <= 120
         assert not set(name) & set('/\\:*?"<>|{}\n\0')
@@ -75,7 +75,7 @@ def test_names_that_are_good_everywhere_stay(value):
     assert folder_name(value) == value
 
 
-@pytest.mark.parametrize("value", ["..", "", " x", "con", "LPT1.txt", "a" * 101, "e\u0301", "x-0123abcd"])
+@pytest.mark.parametrize("value", ["..", "", " x", "-5", "con", "LPT1.txt", "a" * 101, "e\u0301", "x-0123abcd"])
 def test_names_that_are_not_are_marked(value):
     assert folder_name(value) != value
     assert folder_name(value)[-9] == "-"
@@ -298,7 +298,7 @@ def test_maps_of_features_as_they_are_typed(recipe, tmp_path):
     titles = [json.loads(line)["title"] for line in done.stdout.splitlines()]
     assert titles == ["Land cover of Olinda", f"Land cover of {ODD}"]
     marked = folder_name(ODD)
-    assert sorted(path.name for path in out.iterdir()) == ["Olinda", marked]
+    assert {path.name for path in out.iterdir()} == {"Olinda", marked}
 
     again = geoseg("predict", "--recipe", out / marked / "manifest.json", "--out", tmp_path / "again", "-q")
     assert again.returncode == 0, again.stderr
