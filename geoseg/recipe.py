@@ -162,6 +162,8 @@ class Recipe(BaseModel):
             raise ValueError("no area: give --aoi FILE, --bbox west,south,east,north, or --image FILE")
         if self.feature is not None and self.per_feature is None:
             raise ValueError("--feature is a value of an attribute: name that with --per-feature")
+        if self.per_feature is None and "{feature}" in f"{self.out} {self.change_from}":
+            raise ValueError("{feature} in a folder is a value of an attribute: name that with --per-feature")
         if self.per_feature is not None and self.aoi is None:
             raise ValueError("--per-feature is an attribute of the area's layer: give that with --aoi")
         if self.composite == "nearest-date" and self.date is None:

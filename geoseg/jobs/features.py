@@ -58,7 +58,7 @@ def recipes_of(recipe: Recipe) -> dict[str, Recipe]:
 
 
 def _placed(folder: str, name: str) -> str:
-    return folder.replace(FEATURE, name) if FEATURE in folder else f"{folder}/{name}"
+    return folder.replace(FEATURE, name) if FEATURE in folder else f"{folder.rstrip('/')}/{name}"
 
 
 def folder_names(values: Iterable[str]) -> dict[str, str]:

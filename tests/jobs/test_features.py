@@ -20,7 +20,7 @@ from geoseg.aoi_source import AoiSource, can_name
 from geoseg.errors import AoiError, CoverageError, GeosegWarning, RecipeError
 from geoseg.jobs import features
 from geoseg.jobs.features import folder_names, for_each, recipes_of
-from geoseg.jobs.folders import folder_name
+from geoseg.jobs.folders import folder_name, outs_of
 from geoseg.jobs.plan import plan_run
 from geoseg.jobs.stopping import Stopped, stoppable
 from geoseg.recipe import Recipe
@@ -140,6 +140,18 @@ def test_folders(layer, out, folder):
     assert [recipe.out for recipe in found.values()] == [folder]
 
 
+@pytest.mark.parametrize("out", ["maps/{feature}/{month}", "maps/{month}"])
+def test_months_of_features_are_found(layer, out, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = maps_of(layer, out=out)
+    for month in ("2026-09", "2026-10"):
+        Path(found["North"].out.replace("{month}", month)).mkdir(parents=True)
+    assert [path.name for path in outs_of(found["North"])] == [
+        Path(found["North"].out.replace("{month}", month)).name for month in ("2026-09", "2026-10")
+    ]
+    assert outs_of(found["South"]) == []
+
+
 def test_each_map_is_compared_with_its_own(layer):
     for folder in ("maps/{year-1}", "maps/{year-1}/{feature}"):
         (found,) = maps_of(layer, out="maps/{year}", change_from=folder, feature="North").values()
@@ -205,6 +217,9 @@ def test_a_column_without_a_value_is_refused(frame, tmp_path):
 def test_keys_that_need_each_other():
     with pytest.raises(ValueError, match="name that with --per-feature"):
         Recipe(aoi="1,1,2,2", feature="x")
+    for key in ("out", "change_from"):
+        with pytest.raises(ValueError, match=r"\{feature\} in a folder is .* name that with --per-feature"):
+            Recipe(aoi="1,1,2,2", **{key: "maps/{feature}"})
     with pytest.raises(ValueError, match="give that with --aoi"):
         Recipe(image=("a.tif",), per_feature="x")
     with pytest.raises(RecipeError, match="asks for several maps"):
