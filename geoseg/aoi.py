@@ -28,7 +28,8 @@ def read_aoi(source: str, *, crs: str | None = None, max_area_km2: float = MAX_A
     Args:
         source: a vector file of any kind GDAL reads, GeoParquet, ``file.gpkg|layername=fields``,
             ``-`` for GeoJSON on standard input, GeoJSON text, or ``west,south,east,north`` in degrees
-            (west > east crosses the antimeridian).
+            (west > east crosses the antimeridian). Behind a file, ``|name=Olinda`` takes only the features
+            whose attribute ``name`` is that.
         crs: the CRS of a source that does not say its own, such as ``EPSG:31985``.
         max_area_km2: a larger area is refused, so that a slip does not start a day of work.
 

@@ -2,10 +2,12 @@
 
 import json
 import tomllib
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from geoseg.aoi_source import AoiSource
 from geoseg.errors import RecipeError
 from geoseg.registry import did_you_mean
 from geoseg.resources import find_resource, path_exists, resource_folder
@@ -45,10 +47,15 @@ class Recipe(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     aoi: str | None = None
-    """Area: vector file, ``-`` for GeoJSON on standard input, or west,south,east,north. Without one, all of
-    the ``image``."""
+    """Area: vector file, ``-`` for GeoJSON on standard input, or west,south,east,north; also
+    ``file.gpkg|layername=north``, and ``file.gpkg|name=Olinda`` for features with that value. Without one,
+    all of the ``image``."""
     aoi_crs: str | None = None
     """CRS of an area that does not say its own."""
+    per_feature: str | None = None
+    """A map for each value of this attribute of the area's layer, in folders of their own."""
+    feature: str | None = None
+    """Of those only the map of this value."""
     max_area_km2: Annotated[float, Field(gt=0)] = MAX_AREA_KM2
     """A larger area is refused."""
 
@@ -58,7 +65,7 @@ class Recipe(BaseModel):
     collection: str | None = None
     """Collection id; None for the catalog's default."""
     datetime: str | None = None
-    """Dates as ``2024-06/2024-08``, or from today: ``last month``, ``last 90 days``,
+    """Dates as ``2024-06/2024-08``, or from today: ``last month``, ``last 90 days``, ``last summer``,
     ``same season last year``. None for the last 12 months of a remote catalog, all of a local one."""
     max_cloud_cover: Annotated[float, Field(ge=0, le=100)] | None = None
     """Percent; cloudier items are left out. None for the collection's default."""
@@ -137,7 +144,11 @@ class Recipe(BaseModel):
 
     out: str | None = None
     """Output folder; None for ``geoseg-out/`` and the name of the area. ``{month}``, ``{year}``, ``{start}``
-    and ``{end}`` in it are those of the dates: ``maps/{month}`` is ``maps/2026-10``."""
+    and ``{end}`` in it are those of the dates: ``maps/{month}`` is ``maps/2026-10``. ``{feature}`` is the
+    value of ``per_feature``; without it each map is in a folder of that name within."""
+    change_from: str | None = None
+    """Output folder of an earlier map, such as ``maps/{year-1}``; also ``{month-1}``. What has become of what
+    since then is written beside this map, in a folder of its name with ``-change``, once both are there."""
     resume: bool = False
     """Go on with a run that was stopped or killed, or bring the map in the output folder up to date: blocks
     that would come out the same are not made again."""
@@ -152,6 +163,12 @@ class Recipe(BaseModel):
     def _is_whole(self) -> Self:
         if self.aoi is None and not self.image:
             raise ValueError("no area: give --aoi FILE, --bbox west,south,east,north, or --image FILE")
+        if self.feature is not None and self.per_feature is None:
+            raise ValueError("--feature is a value of an attribute: name that with --per-feature")
+        if self.per_feature is None and "{feature}" in f"{self.out} {self.change_from}":
+            raise ValueError("{feature} in a folder is a value of an attribute: name that with --per-feature")
+        if self.per_feature is not None and self.aoi is None:
+            raise ValueError("--per-feature is an attribute of the area's layer: give that with --aoi")
         if self.composite == "nearest-date" and self.date is None:
             raise ValueError("nearest-date needs the date: give --date 2024-07-01")
         if (self.bands or self.scale is not None or self.offset is not None) and not self.image:
@@ -198,11 +215,17 @@ def _read(name: str) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError, IsADirectoryError) as error:
         kind = "the manifest.json of a map" if path.suffix == ".json" else "TOML"
         raise RecipeError(f"{path} is not {kind}: {error}.") from None
-    for key in ("aoi", "out", "model"):
-        value = data.get(key)
-        if isinstance(value, str) and path_exists(path.parent / value):
-            data[key] = str(path.parent / value)
+    for key in ("aoi", "out", "change_from", "model"):
+        if isinstance(value := data.get(key), str):
+            data[key] = _beside(path, value, file=AoiSource.parse(value).file if key == "aoi" else value)
+    if isinstance(images := data.get("image"), list):
+        data["image"] = [_beside(path, str(image), file=str(image)) for image in images]
     return data
+
+
+def _beside(recipe: Path, value: str, *, file: str) -> str:
+    """Seen from the folder of the recipe, where the file that the value names is there."""
+    return str(recipe.parent / value) if path_exists(recipe.parent / file) else value
 
 
 def _explain(error: ValidationError, known: list[str]) -> str:

@@ -11,10 +11,11 @@ if TYPE_CHECKING:
     from geoseg.jobs.chips import ChipsMade
 
 UNUSED = (
+    *("per_feature", "feature"),
     *("model", "tile_size", "halo", "batch_size", "device", "backend", "precision", "tta", "uncertainty"),
     "dropout_passes",
     *("block_size", "workers", "scheduler", "tries", "on_missing"),
-    *("resume", "overwrite", "min_area_ha", "simplify_m"),
+    *("change_from", "resume", "overwrite", "min_area_ha", "simplify_m"),
 )
 """Keys of a recipe that say how a map is made."""
 

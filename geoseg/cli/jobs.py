@@ -26,7 +26,7 @@ def status(
     """How the maps of a recipe stand: made, running, stopped; blocks, failures, speed, time left."""
     from rich.console import Console
     from rich.markup import escape
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from geoseg.jobs.status import places, status_of
 
@@ -41,7 +41,9 @@ def status(
 
         print(prometheus_text(found), end="")  # noqa: T201
         return
-    table = Table("map", "state", "blocks", "failures", "km²/s", "left", "last heard of", "why")
+    table = Table(
+        Column("map", overflow="fold"), "state", "blocks", "failures", "km²/s", "left", "last heard of", "why"
+    )
     for one in found:
         blocks = one.tally
         counts = (

@@ -13,7 +13,7 @@ from geoseg.errors import RecipeError
 from geoseg.recipe import Recipe
 
 _PANELS = {
-    "Area": ("aoi", "aoi_crs", "max_area_km2"),
+    "Area": ("aoi", "aoi_crs", "per_feature", "feature", "max_area_km2"),
     "Imagery from a catalog": (
         "catalog", "collection", "datetime", "max_cloud_cover", "max_items", "min_coverage", "composite",
         "date", "keep_clouds",
@@ -25,7 +25,7 @@ _PANELS = {
         "device", "backend", "precision", "threads", "batch_size", "block_size", "max_memory", "workers",
         "scheduler", "tries", "on_missing",
     ),
-    "Output": ("out", "resume", "overwrite", "min_area_ha", "simplify_m"),
+    "Output": ("out", "change_from", "resume", "overwrite", "min_area_ha", "simplify_m"),
 }  # fmt: skip
 _VECTORS = (".gpkg", ".geojson", ".json", ".shp", ".parquet", ".fgb", ".kml")
 _LISTS = ("bands", "scale", "offset", "uncertainty")

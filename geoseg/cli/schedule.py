@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from geoseg.cli.options import FILE_HELP
-from geoseg.errors import OutputError
+from geoseg.errors import OutputError, RecipeError
 from geoseg.recipe import Recipe
 
 
@@ -37,11 +37,17 @@ def schedule(
     """
     from rich.console import Console
 
+    from geoseg.jobs.features import recipes_of
     from geoseg.jobs.schedule import SCHEDULERS, Schedule
     from geoseg.stac.relative_dates import interval_of
 
     found = Recipe.resolve(recipe)
+    if found.aoi == "-":
+        raise RecipeError(
+            f"{recipe} takes its area from standard input, which timers do not give. Name a file."
+        )
     is_file, is_here = Path(recipe).is_file(), to in (To.CRON, To.SYSTEMD)
+    maps = recipes_of(found) if is_here else {}
     job = Schedule(
         name=Path(recipe).stem,
         cron=cron,
@@ -63,6 +69,11 @@ def schedule(
     names = [str(path) for path in files]
     how = SCHEDULERS[to].how.format(first=names[0], last=Path(names[-1]).name, slug=job.slug)
     messages.print(how, markup=False)
+    if len(maps) > 1:
+        messages.print(
+            f"It makes {len(maps)} maps, one for each {found.per_feature}. The layer is read anew each time.",
+            markup=False,
+        )
     if found.datetime is not None and interval_of(found.datetime, today=date.today()) is None:
         messages.print(
             f"Its dates are {found.datetime} whenever it runs. For those before each run: "

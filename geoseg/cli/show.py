@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     Progress,
@@ -20,6 +21,7 @@ from rich.table import Table
 from geoseg.cli.jobs import duration
 from geoseg.jobs import run as job
 from geoseg.jobs.estimate import Estimate, estimate
+from geoseg.jobs.features import for_each, recipes_of
 from geoseg.jobs.listener import BlockTally, Listener, Silence
 from geoseg.jobs.memory import within_memory
 from geoseg.jobs.plan import Plan, plan_run
@@ -82,25 +84,36 @@ def display(*, quiet: bool) -> Iterator[Listener]:
 
 
 def run(recipe: Recipe, *, quiet: bool, as_json: bool) -> None:
-    """Make the map, show how it goes, then the table of classes."""
+    """Make the map, or that of each feature: show how it goes, then the table of classes."""
+    is_many = recipe.per_feature is not None
+
+    def make(one: Recipe) -> None:
+        with display(quiet=quiet) as listener:
+            result = job.run(one, listener=listener)
+        _show_result(result, quiet=quiet, as_json=as_json, as_line=is_many)
+
     try:
-        with stoppable(), display(quiet=quiet) as listener:
-            result = job.run(recipe, listener=listener)
+        with stoppable():
+            for_each(recipes_of(recipe), make, say=_say(quiet), warn=_warn)
     except Stopped as stopped:
         _messages.print(str(stopped), markup=False)
-        return
+
+
+def _show_result(result: job.Result, *, quiet: bool, as_json: bool, as_line: bool) -> None:
     if as_json:
-        print(result.report.to_json())  # noqa: T201
+        report = result.report
+        print(report.model_dump_json() if as_line else report.to_json(), flush=True)  # noqa: T201
     elif not quiet:
         _print_classes(result.report)
         _messages.print(f"Seams: {result.report.seams.text}.", markup=False)
         _messages.print(
-            f"Map, polygons and report are in {result.out}/ (open report.html, or class.tif in QGIS)."
+            f"Map, polygons and report are in {result.out}/ (open report.html, or class.tif in QGIS).",
+            markup=False,
         )
 
 
 def _print_classes(report: Report) -> None:
-    table = Table("class", title=report.title, title_justify="left")
+    table = Table("class", title=escape(report.title), title_justify="left")
     for heading in ("hectares", "share", "pixels"):
         table.add_column(heading, justify="right")
     for c in report.classes:
@@ -110,12 +123,20 @@ def _print_classes(report: Report) -> None:
 
 
 def dry_run(recipe: Recipe, *, quiet: bool, as_json: bool) -> None:
-    """Show what a run would do and cost."""
+    """Show what a run would do and cost, for each of its maps."""
     one_heap()
-    plan = within_memory(plan_run(recipe, say=_say(quiet)), say=_say(quiet))
-    cost = estimate(plan)
+    is_many = recipe.per_feature is not None
+
+    def show(one: Recipe) -> None:
+        plan = within_memory(plan_run(one, say=_say(quiet)), say=_say(quiet))
+        _show_cost(plan, estimate(plan), as_json=as_json, as_line=is_many)
+
+    for_each(recipes_of(recipe), show, say=_say(quiet), warn=_warn)
+
+
+def _show_cost(plan: Plan, cost: Estimate, *, as_json: bool, as_line: bool) -> None:
     if as_json:
-        print(json.dumps(_as_dict(plan, cost), indent=2))  # noqa: T201
+        _print_json(_as_dict(plan, cost), as_line=as_line)
         return
     table = _plan_table(plan, "What this run would do")
     table.add_row("tiles", f"{cost.n_tiles} of {plan.tiles.size} px with a halo of {plan.tiles.halo} px")
@@ -130,10 +151,18 @@ def dry_run(recipe: Recipe, *, quiet: bool, as_json: bool) -> None:
 
 
 def check(recipe: Recipe, *, quiet: bool, as_json: bool) -> None:
-    """Show what the preflight found."""
-    plan = plan_run(recipe, say=_say(quiet))
+    """Show what the preflight found, for each map."""
+    is_many = recipe.per_feature is not None
+
+    def show(one: Recipe) -> None:
+        _show_check(plan_run(one, say=_say(quiet)), as_json=as_json, as_line=is_many)
+
+    for_each(recipes_of(recipe), show, say=_say(quiet), warn=_warn)
+
+
+def _show_check(plan: Plan, *, as_json: bool, as_line: bool) -> None:
     if as_json:
-        print(json.dumps(_as_dict(plan, None), indent=2))  # noqa: T201
+        _print_json(_as_dict(plan, None), as_line=as_line)
         return
     table = _plan_table(plan, f"The imagery fits model {plan.card.name}")
     for text in plan.scaling:
@@ -164,9 +193,19 @@ def _say(quiet: bool):  # type: ignore[no-untyped-def]
     return (lambda text: None) if quiet else (lambda text: _messages.print(text, style="dim", markup=False))
 
 
+def _warn(text: str) -> None:
+    _messages.print(f"warning: {text}", style="yellow", markup=False)
+
+
+def _print_json(facts: dict[str, object], *, as_line: bool) -> None:
+    """On one line where others follow: one for each map, as soon as it is known."""
+    print(json.dumps(facts, indent=None if as_line else 2, ensure_ascii=False), flush=True)  # noqa: T201
+
+
 def _plan_table(plan: Plan, title: str) -> Table:
     shape, selection = plan.geobox.shape, plan.selection
     table = Table(show_header=False, title=title, title_justify="left")
+    table.add_row("map", escape(f"{plan.name}, in {plan.out}/"))
     table.add_row("area", f"{selection.aoi_km2:,.2f} km², {selection.share:.1%} covered by items")
     table.add_row("grid", f"{plan.geobox.crs}, {shape.x} x {shape.y} pixels of {plan.inputs.gsd_m:g} m")
     table.add_row("bands", ", ".join(plan.inputs.bands))
@@ -185,6 +224,8 @@ def _plan_table(plan: Plan, title: str) -> Table:
 
 def _as_dict(plan: Plan, cost: Estimate | None) -> dict[str, object]:
     facts: dict[str, object] = {
+        "name": plan.name,
+        "out": str(plan.out),
         "aoi_km2": plan.selection.aoi_km2,
         "covered_share": plan.selection.share,
         "crs": str(plan.geobox.crs),

@@ -77,6 +77,11 @@ def _is_covered(recipe: Recipe, catalog: Catalog, aoi: Geometry) -> bool:
 
 
 def _read(recipe: Recipe, source: str) -> Geometry:
+    if recipe.per_feature is not None:
+        raise RecipeError(
+            f"--per-feature {recipe.per_feature} asks for several maps, but this is about one area. "
+            f"Name it: --aoi 'FILE|{recipe.per_feature}=VALUE'."
+        )
     return read_aoi(source, crs=recipe.aoi_crs, max_area_km2=recipe.max_area_km2)
 
 

@@ -2,9 +2,13 @@
 
 import re
 from collections.abc import Callable
+from datetime import timedelta
 from glob import escape
+from hashlib import sha256
 from pathlib import Path
+from unicodedata import category, normalize
 
+from geoseg.aoi_source import AoiSource
 from geoseg.errors import RecipeError
 from geoseg.jobs.leavings import target_names
 from geoseg.recipe import Recipe
@@ -14,7 +18,13 @@ from geoseg.stac.dates import parse_interval
 
 NAMELESS = "area"
 """What a map is called whose area has no file."""
-_DATE = re.compile(r"\{(start|end|month|year)\}")
+_DATE = re.compile(r"\{(start|end|month(?:-1)?|year(?:-1)?)\}")
+_SIGNS = " _-.,'()&+"
+_LONGEST = 100
+"""Bytes of UTF-8 in the name of a folder, which may have 255: hidden folders add to it."""
+_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+"""Windows keeps these to itself."""
+_MARKED = re.compile(r".*-[0-9a-f]{8}", re.DOTALL)
 
 
 def has_dates(out: str) -> bool:
@@ -23,7 +33,8 @@ def has_dates(out: str) -> bool:
 
 
 def dated(out: str, interval: str) -> str:
-    """``maps/2026-10`` for ``maps/{month}``: the dates that are searched, so that each month has its map.
+    """``maps/2026-10`` for ``maps/{month}``: the dates that are searched, so that each month has its map;
+    ``maps/2026-09`` for ``maps/{month-1}``.
 
     Raises:
         RecipeError: the interval has no such end.
@@ -31,28 +42,51 @@ def dated(out: str, interval: str) -> str:
     dates = parse_interval(interval)
     first, last = (f"{day:%Y-%m-%d}" if day else "" for day in (dates.start, dates.end))
     words = {"start": first, "end": last, "month": first[:7], "year": first[:4]}
+    if dates.start:
+        before = dates.start.replace(day=1) - timedelta(days=1)
+        words |= {"month-1": f"{before:%Y-%m}", "year-1": f"{dates.start.year - 1:04}"}
 
     def word(match: re.Match[str]) -> str:
-        if found := words[match[1]]:
+        if found := words.get(match[1]):
             return found
-        raise RecipeError(
-            f"--out {out}: {match[0]} is of the dates, and {interval} has none. Give --datetime."
-        )
+        raise RecipeError(f"{out}: {match[0]} is of the dates, and {interval} has none. Give --datetime.")
 
     return _DATE.sub(word, out)
 
 
 def name_of(recipe: Recipe) -> str:
-    """What its map is called: as the file of the area or of the first image, else :data:`NAMELESS`."""
+    """What its map is called: as the features, or the file, of the area or of the first image, else
+    :data:`NAMELESS`.
+    """
     if recipe.aoi is None:
         return Path(redact(recipe.image[0])).stem
-    path = Path(recipe.aoi.partition("|")[0])
-    return path.stem if path_exists(path) else NAMELESS
+    source = AoiSource.parse(recipe.aoi)
+    if not path_exists(path := Path(source.file)):
+        return NAMELESS
+    return source.value if source.attribute else path.stem
+
+
+def folder_name(value: str, *, is_marked: bool = False) -> str:
+    """The name of a folder for any text: the text where that is one everywhere, else what is left of it with
+    eight digits of its SHA-256, so that no two texts share one.
+
+    Args:
+        value: from an attribute, say; nothing in it is taken as a path.
+        is_marked: with the digits whatever it is.
+    """
+    name = "".join(c if category(c)[0] in "LMN" or c in _SIGNS else "-" for c in normalize("NFC", value))
+    name = name.encode()[:_LONGEST].decode(errors="ignore").strip(" .-")
+    is_good = name == value != "" and not _RESERVED.fullmatch(name) and not _MARKED.fullmatch(name)
+    if is_good and not is_marked:
+        return name
+    return f"{name or NAMELESS}-{sha256(value.encode(errors='surrogatepass')).hexdigest()[:8]}"
 
 
 def default_out(recipe: Recipe) -> str:
     """The output folder of a recipe that does not say one."""
-    return str(Path("geoseg-out") / name_of(recipe))
+    name = name_of(recipe)
+    is_value = recipe.aoi is not None and AoiSource.parse(recipe.aoi).attribute is not None
+    return str(Path("geoseg-out") / (folder_name(name) if is_value else name))
 
 
 def outs_of(recipe: Recipe) -> list[Path]:

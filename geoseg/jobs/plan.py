@@ -244,15 +244,27 @@ def _with_defaults(recipe: Recipe, catalog: Catalog) -> tuple[Recipe, list[str]]
         assumed.append(f"composite: {recipe.composite} (--composite)")
     if "model" not in given:
         assumed.append(f"model: {recipe.model} (--model)")
+    dates = str(chosen.get("datetime", recipe.datetime or EVERYTHING))
     if recipe.out is None:
         chosen["out"] = default_out(recipe)
         assumed.append(f"output: {chosen['out']}/ (--out)")
     elif has_dates(recipe.out):
-        chosen["out"] = dated(recipe.out, str(chosen.get("datetime", recipe.datetime or EVERYTHING)))
+        chosen["out"] = dated(recipe.out, dates)
         assumed.append(f"output: {chosen['out']}/")
     elif Path(recipe.out).name in ("", ".."):  # such as ".": the map is named after its folder
         chosen["out"] = str(Path(recipe.out).resolve())
+    if recipe.change_from is not None:
+        chosen["change_from"] = _earlier(recipe.change_from, dates, out=str(chosen.get("out", recipe.out)))
     return recipe.model_copy(update=chosen), assumed
+
+
+def _earlier(folder: str, dates: str, *, out: str) -> str:
+    earlier = dated(folder, dates)
+    if Path(earlier).resolve() == Path(out).resolve():
+        raise RecipeError(
+            f"--change-from {folder} is {out}, the output folder itself. Name that of an earlier map."
+        )
+    return earlier
 
 
 def _dates(catalog: Catalog) -> tuple[str, str]:

@@ -190,7 +190,17 @@ def _write_manifest(plan: Plan, folder: Path, run: RunFacts) -> None:
     write_manifest(folder, manifest)
 
 
-_OF_THE_RUN = ("out", "overwrite", "resume", "workers", "scheduler", "max_memory", "tries", "on_missing")
+_OF_THE_RUN = (
+    "out",
+    "change_from",
+    "overwrite",
+    "resume",
+    "workers",
+    "scheduler",
+    "max_memory",
+    "tries",
+    "on_missing",
+)
 """Keys of a recipe that change nothing in its map."""
 
 

@@ -25,6 +25,7 @@ from geoseg.jobs.making import compute, make_blocks
 from geoseg.jobs.memory import within_memory
 from geoseg.jobs.plan import Plan, plan_run
 from geoseg.jobs.seams import seam_facts, seam_tasks
+from geoseg.jobs.since import compare_since
 from geoseg.jobs.stopping import Stopped
 from geoseg.jobs.tasks import tasks_of
 from geoseg.jobs.tries import BlockFailed
@@ -81,6 +82,8 @@ def run(recipe: Recipe, *, listener: Listener | None = None) -> Result:
                     log.say(f"{blocks} done and kept: the same command with --resume goes on from there")
                 log.end(error)
                 raise
+    if plan.recipe.change_from is not None:
+        compare_since(Path(plan.recipe.change_from), plan.out, say=log.say)
     return Result(plan.out, report)
 
 

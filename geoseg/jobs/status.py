@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from geoseg.errors import RecipeError
+from geoseg.jobs.features import recipes_of
 from geoseg.jobs.folders import outs_of
-from geoseg.jobs.leavings import is_taken, olds_of, remove_if_free, workspaces_of
+from geoseg.jobs.leavings import is_taken, olds_of, remove_if_free, target_names, workspaces_of
 from geoseg.jobs.listener import BlockTally
 from geoseg.jobs.log import LOG, read_log
 from geoseg.jobs.workspace import files_of_map
@@ -71,12 +72,24 @@ def places(name: str) -> list[Path]:
     """
     folder = Path(name)
     if folder.is_dir() or workspaces_of(folder.resolve()):
-        return [folder]
+        return _maps_in(folder)
     if find_resource("pipelines", name, ".toml") is None:
         raise RecipeError(
             f"{name} is neither a folder nor a recipe. Give the --out of a run, or its TOML file."
         )
-    return outs_of(Recipe.resolve(name))
+    recipe = Recipe.resolve(name)
+    if recipe.per_feature is not None and recipe.aoi == "-":
+        raise RecipeError(f"{name} takes its areas from standard input. Name its output folder.")
+    return [out for one in recipes_of(recipe).values() for out in outs_of(one)]
+
+
+def _maps_in(folder: Path) -> list[Path]:
+    """The folder; or, where it is no map and no run has begun one there, the maps in it."""
+    if files_of_map(folder) or workspaces_of(folder.resolve()):
+        return [folder]
+    begun = target_names(folder, ".+")
+    made = [path.name for path in folder.iterdir() if files_of_map(path)]
+    return [folder / name for name in sorted({*begun, *made})] or [folder]
 
 
 def log_folder(out: Path) -> Path:

@@ -2,9 +2,11 @@
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
+
+from geoseg.errors import some
 
 _asked = threading.Event()
 
@@ -12,9 +14,13 @@ _asked = threading.Event()
 class Stopped(Exception):
     """A run ended because it was asked to, with blocks left; what is done is kept."""
 
-    def __init__(self, n_left: int) -> None:
-        blocks = "1 block is" if n_left == 1 else f"{n_left} blocks are"
-        super().__init__(f"Stopped as asked: {blocks} left.")
+    def __init__(self, n_left: int, *, areas: Sequence[str] = ()) -> None:
+        """``n_left`` blocks of the map at hand; ``areas`` whose maps were not begun."""
+        self.n_left = n_left
+        left = ["1 block is left" if n_left == 1 else f"{n_left} blocks are left"]
+        if areas:
+            left = [*left[: n_left and 1], f"the maps of {some(areas, 'area')} are not begun"]
+        super().__init__(f"Stopped as asked: {', '.join(left)}.")
 
 
 def is_asked() -> bool:

@@ -6,13 +6,16 @@ from datetime import date, timedelta
 
 from geoseg.errors import RecipeError
 
-WORDS = "last month, last 90 days, last 3 months, same month last year, same season last year"
+WORDS = "last month, last 90 days, last 3 months, last summer, same month last year, same season last year"
 _UNITS = ("day", "week", "month", "season", "year")
 _UNIT = "|".join(_UNITS)
 _LAST = re.compile(rf"last (?:(\d+) )?({_UNIT})s?")
 _THIS = re.compile(rf"this ({_UNIT})")
 _SAME = re.compile(r"same (month|season) last year")
 _MONTHS = {"month": 1, "season": 3, "year": 12}
+_SEASONS = {"spring": 3, "summer": 6, "autumn": 9, "fall": 9, "winter": 12}
+"""The months they begin with, as in the north."""
+_LAST_SEASON = re.compile(f"last ({'|'.join(_SEASONS)})")
 
 
 def interval_of(text: str, *, today: date) -> str | None:
@@ -22,7 +25,8 @@ def interval_of(text: str, *, today: date) -> str | None:
     (Monday to Sunday), ``last season``, ``last 2 years``; ``last 90 days`` end yesterday. ``this month``
     begins with its first day and ends today. ``same month last year`` and ``same season last year`` are those
     that today lies in, a year ago. Seasons are those of meteorology: they begin with March, June, September
-    and December, on both halves of the globe.
+    and December, on both halves of the globe. ``last summer`` is the June to August that ended last, in the
+    south too, whose summer is ``last winter``.
 
     Args:
         text: any case.
@@ -38,6 +42,8 @@ def interval_of(text: str, *, today: date) -> str | None:
     words = " ".join(text.lower().split())
     if match := _LAST.fullmatch(words):
         return _last(int(match[1] or 1), match[2], today, text)
+    if match := _LAST_SEASON.fullmatch(words):
+        return _last_season(_SEASONS[match[1]], today)
     if match := _THIS.fullmatch(words):
         return f"{_start(match[1], today)}/{today}"
     if match := _SAME.fullmatch(words):
@@ -60,6 +66,14 @@ def _last(n: int, unit: str, today: date, text: str) -> str:
     if first >= end:
         raise RecipeError(f"--datetime {text} is no time. Give, for instance, {WORDS}, or dates.")
     return f"{first}/{end - timedelta(days=1)}"
+
+
+def _last_season(month: int, today: date) -> str:
+    """The one that begins with ``month`` and ended before today, most lately."""
+    end = _later(date(today.year, month, 1), 3)
+    while end > today:
+        end = _later(end, -12)
+    return f"{_later(end, -3)}/{end - timedelta(days=1)}"
 
 
 def _start(unit: str, day: date) -> date:

@@ -3,17 +3,21 @@
 import io
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 from functools import partial
 from pathlib import Path
+from typing import Literal, get_args, get_origin
 
 import pytest
+import typer
 from builders import geobox_at, smooth, write_image
 from commands import ROOT, geoseg, geoseg_process
 
+from geoseg.cli.options import takes_recipe
 from geoseg.recipe import Recipe
 from geoseg.resources import resource_folder
 from geoseg.training.recipe import TrainRecipe
@@ -43,10 +47,52 @@ def test_help_is_fast_and_imports_no_torch():
     )
 
 
-def test_every_recipe_key_is_a_flag():
-    text = geoseg("predict", "--help").stdout
-    for key in Recipe.model_fields:
-        assert f"--{key.replace('_', '-')}" in text, key
+WORDS = {
+    "aoi": "1,2,3,4", "image": "a.tif", "date": "2024-07-01", "max_memory": "2GB", "uncertainty": "entropy",
+    "scale": "0.1,0.2", "offset": "1,2", "bands": "red,-", "composite": "first", "datetime": "last month",
+}  # fmt: skip
+"""Values of keys that take only some texts, as they are typed."""
+NEEDS = {
+    "feature": ("--per-feature", "name"),
+    **dict.fromkeys(("scale", "offset", "bands"), ("--image", "a.tif")),
+}
+
+
+def typed(key):
+    """A flag with a value that is not the default, and the value."""
+    annotation, flag = Recipe.model_fields[key].annotation, f"--{key.replace('_', '-')}"
+    kind = str(annotation)
+    if text := WORDS.get(key):
+        parts = tuple(float(part) if "float" in kind else part for part in text.split(","))
+        return [flag, text], parts if "tuple[" in kind else text
+    if get_origin(annotation) is Literal:
+        return [flag, get_args(annotation)[-1]], get_args(annotation)[-1]
+    if "bool" in kind:
+        return [flag], True
+    text = "0.5" if "float" in kind else "77" if re.search(r"\bint\b", kind) else "some-text"
+    return [flag, text], {"0.5": 0.5, "77": 77}.get(text, text)
+
+
+@pytest.mark.parametrize("key", list(Recipe.model_fields))
+def test_every_key_of_a_recipe_is_set_by_the_flag_of_its_name(key):
+    heard = []
+    app = typer.Typer()
+    app.command()(takes_recipe(lambda recipe: heard.append(recipe)))
+    args, value = typed(key)
+    needs = [] if key in ("aoi", "image") else list(NEEDS.get(key, ()))
+    area = [] if "--image" in needs or key in ("aoi", "image") else ["--aoi", "1,1,2,2"]
+    app([*args, *needs, *area], standalone_mode=False)
+    assert getattr(heard[0], key) == value
+    assert value != Recipe.model_fields[key].default
+    asked = {key, *(flag.removeprefix("--").replace("-", "_") for flag in (*needs[:1], *area[:1]))}
+    assert set(heard[0].changed()) == asked
+
+
+def test_predict_and_run_take_every_key():
+    for command, without in (("predict", set()), ("run", {"resume"}), ("plan", {"resume"}), ("check", set())):
+        words = set(geoseg(command, "--help").stdout.replace(",", " ").split())
+        flags = {f"--{key.replace('_', '-')}" for key in Recipe.model_fields if key not in without}
+        assert flags <= words, flags - words
 
 
 def test_predict_ends_with_a_table_and_json_is_json(image, tmp_path):

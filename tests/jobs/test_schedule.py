@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geoseg.errors import RecipeError
+from geoseg.jobs.folders import dated
 from geoseg.jobs.plan import plan_run
 from geoseg.jobs.schedule import SCHEDULERS, Schedule, fields_of, on_calendar
 from geoseg.recipe import Recipe
@@ -218,6 +219,18 @@ def test_each_month_may_have_its_map(tmp_path):
     assert planned_out(tmp_path, "maps/{month}", dates) == Path("maps/2001-05")
     assert planned_out(tmp_path, "{year}/{start}_{end}", dates) == Path("2001/2001-05-01_2001-08-31")
     assert planned_out(tmp_path, "of {mine}", dates) == Path("of {mine}")
+
+
+@pytest.mark.parametrize(
+    ("interval", "before"),
+    [
+        ("2026-01/2026-03", "2025-12 2025"),
+        ("2026-12-05/2026-12-31", "2026-11 2025"),
+        ("2024-03", "2024-02 2023"),
+    ],
+)
+def test_the_month_and_the_year_before(interval, before):
+    assert dated("{month-1} {year-1}", interval) == before
 
 
 def test_no_month_without_a_start(tmp_path):

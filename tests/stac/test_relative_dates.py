@@ -24,6 +24,12 @@ DAYS = st.dates(date(1990, 1, 1), date(2099, 12, 31))
         ("last day", "2026-03-01", "2026-02-28/2026-02-28"),
         ("last season", "2026-01-15", "2025-09-01/2025-11-30"),
         ("last season", "2026-12-01", "2026-09-01/2026-11-30"),
+        ("last summer", "2026-08-31", "2025-06-01/2025-08-31"),
+        ("last summer", "2026-09-01", "2026-06-01/2026-08-31"),
+        ("last  Winter", "2024-03-01", "2023-12-01/2024-02-29"),
+        ("last winter", "2026-12-31", "2025-12-01/2026-02-28"),
+        ("last autumn", "2026-11-30", "2025-09-01/2025-11-30"),
+        ("last spring", "2026-11-29", "2026-03-01/2026-05-31"),
         ("last year", "2026-02-28", "2025-01-01/2025-12-31"),
         ("last 2 years", "2026-02-28", "2024-01-01/2025-12-31"),
         ("this month", "2026-11-28", "2026-11-01/2026-11-28"),
@@ -45,7 +51,17 @@ def test_what_is_not_said_in_words_is_left_alone(text):
 
 
 @pytest.mark.parametrize(
-    "text", ["last", "last 0 days", "last fortnight", "this 3 months", "same year", "last 99999 years"]
+    "text",
+    [
+        "last",
+        "last 2 summers",
+        "this summer",
+        "last 0 days",
+        "last fortnight",
+        "this 3 months",
+        "same year",
+        "last 99999 years",
+    ],
 )
 def test_words_that_are_not_known_are_refused(text):
     with pytest.raises(RecipeError, match=f"--datetime {text} is .*last month, last 90 days"):
@@ -65,3 +81,34 @@ def test_what_was_last_ends_where_this_begins(today, unit, n):
         before = date.fromisoformat(one)
         again = interval_of(f"last {n - 1} {unit}s", today=before).split("/")
         assert date.fromisoformat(again[0]) == first
+
+
+SEASONS = {
+    "spring": (3, 4, 5), "summer": (6, 7, 8), "autumn": (9, 10, 11), "fall": (9, 10, 11), "winter": (12, 1, 2),
+}  # fmt: skip
+
+
+@given(DAYS, st.sampled_from(sorted(SEASONS)))
+def test_the_last_season_of_a_name_is_found_day_by_day(today, name):
+    """Backwards from today: out of a season that has not ended, then its last day, then its first."""
+    day = today
+    while day.month in SEASONS[name]:
+        day -= timedelta(days=1)
+    while day.month not in SEASONS[name]:
+        day -= timedelta(days=1)
+    last = day
+    while (day - timedelta(days=1)).month in SEASONS[name]:
+        day -= timedelta(days=1)
+    assert interval_of(f"last {name}", today=today) == f"{day}/{last}"
+
+
+@given(DAYS)
+def test_the_season_a_year_ago_is_found_day_by_day(today):
+    (months,) = {months for months in SEASONS.values() if today.month in months}
+    day = today.replace(year=today.year - 1, day=min(today.day, 28))
+    first = last = day
+    while (first - timedelta(days=1)).month in months:
+        first -= timedelta(days=1)
+    while (last + timedelta(days=1)).month in months:
+        last += timedelta(days=1)
+    assert interval_of("same season last year", today=today) == f"{first}/{last}"
