@@ -140,6 +140,11 @@ class Recipe(BaseModel):
     that would come out the same are not made again."""
     overwrite: bool = False
     """Replace the map that lies in the output folder."""
+    max_file_gb: Annotated[float, Field(ge=0.001)] = 16.0
+    """GB of a raster before compression, with overviews. A larger one is cut into sheets, each a file with a
+    STAC item, and ``class.vrt`` shows them as one."""
+    polygons: Literal["gpkg", "geoparquet", "none"] = "gpkg"
+    """``classes.gpkg``; for large maps GeoParquet, ``classes-0000.parquet`` and so on; or no polygons."""
     min_area_ha: Annotated[float, Field(ge=0)] = 0.0
     """Polygons smaller than this go to the neighbour with the longest common border."""
     simplify_m: Annotated[float, Field(ge=0)] = 0.0

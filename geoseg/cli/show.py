@@ -28,6 +28,7 @@ from geoseg.memory import one_heap
 from geoseg.recipe import Recipe
 from geoseg.report.facts import Report
 from geoseg.stac.catalog import list_catalogs
+from geoseg.writers.vrt import raster_of
 
 _messages = Console(stderr=True, highlight=False, soft_wrap=True)
 _results = Console(highlight=False)
@@ -94,9 +95,9 @@ def run(recipe: Recipe, *, quiet: bool, as_json: bool) -> None:
     elif not quiet:
         _print_classes(result.report)
         _messages.print(f"Seams: {result.report.seams.text}.", markup=False)
-        _messages.print(
-            f"Map, polygons and report are in {result.out}/ (open report.html, or class.tif in QGIS)."
-        )
+        raster = raster_of(result.out, "class").name
+        what = "Map and report" if recipe.polygons == "none" else "Map, polygons and report"
+        _messages.print(f"{what} are in {result.out}/ (open report.html, or {raster} in QGIS).")
 
 
 def _print_classes(report: Report) -> None:

@@ -24,6 +24,7 @@ from geoseg.inference.uncertainty import raster_names
 from geoseg.jobs.blocks import BlockDone, BlockTask, bounds_of
 from geoseg.jobs.leavings import JOURNAL, PARTS
 from geoseg.jobs.parts import write_part
+from geoseg.writers.vrt import raster_of
 
 _MAKERS = ("geoseg", "torch", "rasterio", "odc-stac", "numpy")
 """Packages whose versions may change a pixel."""
@@ -124,7 +125,8 @@ class Published:
             return None
         window, path = task.block.window, task.parts / task.part
         try:
-            layers = [_layer(self._out / name, window) for name in raster_names(task.how.uncertainty)]
+            names = (Path(name).stem for name in raster_names(task.how.uncertainty))
+            layers = [_layer(raster_of(self._out, name), window) for name in names]
             write_part(path, layers, window_geobox(task.plan.geobox, window))
         except (RasterioError, ValueError):
             return None

@@ -31,6 +31,7 @@ from geoseg.memory import bound_gdal_cache, give_back, one_heap, peak_memory_mb
 from geoseg.recipe import Recipe
 from geoseg.redaction import redact
 from geoseg.report.facts import Report, RunFacts, SeamFacts
+from geoseg.writers.vrt import raster_of
 
 
 @dataclass(frozen=True)
@@ -109,9 +110,10 @@ def _make(plan: Plan, folder: Path, listener: Listener, warned: list[str], start
     listener.start("writing rasters", 1)
     publish.write_rasters(plan, folder, [parts / d.part for d in done])
     timings["rasters"], clock = time.perf_counter() - clock, time.perf_counter()
-    seams = _seams(plan, tasks[0], folder / "class.tif", listener)
+    seams = _seams(plan, tasks[0], raster_of(folder, "class"), listener)
     timings["seams"], clock = time.perf_counter() - clock, time.perf_counter()
-    listener.start("tracing polygons", 1)
+    if plan.recipe.polygons != "none":
+        listener.start("tracing polygons", 1)
     publish.write_polygons(plan, folder, title=title, created=created)
     timings["polygons"] = time.perf_counter() - clock
     listener.start("writing the report", 1)
