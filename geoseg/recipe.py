@@ -88,7 +88,8 @@ class Recipe(BaseModel):
     gsd: Annotated[float, Field(gt=0)] | None = None
     """Pixel size of the map, metres; None for the finest of the bands used."""
     crs: str | None = None
-    """CRS of the map; None for the items' own where they share one, else UTM."""
+    """CRS of the map: a code, ``utm`` or ``equal-area`` (true hectares over several UTM zones). None for the
+    items' own where they share one, else UTM, or equal-area where the area is too wide for a zone."""
     tile_size: Annotated[int, Field(ge=1)] | None = None
     """Side of what the model sees at once, pixels; None for what its card says."""
     halo: Annotated[int, Field(ge=0)] | None = None

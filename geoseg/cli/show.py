@@ -18,6 +18,7 @@ from rich.progress import (
 from rich.table import Table
 
 from geoseg.cli.jobs import duration
+from geoseg.grid.geobox import crs_title
 from geoseg.jobs import run as job
 from geoseg.jobs.estimate import Estimate, estimate
 from geoseg.jobs.listener import BlockTally, Listener, Silence
@@ -169,7 +170,9 @@ def _plan_table(plan: Plan, title: str) -> Table:
     shape, selection = plan.geobox.shape, plan.selection
     table = Table(show_header=False, title=title, title_justify="left")
     table.add_row("area", f"{selection.aoi_km2:,.2f} km², {selection.share:.1%} covered by items")
-    table.add_row("grid", f"{plan.geobox.crs}, {shape.x} x {shape.y} pixels of {plan.inputs.gsd_m:g} m")
+    table.add_row(
+        "grid", f"{crs_title(str(plan.geobox.crs))}, {shape.x} x {shape.y} pixels of {plan.inputs.gsd_m:g} m"
+    )
     table.add_row("bands", ", ".join(plan.inputs.bands))
     table.add_row("model", f"{plan.card.name}: {plan.card.title}")
     table.add_row("blocks", f"{len(plan.blocks)} of up to {plan.recipe.block_size} px")
