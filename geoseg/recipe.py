@@ -141,7 +141,7 @@ class Recipe(BaseModel):
     that would come out the same are not made again."""
     overwrite: bool = False
     """Replace the map that lies in the output folder."""
-    max_file_gb: Annotated[float, Field(ge=0.001)] = 16.0
+    max_file_gb: Annotated[float, Field(gt=0)] = 16.0
     """GB of a raster before compression, with overviews. A larger one is cut into sheets, each a file with a
     STAC item, and ``class.vrt`` shows them as one."""
     polygons: Literal["gpkg", "geoparquet", "none"] = "gpkg"

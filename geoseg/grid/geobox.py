@@ -163,8 +163,8 @@ def _metric(crs: str) -> str:
         ) from None
     if not parsed.is_projected or parsed.axis_info[0].unit_name not in ("metre", "meter"):
         raise RecipeError(
-            f"--crs {crs} is not in metres. Areas need a projected CRS: give --crs utm, equal-area, or a metric "
-            "code."
+            f"--crs {crs} is not in metres. Areas need a projected CRS: give --crs utm, equal-area or a "
+            "metric code."
         )
     return parsed.to_string()
 
