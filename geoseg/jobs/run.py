@@ -10,11 +10,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from geoseg.errors import GeosegWarning, PreflightError, RecipeError, one_line
+from geoseg.errors import GeosegWarning, OutputError, PreflightError, RecipeError, one_line
 from geoseg.imagery.changes import unchanged
 from geoseg.jobs import publish
 from geoseg.jobs.blocks import BlockDone, BlockTask
 from geoseg.jobs.engine import as_before, note_engine, settle
+from geoseg.jobs.folders import has_dates
 from geoseg.jobs.journal import Journal, Published, fingerprint_of_task
 from geoseg.jobs.leavings import PARTS
 from geoseg.jobs.listener import Listener, Silence
@@ -23,6 +24,7 @@ from geoseg.jobs.making import compute, make_blocks
 from geoseg.jobs.memory import within_memory
 from geoseg.jobs.plan import Plan, plan_run
 from geoseg.jobs.seams import seam_facts, seam_tasks
+from geoseg.jobs.series import list_maps
 from geoseg.jobs.stopping import Stopped
 from geoseg.jobs.tasks import tasks_of
 from geoseg.jobs.tries import BlockFailed
@@ -79,7 +81,18 @@ def run(recipe: Recipe, *, listener: Listener | None = None) -> Result:
                     log.say(f"{blocks} done and kept: the same command with --resume goes on from there")
                 log.end(error)
                 raise
+        if recipe.out and has_dates(recipe.out):
+            _list_maps(plan.out.parent)
     return Result(plan.out, report)
+
+
+def _list_maps(folder: Path) -> None:
+    """Name the maps of all dates in one catalog; that of this date is done and does not fail for want of it."""
+    try:
+        list_maps(folder)
+    except (OSError, OutputError) as error:
+        text = f"The catalog of all maps in {folder} is not up to date: {one_line(error)}"
+        warnings.warn(text, GeosegWarning, stacklevel=2)
 
 
 def _make(plan: Plan, folder: Path, listener: Listener, warned: list[str], started: float) -> Report:

@@ -74,7 +74,7 @@ def test_a_map_without_polygons_has_one_empty_file(tmp_path):
 
 def test_what_cannot_be_written_is_one_line_and_leaves_nothing(tmp_path):
     (tmp_path / "classes-0000.parquet").mkdir()
-    with pytest.raises(OutputError, match="Cannot write .*classes-0000.parquet: .*then run again") as caught:
+    with pytest.raises(OutputError, match=r"Cannot write .*classes-0000\.parquet: .*again") as caught:
         write_geoparquet([WHOLE], tmp_path, name="classes")
     assert "\n" not in str(caught.value)
     assert [p.name for p in tmp_path.iterdir()] == ["classes-0000.parquet"]
