@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from shapely.geometry import box
 
@@ -37,6 +37,8 @@ WHOLE = table(53)
 
 @settings(max_examples=10, deadline=None)
 @given(st.lists(st.integers(0, 53), max_size=6), st.integers(14, 60))
+@example([20, 40], 26)  # one row is left over
+@example([20, 40], 53)
 def test_features_and_bytes_do_not_depend_on_the_tables(cuts, max_rows):
     edges = [0, *sorted(cuts), 53]
     parts = [WHOLE.iloc[a:b] for a, b in itertools.pairwise(edges)]
