@@ -19,7 +19,9 @@ from pyproj import Transformer
 from stac_validation import validate_stac
 
 from geoseg.aoi import read_aoi
+from geoseg.errors import OutputError
 from geoseg.evaluation.maps import legend_of
+from geoseg.jobs import run as run_module
 from geoseg.jobs import series
 from geoseg.jobs.change import compare
 from geoseg.jobs.journal import JOURNAL
@@ -146,6 +148,9 @@ def test_sheets_serve_a_run_that_goes_on(recipe, sheets, one, tmp_path):
     assert not [
         name for name in files_of_map(tmp_path / "map") if "-r0" in name or name.startswith("classes")
     ]
+    (item,) = collection_of(tmp_path / "map").get_items()
+    assert {"class", "confidence"} <= set(item.assets)
+    assert "classes" not in item.assets
     assert files_of_map(tmp_path / "map") == {p.name for p in (tmp_path / "map").iterdir()}
 
 
@@ -181,6 +186,24 @@ def test_maps_of_all_months_are_found_by_one_address(one, tmp_path):
     assert [child.id for child in catalog.get_children()] == ["2026-09", "2026-10"]
     found = search(read_aoi(AOI), catalog=load_catalog(str(path)), collection="2026-10", datetime="../..")
     assert [item.id for item in found] == ["2026-10"]
+
+
+def test_a_run_that_is_named_after_its_dates_is_listed(tmp_path, monkeypatch):
+    few = {"aoi": "-34.870,-8.000,-34.865,-7.995", "catalog": "sample", "model": "spectral-rules"}
+    recipe = Recipe(**few, datetime="1999/2003", polygons="none")
+    run(recipe.model_copy(update={"out": str(tmp_path / "maps" / "{year}")}))
+    catalog = pystac.Catalog.from_file(str(tmp_path / "maps" / "catalog.json"))
+    assert [item.id for item in catalog.get_items(recursive=True)] == ["1999"]
+
+    def fails(folder):
+        raise OutputError("No space is left.")
+
+    monkeypatch.setattr(run_module, "list_maps", fails)
+    said = Said()
+    out = run(recipe.model_copy(update={"out": str(tmp_path / "maps" / "{end}")}), listener=said).out
+    text = f"warning: The catalog of all maps in {tmp_path}/maps is not up to date: No space is left"
+    assert text in said.lines
+    assert (out / "manifest.json").exists(), "the map does not fail for want of its place in a catalog"
 
 
 def test_a_catalog_of_somebody_else_stays(one, tmp_path):
