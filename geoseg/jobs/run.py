@@ -87,11 +87,12 @@ def run(recipe: Recipe, *, listener: Listener | None = None) -> Result:
 
 
 def _list_maps(folder: Path) -> None:
-    """Name the maps of all dates in one catalog; that of this date is done and does not fail for want of it."""
+    """Name the maps of all dates in one catalog; the one that is done does not fail for want of it."""
     try:
         list_maps(folder)
     except (OSError, OutputError) as error:
-        text = f"The catalog of all maps in {folder} is not up to date: {one_line(error)}"
+        why = one_line(error)
+        text = f"The catalog of all maps in {folder} is not up to date: {why}. The next run makes it anew."
         warnings.warn(text, GeosegWarning, stacklevel=2)
 
 

@@ -201,7 +201,8 @@ def test_a_run_that_is_named_after_its_dates_is_listed(tmp_path, monkeypatch):
     monkeypatch.setattr(run_module, "list_maps", fails)
     said = Said()
     out = run(recipe.model_copy(update={"out": str(tmp_path / "maps" / "{end}")}), listener=said).out
-    text = f"warning: The catalog of all maps in {tmp_path}/maps is not up to date: No space is left"
+    text = f"warning: The catalog of all maps in {tmp_path}/maps is not up to date: No space is left. "
+    text += "The next run makes it anew."
     assert text in said.lines
     assert (out / "manifest.json").exists(), "the map does not fail for want of its place in a catalog"
 
