@@ -15,7 +15,7 @@ from geoseg.grid.geobox import crs_title, geobox_for, project
 from geoseg.grid.ground import plane_to_ground
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.floats(-179, 179), st.floats(-88, 88), st.floats(0.01, 25), st.floats(0.01, 12))
 def test_areas_are_true_anywhere(lon, lat, width, height):
     aoi = box(lon, lat, min(lon + width, 180), min(lat + height, 89.9), "EPSG:4326")
@@ -25,7 +25,7 @@ def test_areas_are_true_anywhere(lon, lat, width, height):
     assert plane_to_ground(geobox_for(aoi, gsd_m=1000, crs="equal-area")) == pytest.approx(1, abs=1e-4)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.floats(-179, 179), st.floats(-79, 79), st.floats(-2, 2), st.floats(-2, 2))
 def test_it_is_centred_near_the_area_and_few_areas_have_one_of_their_own(lon, lat, east, north):
     def conversion(x, y):

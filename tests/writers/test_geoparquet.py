@@ -35,7 +35,7 @@ def table(n: int, start: int = 0) -> gpd.GeoDataFrame:
 WHOLE = table(53)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(st.lists(st.integers(0, 53), max_size=6), st.integers(14, 60))
 @example([20, 40], 26)  # one row is left over
 @example([20, 40], 53)

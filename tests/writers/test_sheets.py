@@ -70,7 +70,7 @@ def partitions(draw):
     return draw(st.permutations(rectangles))
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(partitions())
 def test_the_bytes_of_sheets_do_not_depend_on_the_parts(sheets, rectangles):
     with tempfile.TemporaryDirectory() as name:
