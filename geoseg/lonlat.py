@@ -11,6 +11,8 @@ _STEP_M = 1000.0
 _STEP_DEG = 0.01
 _MAX_POINTS = 20_000
 """Densified outlines have about this many points at most."""
+_ROUNDING_DEG = 1e-9
+"""By which a width may differ that was measured 360° further east."""
 _NO_AREA = 1e-18
 """Square degrees or square metres: what overlay computes with is then rounding error."""
 
@@ -87,7 +89,7 @@ def join(geometry: BaseGeometry) -> BaseGeometry:
     is_west = shapely.bounds(parts)[:, 2] <= 0
     moved = shapely.transform(parts[is_west], lambda xy: xy + np.array([360.0, 0.0]))
     joined = shapely.union_all([*moved, *parts[~is_west]])
-    return joined if _width(joined) < _width(geometry) else geometry
+    return joined if _width(joined) < _width(geometry) - _ROUNDING_DEG else geometry
 
 
 def area_m2(lonlat: BaseGeometry) -> float:

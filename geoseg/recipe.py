@@ -95,7 +95,8 @@ class Recipe(BaseModel):
     gsd: Annotated[float, Field(gt=0)] | None = None
     """Pixel size of the map, metres; None for the finest of the bands used."""
     crs: str | None = None
-    """CRS of the map; None for the items' own where they share one, else UTM."""
+    """CRS of the map: a code, ``utm`` or ``equal-area`` (true hectares over several UTM zones). None for the
+    items' own where they share one, else UTM, or equal-area where the area is too wide for a zone."""
     tile_size: Annotated[int, Field(ge=1)] | None = None
     """Side of what the model sees at once, pixels; None for what its card says."""
     halo: Annotated[int, Field(ge=0)] | None = None
@@ -154,6 +155,11 @@ class Recipe(BaseModel):
     that would come out the same are not made again."""
     overwrite: bool = False
     """Replace the map that lies in the output folder."""
+    max_file_gb: Annotated[float, Field(gt=0)] = 16.0
+    """GB of a raster before compression, with overviews. A larger one is cut into sheets, each a file with a
+    STAC item, and ``class.vrt`` shows them as one."""
+    polygons: Literal["gpkg", "geoparquet", "none"] = "gpkg"
+    """``classes.gpkg``; for large maps GeoParquet, ``classes-0000.parquet`` and so on; or no polygons."""
     min_area_ha: Annotated[float, Field(ge=0)] = 0.0
     """Polygons smaller than this go to the neighbour with the longest common border."""
     simplify_m: Annotated[float, Field(ge=0)] = 0.0

@@ -25,7 +25,9 @@ _PANELS = {
         "device", "backend", "precision", "threads", "batch_size", "block_size", "max_memory", "workers",
         "scheduler", "tries", "on_missing",
     ),
-    "Output": ("out", "change_from", "resume", "overwrite", "min_area_ha", "simplify_m"),
+    "Output": (
+        "out", "change_from", "resume", "overwrite", "max_file_gb", "polygons", "min_area_ha", "simplify_m",
+    ),
 }  # fmt: skip
 _VECTORS = (".gpkg", ".geojson", ".json", ".shp", ".parquet", ".fgb", ".kml")
 _LISTS = ("bands", "scale", "offset", "uncertainty")

@@ -19,6 +19,7 @@ from rich.progress import (
 from rich.table import Table
 
 from geoseg.cli.jobs import duration
+from geoseg.grid.geobox import crs_title
 from geoseg.jobs import run as job
 from geoseg.jobs.estimate import Estimate, estimate
 from geoseg.jobs.features import for_each, recipes_of
@@ -30,6 +31,7 @@ from geoseg.memory import one_heap
 from geoseg.recipe import Recipe
 from geoseg.report.facts import Report
 from geoseg.stac.catalog import list_catalogs
+from geoseg.writers.vrt import raster_of
 
 _messages = Console(stderr=True, highlight=False, soft_wrap=True)
 _results = Console(highlight=False)
@@ -90,7 +92,7 @@ def run(recipe: Recipe, *, quiet: bool, as_json: bool) -> None:
     def make(one: Recipe) -> None:
         with display(quiet=quiet) as listener:
             result = job.run(one, listener=listener)
-        _show_result(result, quiet=quiet, as_json=as_json, as_line=is_many)
+        _show_result(result, one, quiet=quiet, as_json=as_json, as_line=is_many)
 
     try:
         with stoppable():
@@ -99,17 +101,16 @@ def run(recipe: Recipe, *, quiet: bool, as_json: bool) -> None:
         _messages.print(str(stopped), markup=False)
 
 
-def _show_result(result: job.Result, *, quiet: bool, as_json: bool, as_line: bool) -> None:
+def _show_result(result: job.Result, recipe: Recipe, *, quiet: bool, as_json: bool, as_line: bool) -> None:
     if as_json:
         report = result.report
         print(report.model_dump_json() if as_line else report.to_json(), flush=True)  # noqa: T201
     elif not quiet:
         _print_classes(result.report)
         _messages.print(f"Seams: {result.report.seams.text}.", markup=False)
-        _messages.print(
-            f"Map, polygons and report are in {result.out}/ (open report.html, or class.tif in QGIS).",
-            markup=False,
-        )
+        raster = raster_of(result.out, "class").name
+        what = "Map and report" if recipe.polygons == "none" else "Map, polygons and report"
+        _messages.print(f"{what} are in {result.out}/ (open report.html, or {raster} in QGIS).", markup=False)
 
 
 def _print_classes(report: Report) -> None:
@@ -207,7 +208,9 @@ def _plan_table(plan: Plan, title: str) -> Table:
     table = Table(show_header=False, title=title, title_justify="left")
     table.add_row("map", escape(f"{plan.name}, in {plan.out}/"))
     table.add_row("area", f"{selection.aoi_km2:,.2f} km², {selection.share:.1%} covered by items")
-    table.add_row("grid", f"{plan.geobox.crs}, {shape.x} x {shape.y} pixels of {plan.inputs.gsd_m:g} m")
+    table.add_row(
+        "grid", f"{crs_title(str(plan.geobox.crs))}, {shape.x} x {shape.y} pixels of {plan.inputs.gsd_m:g} m"
+    )
     table.add_row("bands", ", ".join(plan.inputs.bands))
     table.add_row("model", f"{plan.card.name}: {plan.card.title}")
     table.add_row("blocks", f"{len(plan.blocks)} of up to {plan.recipe.block_size} px")

@@ -90,7 +90,7 @@ def legend_of(path: Path, given: Path | None = None) -> Legend:
         path: the map.
         given: a TOML file with ``[[classes]]`` (value, name, color_hint), or a STAC item with
             ``classification:classes``; None for what lies beside the map: category names in
-            ``.aux.xml``, then ``item.json``.
+            ``.aux.xml`` (of a VRT: in itself), then its STAC item or collection.
 
     Raises:
         EvaluationError: nothing says it.
@@ -98,14 +98,23 @@ def legend_of(path: Path, given: Path | None = None) -> Legend:
     if given is not None:
         return _legend_file(given)
     legend = _from_categories(path)
-    if legend is None and (path.parent / "item.json").is_file():
-        legend = _legend_file(path.parent / "item.json")
+    if legend is None and (beside := stac_beside(path)) is not None:
+        legend = _legend_file(beside)
     if legend is None:
         raise EvaluationError(
             f"Nothing says what the values of {path.name} mean: it has no category names. "
             "Give --legend FILE.toml with [[classes]] of value, name and color_hint."
         )
     return legend
+
+
+def stac_beside(path: Path) -> Path | None:
+    """The STAC item of the map that a file is of, or the collection of one in sheets; None without any."""
+    folder = path.parent
+    if (folder / "item.json").is_file():
+        return folder / "item.json"
+    is_in_sheets = (folder / "class.vrt").is_file() and (folder / "collection.json").is_file()
+    return folder / "collection.json" if is_in_sheets else None
 
 
 @dataclass(frozen=True)
@@ -225,11 +234,11 @@ def names_in(path: Path) -> dict[int, str]:
 
 
 def _from_categories(path: Path) -> Legend | None:
-    sidecar = path.with_name(path.name + ".aux.xml")
-    if not sidecar.is_file():
+    says = path if path.suffix.lower() == ".vrt" else path.with_name(path.name + ".aux.xml")
+    if not says.is_file():
         return None
     try:
-        band = ElementTree.fromstring(sidecar.read_text("utf-8")).find("PAMRasterBand/CategoryNames")  # noqa: S314
+        band = ElementTree.fromstring(says.read_text("utf-8")).find("*/CategoryNames")  # noqa: S314
     except (OSError, ElementTree.ParseError):
         return None
     colors = _colors(path)

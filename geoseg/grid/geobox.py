@@ -1,6 +1,7 @@
 """THE grid of a map: which CRS, which pixel size, where pixel edges fall."""
 
 import math
+from collections.abc import Callable, Mapping
 
 import shapely
 from affine import Affine
@@ -13,6 +14,7 @@ from rasterio.windows import Window
 
 from geoseg.aoi import to_degrees
 from geoseg.errors import RecipeError
+from geoseg.grid.equal_area import equal_area_of
 from geoseg.lonlat import WGS84, is_finite, join, polygons_of, reproject
 
 _SNAP_TOLERANCE = 1e-4
@@ -20,6 +22,7 @@ _SNAP_TOLERANCE = 1e-4
 _LATTICE_TOLERANCE = 7.07e-4
 """Part of a pixel by which rounding may move a corner; no grid is anchored just this far off a pixel."""
 
+_LONGEST_CODE = 20
 _SAME_PIXEL = 1e-3
 """Part of a pixel by which corners may differ and still count as one."""
 
@@ -36,7 +39,8 @@ def geobox_for(
         aoi: a geometry in any CRS.
         gsd_m: side of a pixel, metres.
         crs: ``utm`` for the UTM zone of the area's centroid (polar stereographic beyond 84° N and 80° S),
-            or a projected CRS in metres.
+            ``equal-area`` for a CRS in which hectares are true (see ``equal_area_of``), or a projected CRS in
+            metres.
         anchor: a point (x, y) in ``crs`` on which a pixel corner falls; Landsat's UTM grids need (15, 15).
 
     Raises:
@@ -50,7 +54,7 @@ def geobox_for(
     """
     if not 0 < gsd_m < math.inf:
         raise RecipeError(f"--gsd {gsd_m:g} is not a pixel size. Give metres, such as 10.")
-    code = utm_of(aoi) if crs == "utm" else _metric(crs)
+    code = CRS_WORDS[crs](aoi) if crs in CRS_WORDS else _metric(crs)
     west, south, east, north = project(aoi, code).boundingbox.bbox
     left = math.floor((west - anchor[0]) / gsd_m + _SNAP_TOLERANCE)
     right = math.ceil((east - anchor[0]) / gsd_m - _SNAP_TOLERANCE)
@@ -74,8 +78,8 @@ def project(aoi: Geometry, crs: str) -> Geometry:
     moved = reproject(whole, aoi.crs, target)
     if not is_finite(moved):
         raise RecipeError(
-            f"Part of the area cannot be shown in {crs}: it is too far from where that CRS holds. "
-            "Take a smaller area, or a --crs for all of it."
+            f"Part of the area cannot be shown in {crs_title(crs)}: it is too far from where that CRS holds. "
+            "Take a smaller area, or a --crs for all of it, such as equal-area."
         )
     return Geometry(polygons_of(moved), crs=target)
 
@@ -89,6 +93,16 @@ def utm_of(aoi: Geometry) -> str:
         return "EPSG:3031"
     zone = int((lon + 180) // 6) % 60 + 1
     return f"EPSG:{326 if lat >= 0 else 327}{zone:02d}"
+
+
+CRS_WORDS: Mapping[str, Callable[[Geometry], str]] = {"utm": utm_of, "equal-area": equal_area_of}
+"""What ``--crs`` takes beside codes: words that mean a CRS made for the area."""
+
+
+def crs_title(crs: str) -> str:
+    """A CRS for people: its code, or the name within its WKT where it has one."""
+    name = "unknown" if len(crs) <= _LONGEST_CODE else str(CRS.from_user_input(crs).name)
+    return crs if name == "unknown" else name
 
 
 def window_geobox(geobox: GeoBox, window: Window) -> GeoBox:
@@ -144,10 +158,13 @@ def _metric(crs: str) -> str:
     try:
         parsed = CRS.from_user_input(crs)
     except CRSError:
-        raise RecipeError(f"--crs {crs} is not a CRS. Give a code such as EPSG:32725, or utm.") from None
+        raise RecipeError(
+            f"--crs {crs} is not a CRS. Give a code such as EPSG:32725, utm or equal-area."
+        ) from None
     if not parsed.is_projected or parsed.axis_info[0].unit_name not in ("metre", "meter"):
         raise RecipeError(
-            f"--crs {crs} is not in metres. Areas need a projected CRS: give --crs utm or a metric code."
+            f"--crs {crs} is not in metres. Areas need a projected CRS: give --crs utm, equal-area or a "
+            "metric code."
         )
     return parsed.to_string()
 

@@ -50,3 +50,8 @@ def plane_to_ground(geobox: GeoBox) -> float:
     lon, lat = projection(x, y, inverse=True)
     scales = np.asarray(projection.get_factors(lon, lat).areal_scale)
     return float(scales[np.argmax(np.abs(np.log(scales)))])
+
+
+def is_true(ratio: float) -> bool:
+    """Whether areas that are measured so many times too large may still be called hectares: within 1 %."""
+    return 0.99 <= ratio <= 1.01

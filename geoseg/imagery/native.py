@@ -11,8 +11,10 @@ from odc.geo.geom import Geometry
 from pyproj import CRS
 from pyproj.exceptions import CRSError
 
-from geoseg.errors import PreflightError
-from geoseg.grid.geobox import utm_of
+from geoseg.errors import PreflightError, RecipeError
+from geoseg.grid.equal_area import equal_area_of
+from geoseg.grid.geobox import CRS_WORDS, crs_title, geobox_for, utm_of
+from geoseg.grid.ground import is_true, plane_to_ground
 from geoseg.imagery.loader import CLOUDS
 
 _METRES_PER_DEGREE = 111_320.0
@@ -47,7 +49,9 @@ class _Own:
 def grid_of(
     items: pystac.ItemCollection, aoi: Geometry, *, gsd_m: float | None, crs: str | None
 ) -> NativeGrid:
-    """The grid on which to map: the items' finest own one where they share it, else UTM.
+    """The grid on which to map: the items' finest own one where they share it, else UTM, else equal-area.
+
+    The last one where UTM would be off by more than a hundredth: where the area reaches over several zones.
 
     Where an item lies on the chosen CRS and pixel size, the map's pixel corners fall on its pixel corners:
     Landsat's UTM grids, for instance, are half a pixel off the multiples of 30 m.
@@ -60,21 +64,41 @@ def grid_of(
         raise PreflightError("The items state no pixel size (proj:transform, gsd). Give --gsd in metres.")
     size = float(gsd_m or min(own.size_m for own in found))
     codes = {own.crs for own in found}
-    chosen = crs or (codes.pop() if len(codes) == 1 else None) or "utm"
-    code = utm_of(aoi) if chosen == "utm" or (crs is None and not _is_metric(chosen)) else _plain(chosen)
+    shared = codes.pop() if len(codes) == 1 else None
+    why: list[str] = []
+    if crs is not None:
+        code = CRS_WORDS[crs](aoi) if crs in CRS_WORDS else _plain(crs)
+    elif shared is not None and _is_metric(shared):
+        code = shared
+    else:
+        code, why = _of_area(aoi, size)
     corners = [o.corner for o in found if o.corner and o.crs == code and abs(o.size_m / size - 1) < _SAME]
     if corners:
-        return NativeGrid(
-            size, code, (corners[0][0] % size, corners[0][1] % size), _others(found, code, size)
-        )
+        anchor = (corners[0][0] % size, corners[0][1] % size)
+        return NativeGrid(size, code, anchor, why + _others(found, code, size))
     kinds = ", ".join(sorted({str(own) for own in found})) or "an unstated grid"
-    return NativeGrid(size, code, (0.0, 0.0), [f"resampled from {kinds} to {_short(code)} at {size:g} m"])
+    resampled = f"resampled from {kinds} to {crs_title(code)} at {size:g} m"
+    return NativeGrid(size, code, (0.0, 0.0), [*why, resampled])
+
+
+def _of_area(aoi: Geometry, size: float) -> tuple[str, list[str]]:
+    """The CRS of an area whose items share none, and why it is not UTM."""
+    utm = utm_of(aoi)
+    try:
+        ratio = plane_to_ground(geobox_for(aoi, gsd_m=size, crs=utm))
+    except RecipeError:  # it is too wide for that zone
+        ratio = math.inf
+    if is_true(ratio):
+        return utm, []
+    code, off = equal_area_of(aoi), f"up to {ratio:.3g} times those on the ground"
+    reason = f"areas in {utm} would be {off}" if math.isfinite(ratio) else f"{utm} cannot hold the area"
+    return code, [f"mapped on {crs_title(code)}, which is equal-area: {reason} (--crs)"]
 
 
 def _others(found: list[_Own], code: str, size: float) -> list[str]:
     """What is said of assets in another CRS, or finer, than the map; that some bands are coarser is usual."""
     kinds = sorted({str(own) for own in found if own.crs != code or own.size_m < size * (1 - _SAME)})
-    return [f"resampled from {', '.join(kinds)} to {_short(code)} at {size:g} m"] if kinds else []
+    return [f"resampled from {', '.join(kinds)} to {crs_title(code)} at {size:g} m"] if kinds else []
 
 
 def _grids(item: pystac.Item) -> list[_Own]:
@@ -119,10 +143,7 @@ def _plain(crs: str) -> str:
 
 
 def _short(crs: str | None) -> str:
-    """A CRS for people: its code, or the name within its WKT."""
-    if crs is None:
-        return "an unstated CRS"
-    return crs if len(crs) <= 20 else CRS.from_user_input(crs).name
+    return "an unstated CRS" if crs is None else crs_title(crs)
 
 
 @lru_cache

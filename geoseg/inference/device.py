@@ -51,6 +51,15 @@ def device_of(name: str) -> torch.device:
     return torch.device("cuda", number)
 
 
+def one_name_of(name: str) -> str:
+    """``auto`` by the name of what it is here, as it is named on a cluster: ``cuda`` or ``cpu``.
+
+    Raises:
+        RecipeError: there is no such device here.
+    """
+    return device_of(name).type if name == "auto" else name
+
+
 def devices_of(name: str) -> list[str]:
     """The devices that share the blocks here: all GPUs for ``auto`` and ``cuda``, else the one named."""
     n_gpus = torch.cuda.device_count()

@@ -14,7 +14,7 @@ from rasterio.windows import Window
 from geoseg.errors import ImageryError, ModelError, RecipeError
 from geoseg.inference.backends import AUTO, BACKENDS, EAGER, PRECISIONS, Precision, Work, why_not
 from geoseg.inference.backends.choosing import Choice, choose
-from geoseg.inference.device import device_of, n_at_a_time, threads_kept, use_threads
+from geoseg.inference.device import device_of, n_at_a_time, one_name_of, threads_kept, use_threads
 from geoseg.inference.runner import Inference
 from geoseg.inference.tta import sizes_of, times_of, views_of
 from geoseg.jobs.blocks import BlockTask, model_of, read_window
@@ -53,8 +53,9 @@ def settle(recipe: Recipe, how: Inference, tasks: Sequence[BlockTask]) -> tuple[
         RecipeError: the backend or precision that was asked for cannot be had here, or says something else.
         ModelError: it cannot run this network, or int8 has no ranges and no tile to observe them on.
     """
-    if recipe.scheduler is not None:
-        how = replace(how, device=device_on(recipe.scheduler, how.device))
+    name = how.device
+    name = one_name_of(name) if recipe.scheduler is None else device_on(recipe.scheduler, name)
+    how = replace(how, device=name)
     how = replace(how, threads=_threads(recipe, how.device))
     is_elsewhere = recipe.scheduler is not None and how.device != "cpu"  # GPUs that are not at hand here
     if _NEEDS_MODULE & set(how.uncertainty):

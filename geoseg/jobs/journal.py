@@ -25,6 +25,7 @@ from geoseg.inference.uncertainty import raster_names
 from geoseg.jobs.blocks import BlockDone, BlockTask, bounds_of
 from geoseg.jobs.leavings import JOURNAL, PARTS
 from geoseg.jobs.parts import write_part
+from geoseg.writers.vrt import raster_of
 
 _MAKERS = ("geoseg", "torch", "rasterio", "odc-stac", "numpy")
 """Packages whose versions may change a pixel."""
@@ -68,7 +69,9 @@ def _shared(task: BlockTask) -> dict[str, Any]:
         "bands": task.bands,
         "composite": [task.composite, task.has_clouds],
         "model": task.model_fingerprint,
-        "how": asdict(task.how) | {"int8": task.how.int8 and task.how.int8.model_dump(mode="json")},
+        "how": asdict(task.how)
+        | {"device": task.how.device.partition(":")[0]}  # GPUs take turns
+        | {"int8": task.how.int8 and task.how.int8.model_dump(mode="json")},
         "versions": _versions(),
     }
 
@@ -166,7 +169,8 @@ class Published:
             return None
         window, path = task.block.window, task.parts / task.part
         try:
-            layers = [_layer(self._out / name, window) for name in raster_names(task.how.uncertainty)]
+            names = (Path(name).stem for name in raster_names(task.how.uncertainty))
+            layers = [_layer(raster_of(self._out, name), window) for name in names]
             write_part(path, layers, window_geobox(task.plan.geobox, window))
         except (RasterioError, ValueError):
             return None

@@ -15,8 +15,8 @@ from odc.geo.geom import Geometry
 from shapely.geometry.base import BaseGeometry
 
 from geoseg.errors import GeosegWarning, RecipeError
-from geoseg.grid.geobox import geobox_for, project
-from geoseg.grid.ground import plane_to_ground
+from geoseg.grid.geobox import crs_title, geobox_for, project
+from geoseg.grid.ground import is_true, plane_to_ground
 from geoseg.grid.tiling import Block, TilePlan, blocks_of
 from geoseg.imagery.composite import COMPOSITES
 from geoseg.imagery.gaps import Gaps
@@ -146,10 +146,10 @@ def plan_run(recipe: Recipe, *, say: Say, card_for: CardFor | None = None) -> Pl
     if recipe.keep_clouds:
         inputs = replace(inputs, has_clouds=False)
     geobox = geobox_for(aoi, gsd_m=inputs.gsd_m, crs=inputs.crs, anchor=inputs.anchor)
-    if not 0.99 <= (ratio := plane_to_ground(geobox)) <= 1.01:
+    if not is_true(ratio := plane_to_ground(geobox)):
         warnings.warn(
-            f"Areas measured in {inputs.crs} are up to {ratio:.3g} times those on the ground here. For true "
-            "hectares give --crs utm, or the code of an equal-area CRS.",
+            f"Areas measured in {crs_title(inputs.crs)} are up to {ratio:.3g} times those on the ground. "
+            "For true hectares give --crs equal-area.",
             GeosegWarning,
             stacklevel=2,
         )

@@ -2,7 +2,7 @@
 
 import json
 import platform
-from datetime import UTC, datetime
+from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -10,15 +10,13 @@ from typing import Any
 import pystac
 from odc.geo.geobox import GeoBox
 
-from geoseg.aoi import to_degrees
 from geoseg.files import sha256_of
 from geoseg.grid.geobox import lattice_origin
-from geoseg.imagery.local import COLLECTION
-from geoseg.inference.uncertainty import layers_of, raster_names
+from geoseg.inference.uncertainty import raster_names
 from geoseg.jobs.plan import Plan
+from geoseg.jobs.records import sheets_of_map, write_records
 from geoseg.jobs.workspace import MANIFEST, write_manifest
 from geoseg.legend import CONFIDENCE_SCALE
-from geoseg.models.card import CARD_NAME
 from geoseg.polygons.trace import stream_polygons
 from geoseg.recipe import Recipe
 from geoseg.redaction import redact
@@ -26,54 +24,63 @@ from geoseg.report.facts import AreaAsked, ItemFacts, ModelFacts, Report, RunFac
 from geoseg.report.html import render_html
 from geoseg.report.preview import map_png_bytes, write_preview
 from geoseg.report.summary import summarize
-from geoseg.resources import path_exists
 from geoseg.stac.items import SEARCH_KEY
 from geoseg.writers.cog import mosaic_cog
+from geoseg.writers.geoparquet import write_geoparquet
 from geoseg.writers.gpkg import write_gpkg_in_parts
 from geoseg.writers.qml import write_qml
-from geoseg.writers.stac_item import COUNTS, Lineage, SourceItem, SourceModel, outputs_of, write_item
+from geoseg.writers.stac_assets import COUNTS
+from geoseg.writers.vrt import raster_of
 
 _STAMPED = ("torch", "rasterio", "odc-stac", "dask", "numpy", "shapely", "pystac-client")
 
 
 def write_rasters(plan: Plan, folder: Path, parts: list[Path]) -> None:
-    """``class.tif`` with its style, ``confidence.tif``, and a raster for each layer of uncertainty."""
-    legend, geobox = plan.card.legend, plan.geobox
-    names = raster_names(plan.recipe.uncertainty)
-    mosaic_cog(parts, folder / names[0], geobox=geobox, band=1, legend=legend, description="class")
-    for band, name in enumerate(names[1:], start=2):
-        layer = Path(name).stem
+    """``class.tif`` with its style, ``confidence.tif``, and a raster for each layer of uncertainty.
+
+    Or ``class.vrt`` and so on, each with the sheets that it is cut into.
+    """
+    legend, sheets = plan.card.legend, sheets_of_map(plan)
+    for band, name in enumerate(raster_names(plan.recipe.uncertainty), start=1):
+        layer, is_class = Path(name).stem, band == 1
         mosaic_cog(
             parts,
             folder / name,
-            geobox=geobox,
+            geobox=plan.geobox,
             band=band,
+            sheets=sheets,
+            legend=legend if is_class else None,
             description=layer,
-            scale=None if layer in COUNTS else CONFIDENCE_SCALE,
+            scale=None if is_class or layer in COUNTS else CONFIDENCE_SCALE,
         )
     write_qml(folder / "class.qml", legend)
 
 
-def write_polygons(plan: Plan, folder: Path, *, title: str, created: datetime) -> int:
-    """``classes.gpkg``, written while the map is read; returns the number of polygons."""
+def write_polygons(plan: Plan, folder: Path, *, title: str, created: datetime) -> None:
+    """``classes.gpkg`` or ``classes-0000.parquet`` and so on, written while the map is read; or nothing."""
+    if plan.recipe.polygons == "none":
+        return
     parts = stream_polygons(
-        folder / "class.tif",
-        folder / "confidence.tif",
+        raster_of(folder, "class"),
+        raster_of(folder, "confidence"),
         legend=plan.card.legend,
         min_area_ha=plan.recipe.min_area_ha,
         simplify_m=plan.recipe.simplify_m,
     )
-    return write_gpkg_in_parts(
-        parts, folder / "classes.gpkg", legend=plan.card.legend, title=title, created=created
-    )
+    if plan.recipe.polygons == "geoparquet":
+        write_geoparquet(parts, folder, name="classes")
+    else:
+        write_gpkg_in_parts(
+            parts, folder / "classes.gpkg", legend=plan.card.legend, title=title, created=created
+        )
 
 
 def write_reports(plan: Plan, folder: Path, *, title: str, run: RunFacts) -> Report:
-    """``report.json``, ``report.html``, ``preview.png``, ``item.json`` and, last, ``manifest.json``."""
-    legend = plan.card.legend
+    """``report.json``, ``report.html``, ``preview.png``, STAC and, last, ``manifest.json``."""
+    classes = raster_of(folder, "class")
     report = summarize(
-        folder / "class.tif",
-        legend,
+        classes,
+        plan.card.legend,
         title=title,
         aoi=AreaAsked(source=_source(plan), area_km2=plan.selection.aoi_km2),
         covered_km2=plan.selection.covered_km2,
@@ -82,20 +89,11 @@ def write_reports(plan: Plan, folder: Path, *, title: str, run: RunFacts) -> Rep
         run=run,
     )
     (folder / "report.json").write_text(report.to_json(), "utf-8")
-    write_preview(folder / "class.tif", folder / "preview.png", report=report)
-    (folder / "report.html").write_text(
-        render_html(report, map_png_bytes(folder / "class.tif", report=report)), "utf-8"
-    )
-    write_item(
-        folder / "item.json",
-        item_id=plan.out.name,
-        geobox=plan.geobox,
-        footprint=to_degrees(plan.aoi),
-        legend=legend,
-        lineage=_lineage(plan),
-        created=run.created,
-        assets=outputs_of(layers_of(plan.recipe.uncertainty)[2:]),
-    )
+    write_preview(classes, folder / "preview.png", report=report)
+    html = render_html(report, map_png_bytes(classes, report=report))
+    (folder / "report.html").write_text(html, "utf-8")
+    polygons = sorted(path.name for kind in ("gpkg", "parquet") for path in folder.glob(f"classes*.{kind}"))
+    write_records(plan, folder, title=title, created=run.created, polygons=polygons)
     _write_manifest(plan, folder, run)
     return report
 
@@ -133,42 +131,6 @@ def _model_facts(plan: Plan) -> ModelFacts:
         calibration=plan.calibration.text() if plan.calibration else "",
         run_by=f"{plan.how.backend}, {plan.how.precision}",
     )
-
-
-def _lineage(plan: Plan) -> Lineage:
-    source = "images" if plan.catalog.name == COLLECTION else plan.catalog.title
-    made_of = f"{plan.recipe.composite} of {len(plan.selection.items)} items of {source}"
-    read = {item.id: item for item in plan.inputs.items}
-    card = Path(plan.recipe.model, CARD_NAME)
-    return Lineage(
-        sources=tuple(_source_item(item, read[item.id]) for item in plan.selection.items),
-        model=SourceModel(plan.card.name, plan.card.sha256, str(card.resolve()) if card.is_file() else None),
-        text=f"{made_of}, model {plan.card.name}",
-        software={"geoseg": version("geoseg")},
-    )
-
-
-def _source_item(item: pystac.Item, prepared: pystac.Item) -> SourceItem:
-    is_dated = item.properties.get("geoseg:datetime_known", True)
-    common, href = item.common_metadata, item.get_self_href()
-    files = dict.fromkeys(_address(asset.href) for asset in prepared.assets.values())
-    return SourceItem(
-        id=item.id,
-        collection=item.collection_id if item.collection_id != COLLECTION else None,
-        href=href,
-        files=() if href else tuple(files),
-        start=_in_utc(common.start_datetime or item.datetime) if is_dated else None,
-        end=_in_utc(common.end_datetime or item.datetime or common.start_datetime) if is_dated else None,
-    )
-
-
-def _address(href: str) -> str:
-    """Paths in full: the item lies elsewhere than where the run was started."""
-    return str(Path(href).resolve()) if path_exists(Path(href)) else href
-
-
-def _in_utc(moment: datetime | None) -> datetime | None:
-    return moment.replace(tzinfo=UTC) if moment and moment.tzinfo is None else moment
 
 
 def _write_manifest(plan: Plan, folder: Path, run: RunFacts) -> None:

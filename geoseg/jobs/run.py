@@ -10,13 +10,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from geoseg.errors import GeosegWarning, PreflightError, RecipeError, one_line
+from geoseg.errors import GeosegWarning, OutputError, PreflightError, RecipeError, one_line
 from geoseg.files import full_disk_said
 from geoseg.imagery.changes import unchanged
 from geoseg.inference.device import threads_kept
 from geoseg.jobs import publish
 from geoseg.jobs.blocks import BlockDone, BlockTask
 from geoseg.jobs.engine import as_before, note_engine, settle
+from geoseg.jobs.folders import has_dates
 from geoseg.jobs.journal import Journal, Published, with_fingerprints
 from geoseg.jobs.leavings import PARTS
 from geoseg.jobs.listener import Listener, Silence
@@ -25,6 +26,7 @@ from geoseg.jobs.making import compute, make_blocks
 from geoseg.jobs.memory import within_memory
 from geoseg.jobs.plan import Plan, plan_run
 from geoseg.jobs.seams import seam_facts, seam_tasks
+from geoseg.jobs.series import list_maps
 from geoseg.jobs.since import compare_since
 from geoseg.jobs.stopping import Stopped
 from geoseg.jobs.tasks import tasks_of
@@ -34,6 +36,7 @@ from geoseg.memory import bound_gdal_cache, give_back, one_heap, peak_memory_mb
 from geoseg.recipe import Recipe
 from geoseg.redaction import redact
 from geoseg.report.facts import Report, RunFacts, SeamFacts
+from geoseg.writers.vrt import raster_of
 
 
 @dataclass(frozen=True)
@@ -82,9 +85,21 @@ def run(recipe: Recipe, *, listener: Listener | None = None) -> Result:
                     log.say(f"{blocks} done and kept: the same command with --resume goes on from there")
                 log.end(error)
                 raise
+        if recipe.out and has_dates(recipe.out):
+            _list_maps(plan.out.parent)
     if plan.recipe.change_from is not None:
         compare_since(Path(plan.recipe.change_from), plan.out, say=log.say)
     return Result(plan.out, report)
+
+
+def _list_maps(folder: Path) -> None:
+    """Name the maps of all dates in one catalog; the one that is done does not fail for want of it."""
+    try:
+        list_maps(folder)
+    except (OSError, OutputError) as error:
+        why = one_line(error)
+        text = f"The catalog of all maps in {folder} is not up to date: {why}. The next run makes it anew."
+        warnings.warn(text, GeosegWarning, stacklevel=2)
 
 
 def _make(plan: Plan, folder: Path, listener: Listener, warned: list[str], started: float) -> Report:
@@ -115,9 +130,10 @@ def _make(plan: Plan, folder: Path, listener: Listener, warned: list[str], start
     listener.start("writing rasters", 1)
     publish.write_rasters(plan, folder, [parts / d.part for d in done])
     timings["rasters"], clock = time.perf_counter() - clock, time.perf_counter()
-    seams = _seams(plan, tasks[0], folder / "class.tif", listener)
+    seams = _seams(plan, tasks[0], raster_of(folder, "class"), listener)
     timings["seams"], clock = time.perf_counter() - clock, time.perf_counter()
-    listener.start("tracing polygons", 1)
+    if plan.recipe.polygons != "none":
+        listener.start("tracing polygons", 1)
     publish.write_polygons(plan, folder, title=title, created=created)
     timings["polygons"] = time.perf_counter() - clock
     listener.start("writing the report", 1)

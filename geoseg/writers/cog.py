@@ -7,9 +7,7 @@ mosaic, so the file's bytes depend on the pixels only, not on how they were cut 
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from xml.sax.saxutils import escape
 
 import numpy as np
 import odc.geo.xr  # noqa: F401  (registers DataArray.odc)
@@ -23,35 +21,15 @@ from rasterio.shutil import copy as copy_raster
 from rasterio.windows import Window
 
 from geoseg.errors import OutputError, one_line
+from geoseg.grid.geobox import window_geobox
+from geoseg.grid.sheets import Sheet
 from geoseg.legend import CLASS_NODATA, Legend
 from geoseg.memory import gdal_cache
 from geoseg.writers.pam import write_pam
+from geoseg.writers.vrt import GDAL_TYPES, Layer, Part, mosaic_xml, write_vrt
 
 _CACHE_MB = 16  # 400 Mpx: 197 MB at peak and no slower; GDAL's default, 5% of the RAM, took 560 MB
-_GDAL_TYPES = {
-    "uint8": "Byte", "int8": "Int8", "uint16": "UInt16", "int16": "Int16", "uint32": "UInt32",
-    "int32": "Int32", "float32": "Float32", "float64": "Float64",
-}  # fmt: skip
-
-
-@dataclass(frozen=True)
-class _Part:
-    """One source of the mosaic and the pixels that it fills."""
-
-    path: Path
-    window: Window
-    block_shape: tuple[int, int]
-
-
-@dataclass(frozen=True)
-class _Layer:
-    """What the file says about its one band."""
-
-    dtype: str
-    nodata: float | None
-    scale: float | None
-    description: str
-    legend: Legend | None
+_BLOCK = (512, 512)
 
 
 def write_cog(
@@ -93,13 +71,13 @@ def write_cog(
             f"{'without' if geobox is None else 'with'} georeference was given, (y, x) with one is expected."
         )
     dtype = str(data.dtype)
-    if dtype not in _GDAL_TYPES:
+    if dtype not in GDAL_TYPES:
         raise OutputError(
-            f"Cannot write {path.name}: {dtype} pixels; convert them to one of {', '.join(_GDAL_TYPES)}."
+            f"Cannot write {path.name}: {dtype} pixels; convert them to one of {', '.join(GDAL_TYPES)}."
         )
     if nodata is None:
         nodata = CLASS_NODATA if dtype == "uint8" else np.nan if dtype.startswith("float") else None
-    layer = _Layer(dtype, nodata, scale, description, legend)
+    layer = Layer(dtype, nodata, scale, description, legend)
     with _temporary(path, suffix=".part.tif") as part_path:
         part = _write_part(data, part_path, geobox, layer)
         return _write_mosaic([part], path, geobox, layer)
@@ -111,11 +89,12 @@ def mosaic_cog(
     *,
     geobox: GeoBox,
     band: int,
+    sheets: Sequence[Sheet] = (),
     legend: Legend | None = None,
     description: str = "",
     scale: float | None = None,
 ) -> Path:
-    """A COG of one band of many uint8 GeoTIFFs; 255 where no part lies.
+    """A COG of one band of many uint8 GeoTIFFs, or one for each sheet; 255 where no part lies.
 
     Memory does not grow with the area: 0.2 GB for 400 megapixels, and no more beyond.
 
@@ -123,27 +102,45 @@ def mosaic_cog(
         parts: GeoTIFFs on the pixels of ``geobox``, each a rectangle of it, that do not overlap. Equal
             pixels give equal bytes, however they are cut into parts.
         path: The file to write; appears when whole, together with ``<path>.aux.xml`` where there is a legend.
-        geobox: Grid of the whole file.
+        geobox: Grid of the whole map.
         band: Band of the parts to take, from 1.
+        sheets: Rectangles of it that do not overlap. Where there are any, each is a file beside ``path``,
+            ``class-r0000-c0000.tif``, and a VRT shows them as one.
         legend: See ``write_cog``.
         description: See ``write_cog``.
         scale: See ``write_cog``.
+
+    Returns:
+        ``path``, or that of the VRT, ``class.vrt``.
 
     Raises:
         ValueError: when a part does not lie on the grid.
         OutputError: when a part cannot be read or the file cannot be written.
     """
-    layer = _Layer("uint8", CLASS_NODATA, scale, description, legend)
+    layer = Layer("uint8", CLASS_NODATA, scale, description, legend)
+    placed = _placed(parts, path, geobox, band)
+    if not sheets:
+        return _write_mosaic(placed, path, geobox, layer, band=band)
+    files = []
+    for sheet in sheets:
+        window = sheet.window
+        inside = [part for part in (p.within(window) for p in placed) if part is not None]
+        file = path.with_name(f"{path.stem}-{sheet.name}{path.suffix}")
+        _write_mosaic(inside, file, window_geobox(geobox, window), layer, band=band)
+        files.append(Part(file, window, _BLOCK, (window.height, window.width)))
+    return write_vrt(files, path.with_suffix(".vrt"), geobox=geobox, layer=layer)
+
+
+def _placed(parts: Sequence[Path], path: Path, geobox: GeoBox, band: int) -> list[Part]:
     try:
-        placed = [_place(part, geobox, band) for part in parts]
+        return [_place(part, geobox, band) for part in parts]
     except RasterioError as error:
         raise OutputError(
             f"Cannot write {path.name}: {one_line(error)}. Run the job again to make that part anew."
         ) from error
-    return _write_mosaic(placed, path, geobox, layer, band=band)
 
 
-def _write_part(data: xr.DataArray, path: Path, geobox: GeoBox, layer: _Layer) -> _Part:
+def _write_part(data: xr.DataArray, path: Path, geobox: GeoBox, layer: Layer) -> Part:
     """The whole array as one plain GeoTIFF."""
     height, width = geobox.shape
     profile = {"driver": "GTiff", "tiled": True, "blockxsize": 512, "blockysize": 512, "bigtiff": "if_safer"}
@@ -161,10 +158,10 @@ def _write_part(data: xr.DataArray, path: Path, geobox: GeoBox, layer: _Layer) -
         ) as sink,
     ):
         sink.write(data.to_numpy(), 1)
-    return _Part(path, Window(0, 0, width, height), (512, 512))
+    return Part(path, Window(0, 0, width, height), _BLOCK, (height, width))
 
 
-def _place(path: Path, geobox: GeoBox, band: int) -> _Part:
+def _place(path: Path, geobox: GeoBox, band: int) -> Part:
     """The pixels of ``geobox`` that the file at ``path`` fills."""
     with rasterio.open(path) as part:
         to_grid = ~geobox.affine * part.transform
@@ -178,18 +175,17 @@ def _place(path: Path, geobox: GeoBox, band: int) -> _Part:
             )
         if part.count < band or part.dtypes[band - 1] != "uint8":
             raise ValueError(f"{path} has bands of {part.dtypes}; band {band} must be there and uint8.")
-        return _Part(path, Window(col, row, part.width, part.height), part.block_shapes[band - 1])
+        window = Window(col, row, part.width, part.height)
+        return Part(path, window, part.block_shapes[band - 1], part.shape)
 
 
-def _write_mosaic(
-    parts: Sequence[_Part], path: Path, geobox: GeoBox, layer: _Layer, *, band: int = 1
-) -> Path:
+def _write_mosaic(parts: Sequence[Part], path: Path, geobox: GeoBox, layer: Layer, *, band: int = 1) -> Path:
     """Copy the mosaic to a COG beside ``path`` and move it there with its aux.xml."""
     is_classes = layer.legend is not None
     with _temporary(path, suffix=".tif") as temporary, _raising_output_error(path):
         with gdal_cache(_CACHE_MB):
             copy_raster(
-                _mosaic_xml(parts, geobox, layer, band),
+                mosaic_xml(parts, geobox, layer, band=band),
                 temporary,
                 driver="COG",
                 blocksize=512,
@@ -209,55 +205,6 @@ def _write_mosaic(
             temporary_aux.replace(aux)
         temporary.replace(path)
     return path
-
-
-def _mosaic_xml(parts: Sequence[_Part], geobox: GeoBox, layer: _Layer, band: int) -> str:
-    """The mosaic in GDAL's VRT format (https://gdal.org/drivers/raster/vrt.html)."""
-    height, width = geobox.shape
-    crs = geobox.crs
-    srs = "" if crs is None else f"EPSG:{crs.epsg}" if crs.epsg else crs.to_wkt()
-    facts = [f"<Description>{escape(layer.description)}</Description>"] if layer.description else []
-    if layer.nodata is not None:
-        facts.append(f"<NoDataValue>{layer.nodata:.17g}</NoDataValue>")
-    if layer.scale is not None:
-        facts.append(f"<Offset>0</Offset><Scale>{layer.scale!r}</Scale>")
-    facts.append(_palette_xml(layer.legend) if layer.legend else "<ColorInterp>Gray</ColorInterp>")
-    dtype = _GDAL_TYPES[layer.dtype]
-    return "".join(
-        [
-            f'<VRTDataset rasterXSize="{width}" rasterYSize="{height}">',
-            f"<SRS>{escape(srs)}</SRS>" if srs else "",
-            f"<GeoTransform>{','.join(repr(v) for v in geobox.affine.to_gdal())}</GeoTransform>",
-            f'<VRTRasterBand dataType="{dtype}" band="1">',
-            *facts,
-            *(_source_xml(part, dtype, band) for part in parts),
-            "</VRTRasterBand></VRTDataset>",
-        ]
-    )
-
-
-def _palette_xml(legend: Legend) -> str:
-    """256 colours: the legend's, else black; TIFF keeps no alpha, GDAL shows nodata as transparent."""
-    rgb = dict.fromkeys(range(256), (0, 0, 0)) | {c.value: c.rgb for c in legend.classes}
-    entries = (
-        f'<Entry c1="{r}" c2="{g}" c3="{b}" c4="{0 if value == CLASS_NODATA else 255}"/>'
-        for value, (r, g, b) in rgb.items()
-    )
-    return f"<ColorInterp>Palette</ColorInterp><ColorTable>{''.join(entries)}</ColorTable>"
-
-
-def _source_xml(part: _Part, dtype: str, band: int) -> str:
-    """One part; SourceProperties spare GDAL opening every file at the start."""
-    w, (block_height, block_width) = part.window, part.block_shape
-    size = f'xSize="{w.width}" ySize="{w.height}"'
-    return (
-        f'<SimpleSource><SourceFilename relativeToVRT="0">{escape(str(part.path.resolve()))}</SourceFilename>'
-        f"<SourceBand>{band}</SourceBand>"
-        f'<SourceProperties RasterXSize="{w.width}" RasterYSize="{w.height}" DataType="{dtype}" '
-        f'BlockXSize="{block_width}" BlockYSize="{block_height}"/>'
-        f'<SrcRect xOff="0" yOff="0" {size}/>'
-        f'<DstRect xOff="{w.col_off}" yOff="{w.row_off}" {size}/></SimpleSource>'
-    )
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from pathlib import Path
 from xml.sax.saxutils import escape
 
 from geoseg.legend import Legend
+from geoseg.writers.vrt import categories_xml
 
 # Column name, GDALRATFieldType (0 integer, 2 string), GDALRATFieldUsage: gdal/gcore/gdal_rat.h
 _COLUMNS = (("Value", 0, 5), ("Class", 2, 2), ("Red", 0, 6), ("Green", 0, 7), ("Blue", 0, 8))
@@ -14,8 +15,6 @@ def write_pam(path: Path, legend: Legend, description: str) -> Path:
 
     Format: https://gdal.org/user/raster_data_model.html and GDAL's data/pamdataset.xsd.
     """
-    names = {c.value: c.name for c in legend.classes}
-    categories = (f"<Category>{escape(names.get(i, ''))}</Category>" for i in range(max(names) + 1))
     fields = (
         f'<FieldDefn index="{i}"><Name>{name}</Name><Type>{kind}</Type><Usage>{usage}</Usage></FieldDefn>'
         for i, (name, kind, usage) in enumerate(_COLUMNS)
@@ -28,9 +27,7 @@ def write_pam(path: Path, legend: Legend, description: str) -> Path:
         "<PAMDataset>",
         '<PAMRasterBand band="1">',
         f"<Description>{escape(description)}</Description>",
-        "<CategoryNames>",
-        *categories,
-        "</CategoryNames>",
+        categories_xml(legend),
         '<GDALRasterAttributeTable tableType="thematic">',
         *fields,
         *rows,

@@ -5,7 +5,7 @@ STAC 1.1.0 with the extensions projection 2.0, raster 1.1, classification 2.0 an
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,54 +19,25 @@ from shapely.geometry.base import BaseGeometry
 
 from geoseg.aoi import to_degrees
 from geoseg.errors import OutputError
-from geoseg.legend import CLASS_NODATA, CONFIDENCE_NODATA, CONFIDENCE_SCALE, Legend
+from geoseg.legend import Legend
 from geoseg.lonlat import WGS84, join, wrap
 from geoseg.redaction import redact
+from geoseg.writers.stac_assets import OutputAsset, asset_of
 
-_EXTENSIONS = [
-    f"https://stac-extensions.github.io/{name}/schema.json"
-    for name in ("projection/v2.0.0", "raster/v1.1.0", "classification/v2.0.0", "processing/v1.1.0")
-]
-_COG = "image/tiff; application=geotiff; profile=cloud-optimized"
+EXTENSIONS = {
+    name: f"https://stac-extensions.github.io/{name}/{version}/schema.json"
+    for name, version in {
+        "projection": "v2.0.0",
+        "raster": "v1.1.0",
+        "classification": "v2.0.0",
+        "processing": "v1.1.0",
+    }.items()
+}
+"""Name to the address of the schema."""
+COLLECTION_NAME = "collection.json"
+"""The file of a map's STAC collection."""
 _DATETIME = "%Y-%m-%dT%H:%M:%SZ"
 _DECIMALS = 7  # of degrees: a centimetre
-
-
-@dataclass(frozen=True)
-class OutputAsset:
-    """One file that lies beside the item."""
-
-    file_name: str
-    title: str
-    media_type: str
-    roles: tuple[str, ...]
-
-
-OUTPUTS: Mapping[str, OutputAsset] = {
-    "class": OutputAsset("class.tif", "Class map", _COG, ("data",)),
-    "confidence": OutputAsset(
-        "confidence.tif", "Confidence of the class, 0..1", _COG, ("data", "confidence")
-    ),
-    "entropy": OutputAsset(
-        "entropy.tif", "Entropy of the class probabilities, 0..1 of its largest value", _COG, ("data",)
-    ),
-    "set_size": OutputAsset(
-        "set_size.tif", "Classes that may be true, by conformal prediction", _COG, ("data",)
-    ),
-    "epistemic": OutputAsset(
-        "epistemic.tif", "Uncertainty that more training would take away, 0..1", _COG, ("data",)
-    ),
-    "classes": OutputAsset("classes.gpkg", "Class polygons", "application/geopackage+sqlite3", ("data",)),
-    "preview": OutputAsset("preview.png", "Preview", "image/png", ("overview",)),
-    "style": OutputAsset("class.qml", "QGIS style of the class map", "application/xml", ("metadata",)),
-    "report": OutputAsset("report.html", "Report for people", "text/html", ("metadata",)),
-    "report_json": OutputAsset("report.json", "Report for programs", "application/json", ("metadata",)),
-    "manifest": OutputAsset("manifest.json", "Recipe, versions, hashes", "application/json", ("metadata",)),
-}
-"""What a run may write, by asset key."""
-COUNTS = ("set_size",)
-"""Rasters of whole numbers. The others but ``class`` hold shares in steps of 1/254."""
-_OPTIONAL = ("entropy", "set_size", "epistemic")
 
 
 @dataclass(frozen=True)
@@ -108,11 +79,6 @@ class Lineage:
     """Name to version, such as ``{"geoseg": "0.1.0"}``."""
 
 
-def outputs_of(layers: Sequence[str] = ()) -> dict[str, OutputAsset]:
-    """The files of a map with these layers of uncertainty, by asset key."""
-    return {key: asset for key, asset in OUTPUTS.items() if key not in _OPTIONAL or key in layers}
-
-
 def write_item(
     path: Path,
     *,
@@ -123,25 +89,28 @@ def write_item(
     lineage: Lineage,
     created: datetime,
     assets: Mapping[str, OutputAsset],
+    collection: str | None = None,
 ) -> Path:
-    """A STAC item of a map, with relative links to the files beside it.
+    """A STAC item of a map, or of a sheet of one, with relative links to the files beside it.
 
     Args:
         path: The file to write, such as ``item.json``; appears when whole.
         item_id: Unique where the item will be published.
-        geobox: Grid of ``class.tif`` and ``confidence.tif``.
+        geobox: Grid of the rasters.
         footprint: Polygon of the map; a shapely geometry must be in EPSG:4326 (longitude, latitude).
         legend: Written as ``classification:classes``, nodata included.
         lineage: Becomes dates, ``processing:*``, ``geoseg:source_items``, ``geoseg:model`` and, for items
             and models that have an address, ``derived_from`` links.
         created: When the map was made, with time zone.
-        assets: Key to file, as :func:`outputs_of` gives them; the files need not exist yet.
+        assets: Key to file, as ``stac_assets.outputs_of`` gives them; the files need not exist yet.
+        collection: Id of the collection that ``collection.json`` beside it is; None without one.
 
     Raises:
         OutputError: when the file cannot be written.
 
     Example:
         >>> import tempfile
+        >>> from geoseg.writers.stac_assets import outputs_of
         >>> box = GeoBox.from_bbox((500000, 0, 500100, 100), "EPSG:32633", resolution=10)
         >>> day = datetime(2024, 6, 1, tzinfo=UTC)
         >>> scene = SourceItem("scene", files=("/data/scene.tif",), start=day, end=day)
@@ -153,21 +122,31 @@ def write_item(
         ...     json.loads(path.read_text())["properties"]["proj:code"]
         'EPSG:32633'
     """
-    geometry = _in_degrees(footprint)
+    geometry = in_degrees(footprint)
     item = {
         "type": "Feature",
         "stac_version": "1.1.0",
-        "stac_extensions": _EXTENSIONS,
+        "stac_extensions": list(EXTENSIONS.values()),
         "id": item_id,
         "geometry": shapely.geometry.mapping(geometry),
-        "bbox": _bbox(geometry),
+        "bbox": bbox_of(geometry),
         "properties": _properties(geobox, lineage, created),
-        "links": _links(lineage),
-        "assets": {key: _asset(key, asset, geobox, legend) for key, asset in assets.items()},
+        **({"collection": collection} if collection else {}),
+        "links": [*(_links_to_collection() if collection else ()), *_links(lineage)],
+        "assets": {key: asset_of(key, asset, geobox, legend) for key, asset in assets.items()},
     }
+    return write_json(path, item)
+
+
+def write_json(path: Path, document: Mapping[str, Any]) -> Path:
+    """A JSON file, which appears when whole.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_text(json.dumps(item, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         temporary.replace(path)
     except OSError as error:
         raise OutputError(
@@ -186,7 +165,8 @@ def _properties(geobox: GeoBox, lineage: Lineage, created: datetime) -> dict[str
     expression = {"format": "stac-mlm", "expression": redact(model.href)} if model.href else None
     return {
         **_times(lineage.sources, created),
-        "created": _stamp(created),
+        "created": stamp(created),
+        **({"gsd": abs(geobox.resolution.x)} if crs and not crs.geographic else {}),
         "proj:code": f"EPSG:{code}" if code else None,
         **({"proj:wkt2": crs.to_wkt()} if crs and not code else {}),
         "proj:shape": [height, width],
@@ -206,8 +186,8 @@ def _times(sources: tuple[SourceItem, ...], created: datetime) -> dict[str, Any]
     starts, ends = [s.start for s in sources if s.start], [s.end for s in sources if s.end]
     if not starts or not ends:
         words = "The images state no date: datetime is when this map was made."
-        return {"datetime": _stamp(created), "description": words, "geoseg:datetime_known": False}
-    start, end = _stamp(min(starts)), _stamp(max(ends))
+        return {"datetime": stamp(created), "description": words, "geoseg:datetime_known": False}
+    start, end = stamp(min(starts)), stamp(max(ends))
     times: dict[str, Any] = {"datetime": start}
     if start != end:
         times = {"datetime": None, "start_datetime": start, "end_datetime": end}
@@ -238,30 +218,16 @@ def _links(lineage: Lineage) -> list[dict[str, str]]:
     return links
 
 
+def _links_to_collection() -> list[dict[str, str]]:
+    rels = ("root", "parent", "collection")
+    return [{"rel": rel, "href": f"./{COLLECTION_NAME}", "type": "application/json"} for rel in rels]
+
+
 def _derived_from(href: str, title: str) -> dict[str, str]:
     return {"rel": "derived_from", "href": href, "type": "application/geo+json", "title": title}
 
 
-def _asset(key: str, asset: OutputAsset, geobox: GeoBox, legend: Legend) -> dict[str, Any]:
-    fields: dict[str, Any] = {
-        "href": f"./{asset.file_name}",
-        "title": asset.title,
-        "type": asset.media_type,
-        "roles": list(asset.roles),
-    }
-    band: dict[str, Any] = {"data_type": "uint8", "sampling": "area"}
-    if geobox.crs and not geobox.crs.geographic:
-        band["spatial_resolution"] = abs(geobox.resolution.x)
-    if key == "class":
-        fields["raster:bands"] = [{"nodata": CLASS_NODATA, **band}]
-        fields["classification:classes"] = legend.to_stac()
-    elif asset.media_type == _COG:
-        scaled = {} if key in COUNTS else {"scale": CONFIDENCE_SCALE, "offset": 0}
-        fields["raster:bands"] = [{"nodata": CONFIDENCE_NODATA, **band, **scaled}]
-    return fields
-
-
-def _in_degrees(footprint: Geometry | BaseGeometry) -> BaseGeometry:
+def in_degrees(footprint: Geometry | BaseGeometry) -> BaseGeometry:
     """The footprint in EPSG:4326, cut at the antimeridian (RFC 7946, section 3.1.9)."""
     geometry = footprint if isinstance(footprint, Geometry) else Geometry(footprint, crs=WGS84)
     whole = wrap(shapely.get_parts(to_degrees(geometry).geom))
@@ -274,11 +240,12 @@ def _in_degrees(footprint: Geometry | BaseGeometry) -> BaseGeometry:
     return oriented
 
 
-def _bbox(geometry: BaseGeometry) -> list[float]:
-    """(west, south, east, north); west > east where it is narrower across the antimeridian."""
+def bbox_of(geometry: BaseGeometry) -> list[float]:
+    """The STAC bbox: (west, south, east, north); west > east where it is narrower across the antimeridian."""
     west, south, east, north = join(geometry).bounds
     return [west, south, round(east - 360, _DECIMALS) if east > 180 else east, north]
 
 
-def _stamp(moment: datetime) -> str:
+def stamp(moment: datetime) -> str:
+    """The moment in UTC, RFC 3339."""
     return moment.astimezone(UTC).strftime(_DATETIME)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from odc.geo.geom import Geometry, box
 
 from geoseg.errors import PreflightError
-from geoseg.grid.geobox import geobox_for
+from geoseg.grid.geobox import crs_title, geobox_for
 from geoseg.imagery.loader import CLOUDS
 from geoseg.imagery.native import NativeGrid, grid_of
 
@@ -149,3 +149,33 @@ def test_nothing_stated() -> None:
     assert grid(item({}), gsd_m=10) == NativeGrid(
         10, UTM, (0, 0), ["resampled from an unstated grid to EPSG:32725 at 10 m"]
     )
+
+
+WIDE = box(1.0, -1.0, 16.0, 1.0, "EPSG:4326")
+ZONES = [item(placed(30, 15, 15, f"EPSG:326{zone}")) for zone in (31, 32, 33)]
+
+
+def test_an_area_too_wide_for_a_zone_is_mapped_equal_area() -> None:
+    found = grid(*ZONES, aoi=WIDE)
+    assert crs_title(found.crs) == "WGS 84 / LAEA 0N 10E"
+    assert found.anchor == (0, 0)
+    assert found.adapted[0] == (
+        "mapped on WGS 84 / LAEA 0N 10E, which is equal-area: areas in EPSG:32632 would be up to 1.02 times "
+        "those on the ground (--crs)"
+    )
+    assert grid(*ZONES, aoi=box(1, 45, 16, 47, "EPSG:4326")).crs == "EPSG:32632", "true to 1 % there"
+
+
+def test_an_area_that_no_zone_holds_is_mapped_equal_area() -> None:
+    found = grid(*ZONES, aoi=box(-100, -1, 100, 1, "EPSG:4326"))
+    assert crs_title(found.crs) == "WGS 84 / LAEA 0N 0E"
+
+
+def test_a_crs_that_was_asked_for_or_is_shared_stays() -> None:
+    assert grid(*ZONES, aoi=WIDE, crs="utm").crs == "EPSG:32632"
+    assert grid(ZONES[0], aoi=WIDE).crs == "EPSG:32631"
+    narrow = box(5.9, 45, 6.1, 45.1, "EPSG:4326")
+    assert grid(*ZONES, aoi=narrow, crs="equal-area").crs == "EPSG:3035"
+    assert grid(*ZONES, aoi=narrow, crs="equal-area").adapted == [
+        "resampled from EPSG:32631 at 30 m, EPSG:32632 at 30 m, EPSG:32633 at 30 m to EPSG:3035 at 30 m"
+    ]

@@ -44,7 +44,8 @@ from geoseg.recipe import Recipe
 
 SAMPLE = Path(__file__).parents[2] / "catalogs" / "sample"
 FILES = {
-    "class.tif", "class.tif.aux.xml", "class.qml", "confidence.tif", "classes.gpkg", "item.json", "preview.png",
+    "class.tif", "class.tif.aux.xml", "class.qml", "collection.json", "confidence.tif", "classes.gpkg", "item.json",
+    "preview.png",
     "report.json", "report.html", "manifest.json", "journal.jsonl", "log.jsonl",
 }  # fmt: skip
 

@@ -27,12 +27,13 @@ def main(folder: Path, png: Path) -> None:
         c["class_id"]: (c["class_name"], f"#{c['color'].lower()}")
         for c in json.loads((folder / "report.json").read_text("utf-8"))["classes"]
     }
-    raster = QgsRasterLayer(str(folder / "class.tif"), "class")
-    check("class.tif is valid", raster.isValid(), True)
-    check("class.tif renderer", raster.renderer().type(), "paletted")
+    map_name = "class.vrt" if (folder / "class.vrt").exists() else "class.tif"
+    raster = QgsRasterLayer(str(folder / map_name), "class")
+    check(f"{map_name} is valid", raster.isValid(), True)
+    check(f"{map_name} renderer", raster.renderer().type(), "paletted")
     entries = raster.renderer().classes()
-    check("class.tif legend", {e.value: (e.label, e.color.name()) for e in entries}, expected)
-    check("class.tif alpha", {e.color.alpha() for e in entries}, {255})
+    check(f"{map_name} legend", {e.value: (e.label, e.color.name()) for e in entries}, expected)
+    check(f"{map_name} alpha", {e.color.alpha() for e in entries}, {255})
 
     vector = QgsVectorLayer(f"{folder / 'classes.gpkg'}|layername=classes", "classes", "ogr")
     check("classes.gpkg is valid", vector.isValid(), True)
@@ -50,7 +51,7 @@ def main(folder: Path, png: Path) -> None:
     painter.end()
     check("PNG saved", sheet.save(str(png)), True)
     colours = [colours_of(image) for image in images]
-    for name, shown in zip(("class.tif", "classes.gpkg"), colours, strict=True):
+    for name, shown in zip((map_name, "classes.gpkg"), colours, strict=True):
         drawn = {c: n for c, n in shown.items() if c != "#ffffff"}
         ours = sum(n for c, n in drawn.items() if c in {c for _, c in expected.values()})
         # Borders of polygons mix two colours of the legend; ground does not.

@@ -49,6 +49,17 @@ def test_qgis_opens_the_map_of_the_sample_styled(folder, tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_qgis_opens_a_map_in_sheets_styled_and_in_an_equal_area_crs(tmp_path):
+    sample = Path(__file__).parents[2] / "catalogs" / "sample" / "area.geojson"
+    recipe = Recipe(
+        aoi=str(sample), catalog="sample", model="spectral-rules", gsd=10, max_file_gb=1e-4, crs="equal-area"
+    )
+    out = run(recipe.model_copy(update={"out": str(tmp_path / "map")})).out
+    done = _check(out)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("class.vrt") == 6
+
+
 def test_the_check_can_fail(folder):
     qml = folder / "class.qml"
     text = qml.read_text()

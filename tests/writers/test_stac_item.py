@@ -9,7 +9,8 @@ from odc.geo.geom import Geometry
 
 from geoseg.errors import OutputError
 from geoseg.legend import CONFIDENCE_SCALE, Legend, LegendClass
-from geoseg.writers.stac_item import OUTPUTS, Lineage, SourceItem, SourceModel, outputs_of, write_item
+from geoseg.writers.stac_assets import OUTPUTS, outputs_of
+from geoseg.writers.stac_item import Lineage, SourceItem, SourceModel, write_item
 from tests.stac_validation import validate_item
 
 LEGEND = Legend(

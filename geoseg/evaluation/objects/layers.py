@@ -20,7 +20,7 @@ from geoseg.evaluation.features import (
     read_features,
     usual_field,
 )
-from geoseg.evaluation.maps import Compared, compared, legend_of, meaning_of, unused_keys
+from geoseg.evaluation.maps import Compared, compared, legend_of, meaning_of, stac_beside, unused_keys
 from geoseg.evaluation.objects.matching import average_precision
 from geoseg.evaluation.objects.polygons import count_objects, match_polygons
 from geoseg.evaluation.objects.results import Category, objects_of
@@ -184,9 +184,9 @@ def _predicted_classes(request: Request, layer: _Layer) -> tuple[Compared, NDArr
 
 
 def _own_legend(request: Request, layer: _Layer) -> Legend:
-    """What says the classes: --legend, item.json beside the file, or the features themselves."""
-    beside = request.prediction.parent / "item.json"
-    if request.legend is not None or (beside.is_file() and set(layer.names) != {NO_CLASS}):
+    """What says the classes: --legend, STAC beside the file, or the features themselves."""
+    is_of_map = stac_beside(request.prediction) is not None
+    if request.legend is not None or (is_of_map and set(layer.names) != {NO_CLASS}):
         return legend_of(request.prediction, request.legend)
     names = sorted(set(layer.names)) or [NO_CLASS]
     try:
