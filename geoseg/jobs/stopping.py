@@ -12,7 +12,10 @@ _asked = threading.Event()
 class Stopped(Exception):
     """A run ended because it was asked to, with blocks left; what is done is kept."""
 
-    def __init__(self, n_left: int) -> None:
+    def __init__(self, n_left: int | None = None) -> None:
+        if n_left is None:
+            super().__init__("Stopped as asked: no block was begun.")
+            return
         blocks = "1 block is" if n_left == 1 else f"{n_left} blocks are"
         super().__init__(f"Stopped as asked: {blocks} left.")
 
