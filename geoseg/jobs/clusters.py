@@ -2,18 +2,21 @@
 
 import inspect
 import ipaddress
+import logging
 import os
 import socket
 import tempfile
 import warnings
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
+
+import dask
 
 from geoseg.errors import GeosegError, GeosegWarning, RecipeError, one_line
 from geoseg.jobs.stopping import Stopped, is_asked
@@ -48,8 +51,7 @@ class Kind:
 
 
 def _queue(name: str) -> Kind:
-    defaults = {"n_workers": 1, "scheduler_options": {"dashboard_address": "127.0.0.1:0"}}
-    return Kind(f"dask_jobqueue:{name}", "jobqueue", defaults, is_queue=True)
+    return Kind(f"dask_jobqueue:{name}", "jobqueue", {"n_workers": 1}, is_queue=True)
 
 
 KINDS = {
@@ -119,6 +121,8 @@ class Cluster:
         where = str(address) if kind is None else self._started(KINDS[kind], kind)
         client = self._stack.enter_context(_connected(where, self.name))
         warn_of_plain(client.scheduler.address)
+        if kind is not None:
+            client.register_plugin(_never_paused())  # type: ignore[no-untyped-call]
         with suppress(KeyError, AttributeError):
             if link := client.dashboard_link:
                 self._say(f"dashboard of the {self.name}: {redact(link)}")
@@ -126,13 +130,15 @@ class Cluster:
         return client
 
     def _started(self, kind: Kind, name: str):  # type: ignore[no-untyped-def]
-        maker = _class_of(kind, name)
-        options = _merged(kind.defaults, self._recipe.cluster_options)
-        n_workers = {"n_workers": self._recipe.workers} if self._recipe.workers else {}
-        if not kind.is_open:
-            _refuse_unknown(options, maker, kind, name)
-            options |= n_workers
+        maker = maker_of(self._recipe)
+        self._stack.enter_context(_quiet())
+        options = {**kind.defaults, **self._recipe.cluster_options}
+        if self._recipe.workers and not kind.is_open:
+            options["n_workers"] = self._recipe.workers
         if kind.is_queue:
+            site = dask.config.get(f"jobqueue.{name}.scheduler-options", None) or {}
+            own = options.get("scheduler_options", {})
+            options["scheduler_options"] = {"dashboard_address": "127.0.0.1:0", **site, **own}
             keys = tempfile.TemporaryDirectory(dir=self._folder, prefix=".keys-")  # for this user alone
             options.setdefault("security", _keys_in(Path(self._stack.enter_context(keys))))
         try:
@@ -227,13 +233,28 @@ def _first(error: BaseException) -> Exception:
     return error if isinstance(error, Exception) else RuntimeError(str(error))
 
 
-def _class_of(kind: Kind, name: str) -> Any:
+def maker_of(recipe: Recipe) -> Any:
+    """The class that starts a recipe's cluster.
+
+    Raises:
+        RecipeError: it is not installed, or has no such options.
+    """
+    name = str(recipe.cluster)
+    kind = KINDS[name]
     try:
-        return _found(kind.made_by)
+        maker = _found(kind.made_by)
     except ImportError as error:
         raise RecipeError(
             f"--cluster {name} needs {error.name}: pip install 'geoseg[{kind.extra}]'."
         ) from None
+    known = set() if kind.is_open else options_of(maker, kind)
+    for option in () if kind.is_open else recipe.cluster_options:
+        if option not in known:
+            raise RecipeError(
+                f"--cluster-options {option}: not an option of {name} ({kind.made_by.partition(':')[2]}): "
+                f"{did_you_mean(option, sorted(known))}"
+            )
+    return maker
 
 
 def _found(path: str) -> Any:
@@ -249,23 +270,16 @@ def options_of(maker: Any, kind: Kind) -> set[str]:
     return {p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)} - {"self"}
 
 
-def _refuse_unknown(options: Mapping[str, Any], maker: Any, kind: Kind, name: str) -> None:
-    known = options_of(maker, kind)
-    for option in options:
-        if option not in known:
-            raise RecipeError(
-                f"--cluster-options {option}: not an option of {name} ({kind.made_by.partition(':')[2]}): "
-                f"{did_you_mean(option, sorted(known))}"
-            )
-
-
-def _merged(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """What was given, and the defaults of what was not, in tables too."""
-    merged = {**defaults, **given}
-    for key, value in defaults.items():
-        if isinstance(value, dict) and isinstance(given.get(key), dict):
-            merged[key] = {**value, **given[key]}
-    return merged
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Schedulers and nannies of this process tell of each connection; what matters is raised."""
+    logger = logging.getLogger("distributed")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def _keys_in(folder: Path):  # type: ignore[no-untyped-def]
@@ -288,6 +302,19 @@ def _keys_in(folder: Path):  # type: ignore[no-untyped-def]
         f"tls_{role}_{name}": str(path) for role in roles for name, path in (("cert", cert), ("key", key))
     }
     return Security(require_encryption=True, tls_ca_file=str(cert), **files)
+
+
+def _never_paused():  # type: ignore[no-untyped-def]
+    """Workers that hold much memory wait until less of their results is kept. Blocks keep none: they would
+    wait for ever. Those that run out of memory are still ended, and the block is made in pieces.
+    """
+    from distributed import WorkerPlugin
+
+    class NeverPaused(WorkerPlugin):  # type: ignore[misc]
+        def setup(self, worker) -> None:  # type: ignore[no-untyped-def]
+            worker.memory_manager.memory_pause_fraction = False
+
+    return NeverPaused()
 
 
 def _keep_up(started: Any, n_workers: int) -> None:
