@@ -1,12 +1,8 @@
 """The Dask cluster of a run: found at its address, or started for as long as the run lasts."""
 
 import inspect
-import ipaddress
 import logging
-import os
-import socket
 import tempfile
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -14,22 +10,21 @@ from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import urlsplit
 
 import dask
 
-from geoseg.errors import GeosegError, GeosegWarning, RecipeError, one_line
+from geoseg.errors import GeosegError, RecipeError, one_line
+from geoseg.jobs import connecting
+from geoseg.jobs.connecting import connected, first_of, keys_in, warn_of_plain
 from geoseg.jobs.stopping import Stopped, is_asked
 from geoseg.recipe import Recipe
 from geoseg.redaction import redact
 from geoseg.registry import did_you_mean
 
-_CONNECT_TIMEOUT_S = 15
 _LOOK_S = 2.0
 """Between two looks whether a worker has come, or the run is to stop."""
 _MEND_MS = 30_000
 _LOOPBACK = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
-_TLS_HINT = "distributed.comm.tls.ca-file, .client.cert and .client.key (docs/clusters.md)"
 
 
 @dataclass(frozen=True)
@@ -119,7 +114,7 @@ class Cluster:
         """
         kind, address = self._recipe.cluster, self._recipe.scheduler
         where = str(address) if kind is None else self._started(KINDS[kind], kind)
-        client = self._stack.enter_context(_connected(where, self.name))
+        client = self._stack.enter_context(connected(where, self.name))
         warn_of_plain(client.scheduler.address)
         if kind is not None:
             client.register_plugin(_never_paused())  # type: ignore[no-untyped-call]
@@ -140,15 +135,17 @@ class Cluster:
             own = options.get("scheduler_options", {})
             options["scheduler_options"] = {"dashboard_address": "127.0.0.1:0", **site, **own}
             keys = tempfile.TemporaryDirectory(dir=self._folder, prefix=".keys-")  # for this user alone
-            options.setdefault("security", _keys_in(Path(self._stack.enter_context(keys))))
+            options.setdefault("security", keys_in(Path(self._stack.enter_context(keys))))
         try:
             started = self._stack.enter_context(maker(**options))
+            if kind.is_queue:
+                started.sync(_submitted, started)
             if kind.is_open:
                 started.scale(self._recipe.workers or 1)
         except GeosegError:
             raise
         except Exception as error:  # each kind has its own
-            why = redact(one_line(_first(error)) or type(error).__name__)
+            why = redact(one_line(first_of(error)).rpartition("stderr: ")[2] or type(error).__name__)
             raise RecipeError(
                 f"The {name} cluster cannot be started: {why}. See --cluster-options."
             ) from error
@@ -159,7 +156,7 @@ class Cluster:
     def _wait(self, client) -> None:  # type: ignore[no-untyped-def]
         if self._recipe.cluster is None:
             try:
-                client.wait_for_workers(1, timeout=_CONNECT_TIMEOUT_S)  # a nanny may be starting one
+                client.wait_for_workers(1, timeout=connecting.CONNECT_TIMEOUT_S)  # by a nanny
             except TimeoutError:
                 raise RecipeError(
                     f"The {self.name} has no workers. Start some: dask worker {self._recipe.scheduler}."
@@ -175,62 +172,6 @@ class Cluster:
             if not is_said:
                 self._say(f"waiting for the first worker of the {self.name}")
             is_said = True
-
-
-def warn_of_plain(address: str) -> None:
-    """Of a scheduler on another machine that anybody on the way can read, and give orders to."""
-    parts = urlsplit(address)
-    if parts.scheme == "tcp" and parts.hostname and not _is_of_this_machine(parts.hostname):
-        warnings.warn(
-            f"{address} is neither encrypted nor authenticated: whoever reaches it can read what is computed "
-            f"and run code there. Start scheduler and workers with --protocol tls and give "
-            f"--scheduler tls://... with {_TLS_HINT}.",
-            GeosegWarning,
-            stacklevel=2,
-        )
-
-
-def _is_of_this_machine(host: str) -> bool:
-    try:
-        found = socket.getaddrinfo(host, None)[0]
-        if ipaddress.ip_address(found[4][0]).is_loopback:
-            return True
-        with socket.socket(found[0], socket.SOCK_STREAM) as probe:
-            probe.bind((found[4][0], 0))  # only own addresses can be bound
-    except (OSError, ValueError):
-        return False
-    return True
-
-
-def _connected(where, name: str):  # type: ignore[no-untyped-def]
-    """A client of an address or a cluster."""
-    from distributed import Client
-
-    try:
-        return Client(where, timeout=_CONNECT_TIMEOUT_S, set_as_default=False)
-    except (OSError, TimeoutError, ValueError, TypeError, RuntimeError) as error:
-        why = one_line(_first(error)) or type(error).__name__
-        if str(where).startswith("tls://"):
-            raise RecipeError(
-                f"The {name} cannot be spoken to by TLS: {why}. Its keys are looked for in Dask's "
-                f"configuration, {_TLS_HINT}."
-            ) from None
-        reset = "closed the connection; if it wants TLS, give tls:// and its keys: docs/clusters.md"
-        if isinstance(_first(error), ConnectionResetError):
-            raise RecipeError(f"The {name} {reset}.") from None
-        if isinstance(error, RuntimeError):
-            raise RecipeError(f"The {name}: {why}. Give tls://, or do not ask Dask for encryption.") from None
-        raise RecipeError(
-            f"No Dask scheduler answers at {where} ({type(error).__name__}). Start one with "
-            "'dask scheduler' and workers with 'dask worker ADDRESS', or leave --scheduler out."
-        ) from None
-
-
-def _first(error: BaseException) -> Exception:
-    """The error that it began with."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return error if isinstance(error, Exception) else RuntimeError(str(error))
 
 
 def maker_of(recipe: Recipe) -> Any:
@@ -273,35 +214,15 @@ def options_of(maker: Any, kind: Kind) -> set[str]:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Schedulers and nannies of this process tell of each connection; what matters is raised."""
-    logger = logging.getLogger("distributed")
-    before = logger.level
-    logger.setLevel(logging.CRITICAL)
+    loggers = [logging.getLogger(name) for name in ("distributed", "tornado")]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
     try:
         yield
     finally:
-        logger.setLevel(before)
-
-
-def _keys_in(folder: Path):  # type: ignore[no-untyped-def]
-    """Keys of one run, in files that its workers read."""
-    from distributed.security import Security
-
-    try:
-        made = Security.temporary()
-    except ImportError:
-        raise RecipeError(
-            "Workers of batch systems are spoken to by TLS, which needs cryptography: "
-            "pip install 'geoseg[jobqueue]'."
-        ) from None
-    cert, key = folder / "cert.pem", folder / "key.pem"
-    for path, text in ((cert, made.tls_ca_file), (key, made.tls_client_key)):
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(text)
-    roles = ("client", "scheduler", "worker")
-    files = {
-        f"tls_{role}_{name}": str(path) for role in roles for name, path in (("cert", cert), ("key", key))
-    }
-    return Security(require_encryption=True, tls_ca_file=str(cert), **files)
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
 
 
 def _never_paused():  # type: ignore[no-untyped-def]
@@ -315,6 +236,13 @@ def _never_paused():  # type: ignore[no-untyped-def]
             worker.memory_manager.memory_pause_fraction = False
 
     return NeverPaused()
+
+
+async def _submitted(started: Any) -> None:
+    """Raises what the batch system says against the jobs; it is not waited for the workers in them."""
+    await started
+    for job in list(started.workers.values()):
+        await job
 
 
 def _keep_up(started: Any, n_workers: int) -> None:
