@@ -3,6 +3,7 @@
 import sys
 import threading
 import warnings
+from contextlib import nullcontext
 from typing import get_args
 
 import pytest
@@ -22,7 +23,7 @@ from geoseg.jobs.stopping import Stopped
 from geoseg.recipe import ClusterKind, Recipe
 
 QUEUES = [name for name, kind in KINDS.items() if kind.is_queue]
-HERE = {"processes": False, "dashboard_address": None}
+HERE = {"processes": False, "protocol": "tcp://"}
 
 
 def recipe(**more: object) -> Recipe:
@@ -99,18 +100,17 @@ def test_a_cluster_is_let_go_however_the_run_ends(tmp_path, error, monkeypatch):
     made = []
     real = clusters.maker_of
     monkeypatch.setattr(clusters, "maker_of", lambda r: lambda **o: made.append(real(r)(**o)) or made[0])
-    said: list[str] = []
-    try:
-        with Cluster(
-            recipe(cluster="local", workers=1, cluster_options=HERE), folder=tmp_path, say=said.append
-        ) as own:
-            assert own.client.submit(lambda: 7).result() == 7
-            assert own.client is own.client, "one for the run"
-            assert own.client.run(lambda dask_worker: dask_worker.memory_manager.memory_pause_fraction)
-            if error:
-                raise error
-    except BaseException as raised:
-        assert raised is error
+    options = {**HERE, "n_workers": 2}
+    with (
+        pytest.raises(type(error)) if error else nullcontext(),
+        Cluster(recipe(cluster="local", workers=1, cluster_options=options), folder=tmp_path) as own,
+    ):
+        assert own.client.submit(lambda: 7).result() == 7
+        assert own.client is own.client, "one for the run"
+        fractions = own.client.run(lambda dask_worker: dask_worker.memory_manager.memory_pause_fraction)
+        assert list(fractions.values()) == [False], "one worker, as the recipe says, that never pauses"
+        if error:
+            raise error
     assert made[0].status == Status.closed
     assert own.client.status == "closed"
 
