@@ -137,7 +137,8 @@ class Cluster:
             keys = tempfile.TemporaryDirectory(dir=self._folder, prefix=".keys-")  # for this user alone
             options.setdefault("security", keys_in(Path(self._stack.enter_context(keys))))
         try:
-            started = self._stack.enter_context(maker(**options))
+            started = maker(**options)
+            self._stack.callback(_let_go, started)
             if kind.is_queue:
                 started.sync(_submitted, started)
             if kind.is_open:
@@ -214,7 +215,7 @@ def options_of(maker: Any, kind: Kind) -> set[str]:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Schedulers and nannies of this process tell of each connection; what matters is raised."""
-    loggers = [logging.getLogger(name) for name in ("distributed", "tornado")]
+    loggers = [logging.getLogger(name) for name in ("distributed", "tornado", "asyncio")]
     before = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.CRITICAL)
@@ -236,6 +237,12 @@ def _never_paused():  # type: ignore[no-untyped-def]
             worker.memory_manager.memory_pause_fraction = False
 
     return NeverPaused()
+
+
+def _let_go(started: Any) -> None:
+    """What goes wrong now would hide how the run ended."""
+    with suppress(Exception):
+        started.close()
 
 
 async def _submitted(started: Any) -> None:

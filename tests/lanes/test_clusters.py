@@ -139,6 +139,11 @@ def test_slurm_and_a_worker_that_is_cancelled(scene, one_by_one, tmp_path, monke
             workers=2,
             out=str(tmp_path / "map"),
         )
+        nowhere = recipe.model_copy(update={"cluster_options": {**options, "queue": "nope"}})
+        with pytest.raises(
+            RecipeError, match="cannot be started: sbatch: error: invalid partition specified: nope"
+        ):
+            run(nowhere)
         with killing_one(tmp_path, cancel) as seen:
             made = run(recipe)
         assert seen[0] < N_BLOCKS / 2
