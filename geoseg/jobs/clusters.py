@@ -215,7 +215,7 @@ def options_of(maker: Any, kind: Kind) -> set[str]:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Schedulers and nannies of this process tell of each connection; what matters is raised."""
-    loggers = [logging.getLogger(name) for name in ("distributed", "tornado", "asyncio")]
+    loggers = [logging.getLogger(name) for name in ("distributed", "tornado.application", "asyncio")]
     before = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.CRITICAL)
