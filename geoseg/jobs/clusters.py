@@ -24,6 +24,8 @@ from geoseg.registry import did_you_mean
 _LOOK_S = 2.0
 """Between two looks whether a worker has come, or the run is to stop."""
 _MEND_MS = 30_000
+_LOGGERS = ("distributed", "distributed.client", "tornado.application", "asyncio")
+"""Each has a level of its own."""
 _LOOPBACK = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
 
 
@@ -113,6 +115,7 @@ class Cluster:
             Stopped: the run was asked to stop before a worker came.
         """
         kind, address = self._recipe.cluster, self._recipe.scheduler
+        self._stack.enter_context(_quiet())
         where = str(address) if kind is None else self._started(KINDS[kind], kind)
         client = self._stack.enter_context(connected(where, self.name))
         warn_of_plain(client.scheduler.address)
@@ -126,7 +129,6 @@ class Cluster:
 
     def _started(self, kind: Kind, name: str):  # type: ignore[no-untyped-def]
         maker = maker_of(self._recipe)
-        self._stack.enter_context(_quiet())
         options = {**kind.defaults, **self._recipe.cluster_options}
         if self._recipe.workers and not kind.is_open:
             options["n_workers"] = self._recipe.workers
@@ -214,8 +216,10 @@ def options_of(maker: Any, kind: Kind) -> set[str]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Schedulers and nannies of this process tell of each connection; what matters is raised."""
-    loggers = [logging.getLogger(name) for name in ("distributed", "tornado.application", "asyncio")]
+    """Of what Dask tells of connections that come, go and are lost; what matters is raised."""
+    import distributed  # noqa: F401  (it sets the levels when first imported)
+
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
     before = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.CRITICAL)

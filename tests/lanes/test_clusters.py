@@ -79,13 +79,13 @@ def one_by_one(scene, tmp_path_factory) -> dict[str, bytes]:
 
 def test_threads(scene, one_by_one, tmp_path):
     assert (
-        rasters(run(Recipe(**scene, block_size=64, workers=2, out=str(tmp_path / "map"))).out) == one_by_one
+        rasters(run(Recipe(**scene, block_size=100, workers=2, out=str(tmp_path / "map"))).out) == one_by_one
     )
 
 
 def test_two_processes(scene, one_by_one, tmp_path):
     heard = Heard()
-    recipe = Recipe(**scene, block_size=64, cluster="local", workers=2, out=str(tmp_path / "map"))
+    recipe = Recipe(**scene, block_size=100, cluster="local", workers=2, out=str(tmp_path / "map"))
     made = run(recipe, listener=heard)
     assert rasters(made.out) == one_by_one
     assert any(
@@ -184,7 +184,7 @@ def test_tls(scene, one_by_one, keys, tmp_path, monkeypatch):
         assert address.startswith("tls://")
         with workers(address, folder):
             out = tmp_path / "map"
-            recipe = Recipe(**scene, block_size=64, scheduler=address, out=str(out))
+            recipe = Recipe(**scene, block_size=100, scheduler=address, out=str(out))
             assert rasters(run(recipe).out) == one_by_one
             again = recipe.model_copy(update={"out": str(tmp_path / "none")})
             for other, said in (
