@@ -15,6 +15,9 @@ from geoseg.resources import find_resource, path_exists, resource_folder
 MAX_AREA_KM2 = 25_000.0
 Uncertainty = Literal["entropy", "conformal", "mc-dropout", "ensemble", "evidential"]
 Tta = Literal["none", "flip", "d4", "scale", "scale-flip"]
+ClusterKind = Literal[
+    "local", "slurm", "pbs", "lsf", "sge", "oar", "htcondor", "kubernetes", "gateway", "coiled"
+]
 _EPISTEMIC = ("mc-dropout", "ensemble", "evidential")
 
 
@@ -106,7 +109,7 @@ class Recipe(BaseModel):
     probable. The CPU runs one at a time."""
     device: str = "auto"
     """``cpu``, ``cuda`` (all GPUs), ``cuda:1`` (the second one), or ``auto``: GPUs where there are any. With
-    a ``scheduler``, GPUs are those of workers with the resource ``GPU``."""
+    a ``scheduler`` or ``cluster``, GPUs are those of workers with the resource ``GPU``."""
     backend: Annotated[str, Field(min_length=1)] = "auto"
     """What runs the network: ``torch-eager``, ``torch-compiled``, ``onnxruntime``, ``openvino`` or
     ``tensorrt``; ``auto``: the one that is done first, measured on the first tiles."""
@@ -114,8 +117,8 @@ class Recipe(BaseModel):
     """Of the network's arithmetic. ``auto``: the fastest whose classes are those of float32 on the first
     tiles, for 99.9 % of the pixels in bf16 and 99.5 % in int8, which it tries on models trained for it."""
     threads: Annotated[int, Field(ge=1)] | None = None
-    """Of a network on the CPU; torch's last bits depend on them. None for all cores; with a ``scheduler``, as
-    many as its workers have."""
+    """Of a network on the CPU; torch's last bits depend on them. None for all cores; with a ``scheduler`` or
+    ``cluster``, as many as its workers have."""
     tta: Tta = "none"
     """Test-time augmentation, the mean over several views of each tile: 4 reflections (``flip``), 8 rotations
     and reflections (``d4``), for as many times the work; 3 scales (``scale``), for about 3 times; or both
@@ -133,9 +136,17 @@ class Recipe(BaseModel):
     max_memory: Annotated[str, AfterValidator(_is_memory)] | None = None
     """What a process may take, such as ``2GB``: blocks are made as small as that asks for."""
     workers: Annotated[int, Field(ge=1)] | None = None
-    """Blocks at a time on this machine; None for one, or one for each GPU."""
+    """Blocks at a time on this machine; None for one, or one for each GPU. With a ``cluster``, its workers;
+    None for as many as such a cluster has by itself."""
+    cluster: ClusterKind | None = None
+    """Kind of Dask cluster that is started for the run: ``local`` (processes of this machine), ``slurm``,
+    ``pbs``, ``lsf``, ``sge``, ``oar``, ``htcondor``, ``kubernetes``, ``gateway`` or ``coiled``."""
+    cluster_options: dict[str, Any] = {}
+    """What its class in Dask takes: a table in TOML; as a flag ``queue=main,cores=4,memory=16GiB``, with
+    values in JSON or plain text."""
     scheduler: str | None = None
-    """Address of a Dask scheduler, ``tcp://host:8786``; None for this machine."""
+    """Address of a Dask scheduler that runs already, ``tcp://host:8786`` or ``tls://host:8786``; None for
+    this machine."""
 
     tries: Annotated[int, Field(ge=1)] = 3
     """How often a block is tried whose servers or workers fail, in all; the other blocks go on meanwhile."""
@@ -183,6 +194,10 @@ class Recipe(BaseModel):
             raise ValueError(
                 f"{' and '.join(several)} would both be epistemic.tif: give one of them to --uncertainty"
             )
+        if self.cluster is not None and self.scheduler is not None:
+            raise ValueError("--cluster starts a scheduler, --scheduler names one: give one of them")
+        if self.cluster_options and self.cluster is None:
+            raise ValueError("--cluster-options are those of a --cluster: name its kind, such as slurm")
         searched = [k for k in _OF_A_SEARCH if getattr(self, k) != type(self).model_fields[k].default]
         if self.image and searched:
             flags = " and ".join(f"--{key.replace('_', '-')}" for key in searched)
@@ -203,6 +218,11 @@ class Recipe(BaseModel):
             return cls(**data)
         except ValidationError as error:
             raise RecipeError(_explain(error, list(cls.model_fields))) from None
+
+    @property
+    def is_on_cluster(self) -> bool:
+        """Whether blocks run on the workers of a Dask scheduler, not in this process."""
+        return self.cluster is not None or self.scheduler is not None
 
     def changed(self) -> dict[str, Any]:
         """The keys whose value is not the default."""

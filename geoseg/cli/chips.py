@@ -14,7 +14,7 @@ UNUSED = (
     *("per_feature", "feature"),
     *("model", "tile_size", "halo", "batch_size", "device", "backend", "precision", "tta", "uncertainty"),
     "dropout_passes",
-    *("block_size", "workers", "scheduler", "tries", "on_missing"),
+    *("block_size", "workers", "cluster", "cluster_options", "scheduler", "tries", "on_missing"),
     *("change_from", "resume", "overwrite", "max_file_gb", "polygons", "min_area_ha", "simplify_m"),
 )
 """Keys of a recipe that say how a map is made."""

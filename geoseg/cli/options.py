@@ -1,6 +1,8 @@
 """Command-line options made from the fields of a recipe: one name, one meaning, one help text."""
 
 import inspect
+import json
+import re
 import types
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,7 +25,7 @@ _PANELS = {
     "Uncertainty": ("uncertainty", "dropout_passes"),
     "Where it runs": (
         "device", "backend", "precision", "threads", "batch_size", "block_size", "max_memory", "workers",
-        "scheduler", "tries", "on_missing",
+        "cluster", "cluster_options", "scheduler", "tries", "on_missing",
     ),
     "Output": (
         "out", "change_from", "resume", "overwrite", "max_file_gb", "polygons", "min_area_ha", "simplify_m",
@@ -32,6 +34,10 @@ _PANELS = {
 _VECTORS = (".gpkg", ".geojson", ".json", ".shp", ".parquet", ".fgb", ".kml")
 _LISTS = ("bands", "scale", "offset", "uncertainty")
 """Given as one value with commas."""
+_TABLES = ("cluster_options",)
+"""Given as ``key=value`` with commas; what is no JSON is text."""
+_OPTION = re.compile(r",(?=\s*\w+\s*=)")
+"""The comma before the next key: those in lists and tables have none after them."""
 _ALSO = {"tile_size": ("--tile",)}
 """Other spellings."""
 FILE_HELP = "TOML file with these keys, the name of a shipped one, or the manifest.json of a map."
@@ -111,7 +117,7 @@ def _plain(name: str) -> Any:
     """The type typer understands for a field: its first plain member, a list for tuples, always optional."""
     if name == "image":
         return list[str] | None
-    if name in _LISTS:
+    if name in _LISTS or name in _TABLES:
         return str | None
     annotation = Recipe.model_fields[name].annotation
     if get_origin(annotation) in (Union, types.UnionType):
@@ -122,4 +128,22 @@ def _plain(name: str) -> Any:
 
 
 def _as_given(name: str, value: Any) -> Any:
+    if name in _TABLES:
+        return _table(name, value)
     return tuple(part for part in map(str.strip, value.split(",")) if part) if name in _LISTS else value
+
+
+def _table(name: str, text: str) -> dict[str, Any]:
+    table = {}
+    for option in filter(None, _OPTION.split(text)):
+        key, equals, value = (part.strip() for part in option.partition("="))
+        if not equals or not key.isidentifier():
+            raise RecipeError(
+                f"--{name.replace('_', '-')} {option.strip()!r} is no key=value. Give, for instance, "
+                "queue=main,cores=4,memory=16GiB."
+            )
+        try:
+            table[key] = json.loads(value)
+        except ValueError:
+            table[key] = value  # 01:30:00, 4GiB, a name
+    return table

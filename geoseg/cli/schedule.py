@@ -29,6 +29,9 @@ def schedule(
     to: Annotated[To, typer.Option(help="What starts it.")],
     entries: Annotated[Path, typer.Option(help="Folder that the entry is written to.")] = Path(),
     image: Annotated[str, typer.Option(help="Container with geoseg, for Kubernetes.")] = "geoseg:latest",
+    dask_workers: Annotated[
+        int, typer.Option(min=0, help="For Kubernetes: also a Dask cluster with as many workers.")
+    ] = 0,
 ) -> None:
     """Write the entry that makes the map of a recipe again and again, or brings it up to date.
 
@@ -46,6 +49,12 @@ def schedule(
         raise RecipeError(
             f"{recipe} takes its area from standard input, which timers do not give. Name a file."
         )
+    if dask_workers and to is not To.KUBERNETES:
+        raise RecipeError(f"--dask-workers is for --to kubernetes; {to} starts no cluster.")
+    if dask_workers and found.is_on_cluster:
+        raise RecipeError(
+            f"{recipe} says already where its blocks run (cluster or scheduler). Leave --dask-workers out."
+        )
     is_file, is_here = Path(recipe).is_file(), to in (To.CRON, To.SYSTEMD)
     maps = recipes_of(found) if is_here else {}
     job = Schedule(
@@ -55,6 +64,7 @@ def schedule(
         folder=str(Path.cwd()),
         program=_program(),
         image=image,
+        dask_workers=dask_workers,
     )
     files = {entries / name: text for name, text in SCHEDULERS[to].entries(job).items()}
     try:
@@ -67,7 +77,12 @@ def schedule(
     for path in files:
         print(path)  # noqa: T201
     names = [str(path) for path in files]
-    how = SCHEDULERS[to].how.format(first=names[0], last=Path(names[-1]).name, slug=job.slug)
+    how = SCHEDULERS[to].how.format(
+        first=names[0],
+        last=Path(names[-1]).name,
+        files=" ".join(f"-f {name}" for name in names),
+        slug=job.slug,
+    )
     messages.print(how, markup=False)
     if len(maps) > 1:
         messages.print(

@@ -1,7 +1,8 @@
 """Where blocks run: threads of this process, or the workers of a Dask scheduler."""
 
-import logging
+import math
 import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -16,18 +17,22 @@ from dask.callbacks import Callback
 from geoseg.errors import RecipeError
 from geoseg.inference.device import devices_of, own_threads
 from geoseg.jobs.blocks import BlockDone, BlockTask, run_block
+from geoseg.jobs.clusters import Cluster
 from geoseg.jobs.sending import as_it_is, own_of, run_whole, shared_of
 from geoseg.jobs.stopping import is_asked
 from geoseg.jobs.tries import BlockFailed, Ended, concerns_all, let_go
 
 _IN_FLIGHT_PER_WORKER = 3
-_CONNECT_TIMEOUT_S = 15
+_COUNTED_FOR_S = 1.0
+_SYNCHRONOUS = ("sync", "synchronous", "single-threaded")
+"""Dask's names for it."""
 _LOST = "cancelled"
 """What futures are whose scheduler has gone; those whose worker has gone are computed again."""
 
 
 def run_here(tasks: list[BlockTask], *, workers: int | None, on_end: Callable[[Ended], None]) -> list[Ended]:
-    """Run blocks with Dask's threaded scheduler, ``workers`` at a time.
+    """Run blocks with Dask's threaded scheduler, ``workers`` at a time; one after the other in this thread
+    where Dask's configuration says so (``scheduler: synchronous``).
 
     One that fails does not stop the others, unless they would all fail.
 
@@ -62,14 +67,14 @@ def run_here(tasks: list[BlockTask], *, workers: int | None, on_end: Callable[[E
     with Callback(posttask=note), warnings.catch_warnings():
         dask.compute(
             *[dask.delayed(run, pure=False)(_opaque(task)) for task in tasks],
-            scheduler="threads",
+            scheduler="synchronous" if dask.config.get("scheduler", None) in _SYNCHRONOUS else "threads",
             num_workers=workers or len(devices),
         )
     return ended
 
 
-def run_on(address: str, tasks: list[BlockTask], *, on_end: Callable[[Ended], None]) -> list[Ended]:
-    """Run blocks on the workers of a Dask scheduler; a few per worker are in flight at a time.
+def run_on(cluster: Cluster, tasks: list[BlockTask], *, on_end: Callable[[Ended], None]) -> list[Ended]:
+    """Run blocks on the workers of a cluster; a few per worker are in flight at a time.
 
     One that fails does not stop the others, unless they would all fail.
 
@@ -80,92 +85,89 @@ def run_on(address: str, tasks: list[BlockTask], *, on_end: Callable[[Ended], No
     this process, which is checked first.
 
     Raises:
-        RecipeError: the scheduler does not answer, has no workers, or they do not see the output folder; or
-            it is lost meanwhile.
+        RecipeError: the cluster is not there, has no workers, or they do not see the output folder; or it is
+            lost meanwhile.
     """
     from distributed import as_completed
 
-    with _client(address) as client:
-        _check_workers(client, address, tasks[0].parts)
-        n_gpus = _n_gpus(client) if tasks[0].how.device.startswith("cuda") else 0
-        n_slots = (n_gpus or sum(client.nthreads().values())) * _IN_FLIGHT_PER_WORKER
-        shared = client.submit(as_it_is, shared_of(tasks[0]), pure=False)
-        gpu = {"GPU": 1} if n_gpus else None
-        submit = partial(client.submit, run_whole, run_block, shared, pure=False, resources=gpu)
-        waiting: Iterator[BlockTask] = iter(tasks)
-        # Tasks are submitted as others finish: a scheduler chokes on very large graphs.
-        indices = {submit(own_of(task)): task.block.index for task in islice(waiting, n_slots)}
-        queue = as_completed(indices, loop=client.loop)
-        ended: list[Ended] = []
-        for future in queue:
-            if future.status == _LOST:
-                raise RecipeError(f"The Dask scheduler at {address} is lost. Start it and its workers again.")
-            index = indices.pop(future)
-            try:
-                ended.append(future.result())
-            except Exception as error:
-                if concerns_all(error):
-                    raise
-                ended.append(BlockFailed(index, error))
-            on_end(ended[-1])
-            future.release()
-            for task in () if is_asked() else waiting:
-                again = submit(own_of(task))
-                indices[again] = task.block.index
-                queue.add(again)
-                break
-        return ended
+    client = cluster.client
+    _check_workers(client, tasks[0].parts)
+    has_gpus = tasks[0].how.device.startswith("cuda") and _n_gpus(client) > 0
+    shared = client.submit(as_it_is, shared_of(tasks[0]), pure=False)
+    gpu = {"GPU": 1} if has_gpus else None
+    submit = partial(client.submit, run_whole, run_block, shared, pure=False, resources=gpu)
+    waiting: Iterator[BlockTask] = iter(tasks)
+    n_slots = _Slots(client, has_gpus=has_gpus)
+    # Tasks are submitted as others finish: a scheduler chokes on very large graphs.
+    indices = {submit(own_of(task)): task.block.index for task in islice(waiting, n_slots.now())}
+    queue = as_completed(indices, loop=client.loop)
+    ended: list[Ended] = []
+    for future in queue:
+        if future.status == _LOST:
+            raise RecipeError(f"The {cluster.name} is lost. {cluster.remedy}")
+        index = indices.pop(future)
+        try:
+            ended.append(future.result())
+        except Exception as error:
+            if concerns_all(error):
+                raise
+            ended.append(BlockFailed(index, error))
+        on_end(ended[-1])
+        future.release()
+        n_more = 0 if is_asked() else n_slots.now() - len(indices)
+        for task in islice(waiting, max(n_more, 0)):
+            again = submit(own_of(task))
+            indices[again] = task.block.index
+            queue.add(again)
+    return ended
 
 
-def device_on(address: str, device: str) -> str:
-    """What ``auto`` is on a scheduler's workers: ``cuda`` where any has the resource ``GPU``, else ``cpu``.
+def device_on(cluster: Cluster, device: str) -> str:
+    """What ``auto`` is on a cluster's workers: ``cuda`` where any has the resource ``GPU``, else ``cpu``.
 
     One answer for all, since a GPU's last bits are not those of a CPU. Other devices are what they are.
 
     Raises:
-        RecipeError: the scheduler does not answer.
+        RecipeError: the cluster is not there.
     """
     if device != "auto":
         return device
-    with _client(address) as client:
-        return "cuda" if _n_gpus(client) else "cpu"
+    return "cuda" if _n_gpus(cluster.client) else "cpu"
 
 
-def blocks_at_a_time_on(address: str, device: str) -> int:
-    """The most that one worker of a scheduler has under way: a block for each of its threads, or GPUs.
-
-    Raises:
-        RecipeError: the scheduler does not answer.
-    """
-    with _client(address) as client:
-        if device.startswith("cuda") and (gpus := client.run(_gpus_of_worker)) and max(gpus.values()):
-            return int(max(gpus.values()))
-        return max(client.nthreads().values(), default=1)
-
-
-def threads_on(address: str) -> int:
-    """What torch has on every worker of a scheduler: the least, so that blocks are alike wherever they run.
+def blocks_at_a_time_on(cluster: Cluster, device: str) -> int:
+    """The most that one worker of a cluster has under way: a block for each of its threads, or GPUs.
 
     Raises:
-        RecipeError: the scheduler does not answer.
+        RecipeError: the cluster is not there.
     """
-    with _client(address) as client:
-        return int(min(client.run(own_threads).values(), default=1))
+    client = cluster.client
+    if device.startswith("cuda") and (gpus := client.run(_gpus_of_worker)) and max(gpus.values()):
+        return int(max(gpus.values()))
+    return max(client.nthreads().values(), default=1)
 
 
-def _client(address: str):  # type: ignore[no-untyped-def]
-    from distributed import Client
+def threads_on(cluster: Cluster) -> int:
+    """What torch has on every worker of a cluster: the least, so that blocks are alike wherever they run.
 
-    # It logs a lost scheduler with tracebacks, which a run says in one line.
-    for name in ("distributed", "distributed.client"):  # each has a level of its own
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    try:
-        return Client(address, timeout=_CONNECT_TIMEOUT_S, set_as_default=False)
-    except (OSError, TimeoutError, ValueError) as error:
-        raise RecipeError(
-            f"No Dask scheduler answers at {address} ({type(error).__name__}). Start one with "
-            "'dask scheduler' and workers with 'dask worker ADDRESS', or leave --scheduler out."
-        ) from None
+    Raises:
+        RecipeError: the cluster is not there.
+    """
+    return int(min(cluster.client.run(own_threads).values(), default=1))
+
+
+class _Slots:
+    """How many blocks may be in flight, counted again as workers come and go."""
+
+    def __init__(self, client, *, has_gpus: bool) -> None:  # type: ignore[no-untyped-def]
+        self._client, self._has_gpus = client, has_gpus
+        self._n, self._counted = 1, -math.inf
+
+    def now(self) -> int:
+        if time.monotonic() - self._counted > _COUNTED_FOR_S:
+            n = _n_gpus(self._client) if self._has_gpus else sum(self._client.nthreads().values())
+            self._n, self._counted = max(n, 1) * _IN_FLIGHT_PER_WORKER, time.monotonic()
+        return self._n
 
 
 def _n_gpus(client) -> int:  # type: ignore[no-untyped-def]
@@ -177,13 +179,7 @@ def _gpus_of_worker(dask_worker) -> float:  # type: ignore[no-untyped-def]
     return float(dask_worker.state.total_resources.get("GPU", 0))
 
 
-def _check_workers(client, address: str, folder: Path) -> None:  # type: ignore[no-untyped-def]
-    try:
-        client.wait_for_workers(1, timeout=_CONNECT_TIMEOUT_S)  # a nanny may be starting one
-    except TimeoutError:
-        raise RecipeError(
-            f"The Dask scheduler at {address} has no workers. Start some: dask worker {address}."
-        ) from None
+def _check_workers(client, folder: Path) -> None:  # type: ignore[no-untyped-def]
     token = folder / f".{uuid4().hex}"
     token.touch()
     try:

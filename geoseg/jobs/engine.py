@@ -19,6 +19,7 @@ from geoseg.inference.runner import Inference
 from geoseg.inference.tta import sizes_of, times_of, views_of
 from geoseg.jobs.blocks import BlockTask, model_of, read_window
 from geoseg.jobs.cluster import device_on, threads_on
+from geoseg.jobs.clusters import Cluster
 from geoseg.jobs.plan import Plan
 from geoseg.jobs.workspace import MANIFEST
 from geoseg.models.int8 import Int8, read_int8
@@ -40,7 +41,9 @@ _NEEDS_MODULE = {"mc-dropout", "ensemble"}
 """Kinds of uncertainty that look into the network, which only torch lets them."""
 
 
-def settle(recipe: Recipe, how: Inference, tasks: Sequence[BlockTask]) -> tuple[Inference, Choice | None]:
+def settle(
+    recipe: Recipe, how: Inference, tasks: Sequence[BlockTask], *, cluster: Cluster | None = None
+) -> tuple[Inference, Choice | None]:
     """How the blocks are run: what was asked for, or what is fastest on some of their tiles.
 
     All workers are given the same answer, since last bits depend on it. Jobs of few tiles are run by torch in
@@ -54,10 +57,9 @@ def settle(recipe: Recipe, how: Inference, tasks: Sequence[BlockTask]) -> tuple[
         ModelError: it cannot run this network, or int8 has no ranges and no tile to observe them on.
     """
     name = how.device
-    name = one_name_of(name) if recipe.scheduler is None else device_on(recipe.scheduler, name)
-    how = replace(how, device=name)
-    how = replace(how, threads=_threads(recipe, how.device))
-    is_elsewhere = recipe.scheduler is not None and how.device != "cpu"  # GPUs that are not at hand here
+    how = replace(how, device=one_name_of(name) if cluster is None else device_on(cluster, name))
+    how = replace(how, threads=_threads(recipe, how.device, cluster))
+    is_elsewhere = cluster is not None and how.device != "cpu"  # GPUs that are not at hand here
     if _NEEDS_MODULE & set(how.uncertainty):
         _refuse_others(recipe)
         return how, None
@@ -100,14 +102,14 @@ def settle(recipe: Recipe, how: Inference, tasks: Sequence[BlockTask]) -> tuple[
     return replace(how, backend=choice.name, precision=choice.work.precision, int8=choice.work.int8), choice
 
 
-def _threads(recipe: Recipe, device: str) -> int | None:
+def _threads(recipe: Recipe, device: str, cluster: Cluster | None) -> int | None:
     """The same for all workers; None on a GPU, where it means nothing."""
-    if recipe.scheduler is None:
+    if cluster is None:
         with threads_kept() as n:
             return (recipe.threads or n) if device_of(device).type == "cpu" else None
     if device != "cpu":
         return None
-    return recipe.threads or threads_on(recipe.scheduler)
+    return recipe.threads or threads_on(cluster)
 
 
 def note_engine(plan: Plan, how: Inference, parts: Path) -> None:

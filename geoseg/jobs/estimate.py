@@ -49,7 +49,7 @@ def estimate(plan: Plan) -> Estimate:
         read_mb += sum(per_item) * hull.width * hull.height / 1e6
     is_remote = any(a.href.startswith("http") for i in plan.inputs.items for a in i.assets.values())
     held_mb, tile_mb, seconds = tile_costs(plan)
-    n = (plan.recipe.workers or len(devices_of(plan.how.device))) if plan.recipe.scheduler is None else 1
+    n = (plan.recipe.workers or len(devices_of(plan.how.device))) if not plan.recipe.is_on_cluster else 1
     return Estimate(
         n_tiles=n_tiles,
         read_mb=read_mb,

@@ -171,7 +171,7 @@ def compute(
     """Run tasks once, here or on the cluster; ``on_end`` hears of each; in the order of their blocks."""
     listener.start(stage, sum(t.block.window.width * t.block.window.height for t in tasks))
     parts = tasks[0].parts
-    if plan.recipe.scheduler is None:
+    if plan.cluster is None:
         ROW_LISTENERS[str(parts)] = listener.advance
         try:
             done = run_here(tasks, workers=plan.recipe.workers, on_end=on_end)
@@ -184,7 +184,7 @@ def compute(
             on_end(ended)
             listener.advance(sizes[ended.index])
 
-        done = run_on(plan.recipe.scheduler, tasks, on_end=advance)
+        done = run_on(plan.cluster, tasks, on_end=advance)
     if len(done) < len(tasks) and is_asked():
         raise Stopped(len(tasks) - sum(isinstance(d, BlockDone) for d in done))
     if sorted(d.index for d in done) != [t.block.index for t in tasks]:

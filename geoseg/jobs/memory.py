@@ -91,13 +91,15 @@ def tile_costs(plan: Plan) -> tuple[float, float, float]:
 
 
 def blocks_at_a_time(plan: Plan) -> int:
-    """In one process.
+    """In one process; one where the cluster is not to be asked, in a dry run.
 
     Raises:
-        RecipeError: the scheduler does not answer.
+        RecipeError: the cluster is not there.
     """
-    if plan.recipe.scheduler is not None:
-        return blocks_at_a_time_on(plan.recipe.scheduler, plan.how.device)
+    if plan.cluster is not None:
+        return blocks_at_a_time_on(plan.cluster, plan.how.device)
+    if plan.recipe.is_on_cluster:
+        return 1
     return plan.recipe.workers or len(devices_of(plan.how.device))
 
 
@@ -143,7 +145,7 @@ def _deepest(plan: Plan, block_size: int) -> BlockTask | None:
 
 
 def _is_measured_here(plan: Plan) -> bool:
-    return plan.recipe.scheduler is None or plan.how.device == "cpu"
+    return not plan.recipe.is_on_cluster or plan.how.device == "cpu"
 
 
 def _to_measure(plan: Plan) -> Inference:

@@ -27,6 +27,7 @@ from geoseg.inference.device import device_of
 from geoseg.inference.runner import Inference
 from geoseg.inference.tta import views_of
 from geoseg.inference.uncertainty import check_uncertainty
+from geoseg.jobs.clusters import Cluster, maker_of
 from geoseg.jobs.find import EVERYTHING, find_items, in_order
 from geoseg.jobs.folders import NAMELESS, dated, default_out, has_dates, name_of
 from geoseg.models.calibration import ModelCalibration
@@ -63,6 +64,8 @@ class Plan:
     blocks: tuple[Block, ...]
     out: Path
     timings_s: dict[str, float]
+    cluster: Cluster | None = None
+    """Where blocks run; None in this process."""
 
     @property
     def geobox(self) -> GeoBox:
@@ -116,6 +119,8 @@ def plan_run(recipe: Recipe, *, say: Say, card_for: CardFor | None = None) -> Pl
     COMPOSITES[recipe.composite]
     if card_for is None:
         _check_model(recipe)
+    if recipe.cluster is not None:
+        maker_of(recipe)
     catalog = _catalog_of(recipe)
     recipe, assumed = _with_defaults(recipe, catalog)
     for line in assumed:
@@ -176,7 +181,7 @@ def _check_model(recipe: Recipe) -> None:
     card, calibration = card_of(recipe.model), calibration_of(recipe.model)
     if recipe.backend != AUTO:
         BACKENDS[recipe.backend]
-    if recipe.scheduler is None:
+    if not recipe.is_on_cluster:
         device_of(recipe.device)
     if recipe.uncertainty:
         check_uncertainty(create_model(recipe.model), recipe.uncertainty)

@@ -153,15 +153,8 @@ def _write_manifest(plan: Plan, folder: Path, run: RunFacts) -> None:
 
 
 _OF_THE_RUN = (
-    "out",
-    "change_from",
-    "overwrite",
-    "resume",
-    "workers",
-    "scheduler",
-    "max_memory",
-    "tries",
-    "on_missing",
+    *("out", "change_from", "overwrite", "resume", "workers", "cluster", "cluster_options", "scheduler"),
+    *("max_memory", "tries", "on_missing"),
 )
 """Keys of a recipe that change nothing in its map."""
 
@@ -192,6 +185,8 @@ def _resolved(plan: Plan) -> Recipe:
         "halo": plan.tiles.halo,
         "backend": plan.how.backend,
         "precision": plan.how.precision,
+        "cluster": None,  # its options may hold keys, and the map does not depend on them
+        "cluster_options": {},
         "threads": plan.how.threads,
     }
     if recipe.aoi == "-" and plan.aoi.crs == "EPSG:4326":

@@ -16,6 +16,7 @@ from geoseg.imagery.changes import unchanged
 from geoseg.inference.device import threads_kept
 from geoseg.jobs import publish
 from geoseg.jobs.blocks import BlockDone, BlockTask
+from geoseg.jobs.clusters import Cluster
 from geoseg.jobs.engine import as_before, note_engine, settle
 from geoseg.jobs.folders import has_dates
 from geoseg.jobs.journal import Journal, Published, with_fingerprints
@@ -77,8 +78,8 @@ def run(recipe: Recipe, *, listener: Listener | None = None) -> Result:
         with workspace(plan.out, overwrite=may_replace, resume=recipe.resume) as folder:
             log.open(folder)
             try:
-                with full_disk_said(folder):
-                    report = _make(plan, folder, log, warned, started)
+                with full_disk_said(folder), _placed(plan, folder, log) as placed:
+                    report = _make(placed, folder, log, warned, started)
             except BaseException as error:
                 if n_done := len(Journal(folder)):
                     blocks = "1 block is" if n_done == 1 else f"{n_done} blocks are"
@@ -100,6 +101,16 @@ def _list_maps(folder: Path) -> None:
         why = one_line(error)
         text = f"The catalog of all maps in {folder} is not up to date: {why}. The next run makes it anew."
         warnings.warn(text, GeosegWarning, stacklevel=2)
+
+
+@contextmanager
+def _placed(plan: Plan, folder: Path, listener: Listener) -> Iterator[Plan]:
+    """The plan with the cluster that it runs on, if any, which is let go at the end."""
+    if not plan.recipe.is_on_cluster:
+        yield plan
+        return
+    with Cluster(plan.recipe, folder=folder, say=listener.say) as cluster:
+        yield replace(plan, cluster=cluster)
 
 
 def _make(plan: Plan, folder: Path, listener: Listener, warned: list[str], started: float) -> Report:
@@ -162,7 +173,7 @@ def _engine(plan: Plan, parts: Path, listener: Listener) -> tuple[Plan, list[Blo
             f"The area holds no centre of a pixel of {plan.inputs.gsd_m:g} m. "
             "Give a smaller --gsd, or a larger area."
         )
-    how, choice = settle(as_before(plan, parts), plan.how, tasks)
+    how, choice = settle(as_before(plan, parts), plan.how, tasks, cluster=plan.cluster)
     give_back()
     note_engine(plan, how, parts)
     if choice is not None:

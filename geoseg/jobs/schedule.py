@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 
 from geoseg.errors import RecipeError
+from geoseg.jobs.kubernetes import cron_job, dask_cluster, scheduler_address
 
 Parts = list[tuple[int | None, int | None, int]]
 _FIELDS = (
@@ -18,10 +19,8 @@ _FIELDS = (
 )
 _PART = re.compile(r"(\*|\d+(?:-\d+)?)(?:/(\d+))?")
 _DAYS = ("Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-_GRACE_S = 900
+GRACE_S = 900
 """For the block at hand, when a run is asked to stop."""
-_VOLUME = "/maps"
-"""Where recipes and maps lie in a container."""
 _WORD = re.compile(r"[^a-z0-9]+")
 
 
@@ -41,6 +40,8 @@ class Schedule:
     """On this machine, as a full path: timers have a PATH of their own."""
     image: str = "geoseg:latest"
     """Container that has geoseg, for Kubernetes."""
+    dask_workers: int = 0
+    """Of a Dask cluster that is always there, for Kubernetes; 0: blocks run in the job itself."""
 
     def __post_init__(self) -> None:
         fields_of(self.cron)
@@ -128,7 +129,7 @@ Type=oneshot
 WorkingDirectory={_unit_text(schedule.folder)}
 ExecStart={" ".join(_unit_word(word) for word in schedule.command)}
 # SIGTERM: the block at hand is finished; the next run goes on from there.
-TimeoutStopSec={_GRACE_S}
+TimeoutStopSec={GRACE_S}
 """
     calendar = on_calendar(schedule.cron)
     timer = f"""[Unit]
@@ -202,32 +203,15 @@ def _unit_word(word: str) -> str:
 
 
 def for_kubernetes(schedule: Schedule) -> dict[str, str]:
-    """A CronJob (batch/v1), whose folder is a volume claim. While one runs no other is started."""
-    name = f"geoseg-{schedule.slug}"
-    container = {
-        "name": "geoseg",
-        "image": schedule.image,
-        "command": list(schedule.command_elsewhere),
-        "workingDir": _VOLUME,
-        "volumeMounts": [{"name": "maps", "mountPath": _VOLUME}],
-    }
-    pod = {
-        "restartPolicy": "OnFailure",  # goes on where the one before was killed
-        "terminationGracePeriodSeconds": _GRACE_S,
-        "containers": [container],
-        "volumes": [{"name": "maps", "persistentVolumeClaim": {"claimName": f"{name}-maps"}}],
-    }
-    manifest = {
-        "apiVersion": "batch/v1",
-        "kind": "CronJob",
-        "metadata": {"name": name, "labels": {"app.kubernetes.io/name": "geoseg"}},
-        "spec": {
-            "schedule": schedule.cron,
-            "concurrencyPolicy": "Forbid",
-            "jobTemplate": {"spec": {"backoffLimit": 3, "template": {"spec": pod}}},
-        },
-    }
-    return {f"{name}.yaml": _yaml(manifest)}
+    """A CronJob and, where it is to have workers, the Dask cluster that it sends its blocks to."""
+    name, command = f"geoseg-{schedule.slug}", schedule.command_elsewhere
+    files = {}
+    if schedule.dask_workers:
+        command = (*command, "--scheduler", scheduler_address(name))
+        dask = dask_cluster(name, image=schedule.image, n_workers=schedule.dask_workers)
+        files[f"{name}-dask.yaml"] = _yaml(dask)
+    job = cron_job(name, cron=schedule.cron, command=command, image=schedule.image, grace_s=GRACE_S)
+    return {f"{name}.yaml": _yaml(job), **files}
 
 
 def for_github_actions(schedule: Schedule) -> dict[str, str]:
@@ -273,7 +257,7 @@ class Scheduler:
     entries: Callable[[Schedule], dict[str, str]]
     """The files that it wants, by name."""
     how: str
-    """What to do with them; ``{first}``, ``{last}`` and ``{slug}`` are filled in."""
+    """What to do with them; ``{first}``, ``{last}``, ``{files}`` and ``{slug}`` are filled in."""
 
 
 SCHEDULERS = {
@@ -284,7 +268,7 @@ SCHEDULERS = {
     ),
     "kubernetes": Scheduler(
         for_kubernetes,
-        "Give the recipe and maps a volume claim named geoseg-{slug}-maps, then: kubectl apply -f {first}",
+        "Give the recipe and maps a volume claim named geoseg-{slug}-maps, then: kubectl apply {files}",
     ),
     "github-actions": Scheduler(for_github_actions, "Move it to .github/workflows/ of the repository."),
 }

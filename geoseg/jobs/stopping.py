@@ -14,12 +14,15 @@ _asked = threading.Event()
 class Stopped(Exception):
     """A run ended because it was asked to, with blocks left; what is done is kept."""
 
-    def __init__(self, n_left: int, *, areas: Sequence[str] = ()) -> None:
-        """``n_left`` blocks of the map at hand; ``areas`` whose maps were not begun."""
+    def __init__(self, n_left: int | None = None, *, areas: Sequence[str] = ()) -> None:
+        """``n_left`` blocks of the map at hand, None where they were not begun; ``areas`` not begun."""
         self.n_left = n_left
-        left = ["1 block is left" if n_left == 1 else f"{n_left} blocks are left"]
+        if n_left is None:
+            left = ["no block was begun"]
+        else:
+            left = ["1 block is left" if n_left == 1 else f"{n_left} blocks are left"]
         if areas:
-            left = [*left[: n_left and 1], f"the maps of {some(areas, 'area')} are not begun"]
+            left = [*left[: n_left != 0], f"the maps of {some(areas, 'area')} are not begun"]
         super().__init__(f"Stopped as asked: {', '.join(left)}.")
 
 

@@ -15,6 +15,7 @@ from geoseg.grid.tiling import Block
 from geoseg.inference.runner import Inference
 from geoseg.jobs import cluster, engine
 from geoseg.jobs.cluster import device_on, run_here, run_on
+from geoseg.jobs.clusters import Cluster
 from geoseg.recipe import Recipe
 
 HOST = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
@@ -110,9 +111,14 @@ def place_of(task: Task) -> tuple[str, bool]:
     return name, is_alone
 
 
+def workers_at(address: str) -> Cluster:
+    return Cluster(Recipe(image=("a.tif",), scheduler=address), folder=Path())
+
+
 def places(monkeypatch, address: str, device: str, folder: Path) -> list[tuple[str, bool]]:
     monkeypatch.setattr(cluster, "run_block", place_of)
-    return run_on(address, tasks_for(device, folder, n=8), on_end=lambda _: None)  # type: ignore[arg-type]
+    with workers_at(address) as found:
+        return run_on(found, tasks_for(device, folder, n=8), on_end=lambda _: None)  # type: ignore[arg-type]
 
 
 def test_blocks_for_gpus_go_to_workers_that_have_one_one_at_a_time(mixed, monkeypatch, tmp_path):
@@ -131,19 +137,23 @@ def test_without_the_resource_all_workers_are_asked_for_their_gpu(monkeypatch, t
     with cluster_of(plain={}) as plain:
         address = plain.scheduler_address
         assert len(places(monkeypatch, address, "cuda", tmp_path)) == 8
-        assert device_on(address, "auto") == "cpu"
+        with workers_at(address) as found:
+            assert device_on(found, "auto") == "cpu"
 
 
 def test_auto_is_one_device_for_the_whole_cluster(mixed):
-    assert device_on(mixed.scheduler_address, "auto") == "cuda"
-    assert device_on("tcp://never-asked:1", "cpu") == "cpu"
-    assert device_on("tcp://never-asked:1", "cuda:1") == "cuda:1"
+    with workers_at(mixed.scheduler_address) as found:
+        assert device_on(found, "auto") == "cuda"
+    never_asked = workers_at("tcp://never-asked:1")
+    assert device_on(never_asked, "cpu") == "cpu"
+    assert device_on(never_asked, "cuda:1") == "cuda:1"
 
 
 def settled(mixed, **more: object) -> Inference:
     recipe = Recipe(image=("a.tif",), scheduler=mixed.scheduler_address, **more)
     task = Task(0, Inference(device=recipe.device), model="spectral-rules")
-    return engine.settle(recipe, task.how, [task])[0]  # type: ignore[list-item]
+    with Cluster(recipe, folder=Path()) as found:
+        return engine.settle(recipe, task.how, [task], cluster=found)[0]  # type: ignore[list-item]
 
 
 def test_gpus_of_workers_need_none_here(mixed):

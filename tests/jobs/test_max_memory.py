@@ -13,6 +13,7 @@ from builders import Said, geobox_at, smooth, write_image
 from geoseg.bench.scenes import write_scene
 from geoseg.errors import RecipeError
 from geoseg.inference import runner
+from geoseg.jobs.clusters import Cluster
 from geoseg.jobs.memory import block_mb, blocks_at_a_time, tile_costs
 from geoseg.jobs.plan import plan_run
 from geoseg.jobs.run import run
@@ -110,9 +111,11 @@ def test_what_cannot_run_here_is_measured_on_the_cpu(image, tmp_path):
 def test_the_threads_of_a_dask_worker_are_counted(image, tmp_path):
     from distributed import LocalCluster
 
-    with LocalCluster(n_workers=1, threads_per_worker=3, processes=False, dashboard_address=None) as cluster:
-        plan = planned(image, tmp_path, scheduler=cluster.scheduler_address, device="cpu")
-        assert blocks_at_a_time(plan) == 3
+    with LocalCluster(n_workers=1, threads_per_worker=3, processes=False, dashboard_address=None) as local:
+        plan = planned(image, tmp_path, scheduler=local.scheduler_address, device="cpu")
+        with Cluster(plan.recipe, folder=tmp_path) as cluster:
+            assert blocks_at_a_time(replace(plan, cluster=cluster)) == 3
+        assert blocks_at_a_time(plan) == 1, "a dry run asks nobody"
     assert blocks_at_a_time(planned(image, tmp_path, workers=2)) == 2
     assert blocks_at_a_time(planned(image, tmp_path, device="cpu")) == 1
 

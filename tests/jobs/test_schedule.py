@@ -180,6 +180,20 @@ def test_kubernetes_runs_one_at_a_time():
     assert container["workingDir"] in {mount["mountPath"] for mount in container["volumeMounts"]}
 
 
+def test_kubernetes_sends_blocks_to_workers_that_share_its_volume():
+    files = entries("kubernetes", image="registry/geoseg:1", dask_workers=4)
+    job, dask = (yaml.safe_load(text) for text in files.values())
+    pods = [job["spec"]["jobTemplate"]["spec"]["template"]["spec"]]
+    pods += [dask["spec"][part]["spec"] for part in ("scheduler", "worker")]
+    assert len({json.dumps(pod["volumes"]) for pod in pods}) == 1
+    assert {pod["containers"][0]["image"] for pod in pods} == {"registry/geoseg:1"}
+    name = dask["metadata"]["name"]
+    command = pods[0]["containers"][0]["command"]
+    assert command == ["geoseg", "run", "monthly.toml", "--scheduler", f"tcp://{name}-scheduler:8786"]
+    assert dask["spec"]["scheduler"]["service"]["selector"]["dask.org/cluster-name"] == name
+    assert dask["spec"]["worker"]["replicas"] == 4
+
+
 def test_a_workflow_is_started_by_its_times_and_by_hand():
     ((name, text),) = entries("github-actions").items()
     workflow = yaml.safe_load(text)

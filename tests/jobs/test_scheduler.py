@@ -18,7 +18,7 @@ from distributed import Client
 from lanes.services import free_ports, geoseg, one_line, rasters, stop, wait_until
 
 from geoseg.errors import ImageryError, RecipeError
-from geoseg.jobs import cluster
+from geoseg.jobs import cluster, connecting
 from geoseg.jobs.run import run
 from geoseg.recipe import Recipe
 
@@ -127,7 +127,7 @@ def test_a_worker_that_dies_does_not_change_the_map(scheduler, scene, here, tmp_
 def test_a_scheduler_that_dies_is_said_and_the_next_run_goes_on(
     scheduler, scene, here, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(cluster, "_CONNECT_TIMEOUT_S", 4)
+    monkeypatch.setattr(connecting, "CONNECT_TIMEOUT_S", 4)
     file = tmp_path / "scheduler.json"
     args = ["--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(file)]
     recipe = Recipe(**scene, block_size=64, out=str(tmp_path / "map"))
@@ -212,7 +212,7 @@ def test_a_scheduler_without_workers_is_said(scheduler, scene, tmp_path):
 
 
 def test_no_scheduler_is_said(scene, tmp_path, monkeypatch):
-    monkeypatch.setattr(cluster, "_CONNECT_TIMEOUT_S", 1)
+    monkeypatch.setattr(connecting, "CONNECT_TIMEOUT_S", 1)
     address = f"tcp://127.0.0.1:{free_ports(1)[0]}"
     with pytest.raises(RecipeError, match=f"No Dask scheduler answers at {address}"):
         run(Recipe(**scene, scheduler=address, out=str(tmp_path / "map")))

@@ -30,10 +30,10 @@ def dask(log: Path, *args: str) -> Iterator[Process]:
 
 
 @contextmanager
-def scheduler_in(folder: Path) -> Iterator[tuple[str, Process]]:
+def scheduler_in(folder: Path, *more: str) -> Iterator[tuple[str, Process]]:
     """The address of a scheduler that has no workers yet, and its process."""
     file = folder / "scheduler.json"
-    args = ["--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(file)]
+    args = ["--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(file), *more]
     with dask(folder / "scheduler.log", "scheduler", *args) as process:
         wait_until(file.exists, "the scheduler starts")
         yield json.loads(file.read_text())["address"], process

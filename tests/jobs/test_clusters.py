@@ -1,0 +1,189 @@
+"""Clusters that a run starts: what may be said of them, how they are reached, and that they are let go."""
+
+import sys
+import threading
+import warnings
+from contextlib import nullcontext
+from typing import get_args
+
+import pytest
+from builders import geobox_at, smooth, write_image
+from dask import config as dask_config
+from distributed.core import Status
+from jobs.test_gpu_workers import tasks_for
+
+from geoseg.cli.options import _as_given
+from geoseg.errors import GeosegWarning, RecipeError
+from geoseg.jobs import cluster, clusters, publish
+from geoseg.jobs.cluster import run_here
+from geoseg.jobs.clusters import KINDS, Cluster, maker_of, options_of
+from geoseg.jobs.connecting import keys_in, warn_of_plain
+from geoseg.jobs.plan import plan_run
+from geoseg.jobs.stopping import Stopped
+from geoseg.recipe import ClusterKind, Recipe
+
+QUEUES = [name for name, kind in KINDS.items() if kind.is_queue]
+HERE = {"processes": False, "protocol": "tcp://"}
+
+
+def recipe(**more: object) -> Recipe:
+    return Recipe(image=("a.tif",), **more)
+
+
+def test_a_recipe_names_the_kinds_that_there_are():
+    assert get_args(ClusterKind) == tuple(KINDS)
+
+
+@pytest.mark.parametrize("name", ["local", *QUEUES])
+def test_what_geoseg_says_to_a_cluster_is_what_its_class_takes(name):
+    found = options_of(maker_of(recipe(cluster=name)), KINDS[name])
+    said = {"n_workers", *KINDS[name].defaults}
+    if name in QUEUES:
+        said |= {"security", "scheduler_options", "worker_extra_args", "cores", "memory", "queue", "walltime"}
+        said -= {"walltime", "queue"} if name == "htcondor" else {"walltime"} if name == "sge" else set()
+    assert said <= found
+
+
+@pytest.mark.parametrize("name", ["local", "slurm"])
+def test_an_option_that_its_class_has_not_is_one_line(name):
+    with pytest.raises(
+        RecipeError, match=rf"--cluster-options interfase: not an option of {name} .*did you mean interface\?"
+    ):
+        maker_of(recipe(cluster=name, cluster_options={"interfase": "lo"}))
+
+
+@pytest.mark.parametrize("name", sorted(set(KINDS) - {"local"}))
+def test_a_package_that_is_missing_is_named_with_its_extra(name, monkeypatch):
+    package = KINDS[name].made_by.partition(":")[0]
+    monkeypatch.setitem(sys.modules, package.partition(".")[0], None)
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(
+        RecipeError, match=rf"^--cluster {name} needs .*: pip install 'geoseg\[{KINDS[name].extra}\]'\.$"
+    ):
+        maker_of(recipe(cluster=name))
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"cluster": "local", "scheduler": "tcp://a:1"}, "give one of them"),
+        ({"cluster_options": {"cores": 1}}, "name its kind"),
+        ({"cluster": "slrum"}, "--cluster slrum: Input should be 'local', 'slurm'"),
+    ],
+)
+def test_what_is_no_cluster_is_one_line(more, said):
+    with pytest.raises(RecipeError, match=said):
+        Recipe.resolve(None, image=("a.tif",), **more)
+
+
+@pytest.mark.parametrize(
+    ("text", "table"),
+    [
+        ("queue=main,cores=4,memory=16GiB", {"queue": "main", "cores": 4, "memory": "16GiB"}),
+        ("walltime=01:30:00, processes=false", {"walltime": "01:30:00", "processes": False}),
+        ('worker_extra_args=["--resources","GPU=1"],cores=1', {"worker_extra_args": ["--resources", "GPU=1"], "cores": 1}),
+        ('resources={"GPU": 1, "b": 2}', {"resources": {"GPU": 1, "b": 2}}),
+        ("", {}),
+    ],
+)  # fmt: skip
+def test_options_as_a_flag(text, table):
+    assert _as_given("cluster_options", text) == table
+
+
+def test_a_flag_that_is_no_option_is_one_line():
+    with pytest.raises(RecipeError, match="'main' is no key=value"):
+        _as_given("cluster_options", "main")
+
+
+@pytest.mark.parametrize("error", [None, RuntimeError("broken"), KeyboardInterrupt()])
+def test_a_cluster_is_let_go_however_the_run_ends(tmp_path, error, monkeypatch):
+    made = []
+    real = clusters.maker_of
+    monkeypatch.setattr(clusters, "maker_of", lambda r: lambda **o: made.append(real(r)(**o)) or made[0])
+    options = {**HERE, "n_workers": 2}
+    with (
+        pytest.raises(type(error)) if error else nullcontext(),
+        Cluster(recipe(cluster="local", workers=1, cluster_options=options), folder=tmp_path) as own,
+    ):
+        assert own.client.submit(lambda: 7).result() == 7
+        assert own.client is own.client, "one for the run"
+        fractions = own.client.run(lambda dask_worker: dask_worker.memory_manager.memory_pause_fraction)
+        assert list(fractions.values()) == [False], "one worker, as the recipe says, that never pauses"
+        if error:
+            raise error
+    assert made[0].status == Status.closed
+    assert own.client.status == "closed"
+
+
+def test_a_cluster_that_nobody_asks_for_is_not_started(tmp_path, monkeypatch):
+    monkeypatch.setattr(clusters, "maker_of", lambda recipe: pytest.fail("started"))
+    with Cluster(recipe(cluster="slurm"), folder=tmp_path) as own:
+        assert cluster.device_on(own, "cpu") == "cpu"
+
+
+def test_a_run_that_is_asked_to_stop_does_not_wait_for_a_queue(tmp_path, monkeypatch):
+    monkeypatch.setattr(clusters, "_LOOK_S", 0.1)
+    monkeypatch.setattr(clusters, "is_asked", lambda: True)
+    options = {**HERE, "n_workers": 0}
+    with (
+        Cluster(recipe(cluster="local", cluster_options=options), folder=tmp_path) as own,
+        pytest.raises(Stopped, match="no block was begun"),
+    ):
+        own.client  # noqa: B018
+
+
+def test_what_a_cluster_says_against_its_options_is_one_line(tmp_path):
+    with (
+        Cluster(recipe(cluster="local", cluster_options={"host": "192.0.2.1"}), folder=tmp_path) as own,
+        pytest.raises(
+            RecipeError, match=r"^The local cluster cannot be started: [^\n]+ See --cluster-options\.$"
+        ),
+    ):
+        own.client  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    "address", ["tcp://127.0.0.1:1", "tcp://localhost:1", "tcp://[::1]:1", "tls://192.0.2.1:1"]
+)
+def test_addresses_of_this_machine_and_of_tls_are_safe(address):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warn_of_plain(address)
+
+
+def test_a_plain_address_elsewhere_is_warned_of():
+    with pytest.warns(
+        GeosegWarning, match=r"tcp://192\.0\.2\.1:8786 is neither encrypted nor authenticated.*tls://"
+    ):
+        warn_of_plain("tcp://192.0.2.1:8786")
+
+
+def test_keys_are_for_their_owner_alone(tmp_path):
+    security = keys_in(tmp_path)
+    assert {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {
+        "cert.pem": 0o600,
+        "key.pem": 0o600,
+    }
+    assert security.require_encryption
+    for role in ("client", "scheduler", "worker"):
+        assert security.get_tls_config_for_role(role)["key"] == str(tmp_path / "key.pem")
+
+
+def test_what_opens_a_cluster_is_not_written_down(tmp_path):
+    image = write_image(tmp_path / "a.tif", smooth(1, (64, 64)), geobox_at(height=64, width=64))
+    options = {"env": {"TOKEN": "planted"}}
+    given = Recipe(image=(str(image),), model="spectral-rules", cluster="local", cluster_options=options)
+    written = publish._resolved(plan_run(given, say=lambda _: None))
+    assert "planted" not in written.model_dump_json()
+    assert not written.is_on_cluster
+
+
+def test_blocks_one_after_the_other_in_this_thread(monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        cluster, "run_block", lambda task: seen.append((task.block.index, threading.current_thread()))
+    )
+    with dask_config.set(scheduler="synchronous"):
+        run_here(tasks_for("cpu", n=5), workers=3, on_end=lambda _: None)
+    assert sorted(n for n, _ in seen) == list(range(5))
+    assert {thread for _, thread in seen} == {threading.current_thread()}
