@@ -23,13 +23,15 @@ _PANELS = {
     "Uncertainty": ("uncertainty", "dropout_passes"),
     "Where it runs": (
         "device", "backend", "precision", "batch_size", "block_size", "max_memory", "workers", "scheduler",
-        "tries", "on_missing",
+        "tries", "on_missing", "notify", "price_per_hour", "currency",
     ),
     "Output": ("out", "resume", "overwrite", "min_area_ha", "simplify_m"),
 }  # fmt: skip
 _VECTORS = (".gpkg", ".geojson", ".json", ".shp", ".parquet", ".fgb", ".kml")
 _LISTS = ("bands", "scale", "offset", "uncertainty")
 """Given as one value with commas."""
+_REPEATED = ("image", "notify")
+"""Given once for each value, which may hold commas."""
 _ALSO = {"tile_size": ("--tile",)}
 """Other spellings."""
 FILE_HELP = "TOML file with these keys, the name of a shipped one, or the manifest.json of a map."
@@ -107,7 +109,7 @@ def _option(name: str, field: FieldInfo, panel: str) -> Any:
 
 def _plain(name: str) -> Any:
     """The type typer understands for a field: its first plain member, a list for tuples, always optional."""
-    if name == "image":
+    if name in _REPEATED:
         return list[str] | None
     if name in _LISTS:
         return str | None

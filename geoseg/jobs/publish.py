@@ -190,7 +190,10 @@ def _write_manifest(plan: Plan, folder: Path, run: RunFacts) -> None:
     write_manifest(folder, manifest)
 
 
-_OF_THE_RUN = ("out", "overwrite", "resume", "workers", "scheduler", "max_memory", "tries", "on_missing")
+_OF_THE_RUN = (
+    *("out", "overwrite", "resume", "workers", "scheduler", "max_memory", "tries", "on_missing"),
+    *("price_per_hour", "currency"),
+)
 """Keys of a recipe that change nothing in its map."""
 
 

@@ -21,6 +21,7 @@ from geoseg.jobs.listener import Listener, Silence
 from geoseg.jobs.log import Log
 from geoseg.jobs.making import compute, make_blocks
 from geoseg.jobs.memory import within_memory
+from geoseg.jobs.notify import telling
 from geoseg.jobs.plan import Plan, plan_run
 from geoseg.jobs.seams import seam_facts, seam_tasks
 from geoseg.jobs.stopping import Stopped
@@ -58,7 +59,13 @@ def run(recipe: Recipe, *, listener: Listener | None = None) -> Result:
         >>> result.report.classes[0].class_name  # doctest: +SKIP
         'water'
     """
-    log = Log(listener or Silence())
+    with telling(recipe) as is_made:
+        result = _run(recipe, Log(listener or Silence()))
+        is_made(result.out, result.report)
+    return result
+
+
+def _run(recipe: Recipe, log: Log) -> Result:
     started = time.perf_counter()
     one_heap()
     bound_gdal_cache()
