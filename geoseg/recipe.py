@@ -105,6 +105,9 @@ class Recipe(BaseModel):
     precision: Literal["auto", "float32", "bf16", "int8"] = "auto"
     """Of the network's arithmetic. ``auto``: the fastest whose classes are those of float32 on the first
     tiles, for 99.9 % of the pixels in bf16 and 99.5 % in int8, which it tries on models trained for it."""
+    threads: Annotated[int, Field(ge=1)] | None = None
+    """Of a network on the CPU; torch's last bits depend on them. None for all cores; with a ``scheduler``, as
+    many as its workers have."""
     tta: Tta = "none"
     """Test-time augmentation, the mean over several views of each tile: 4 reflections (``flip``), 8 rotations
     and reflections (``d4``), for as many times the work; 3 scales (``scale``), for about 3 times; or both

@@ -22,8 +22,8 @@ _PANELS = {
     "Model and grid": ("model", "gsd", "crs", "tile_size", "halo", "tta"),
     "Uncertainty": ("uncertainty", "dropout_passes"),
     "Where it runs": (
-        "device", "backend", "precision", "batch_size", "block_size", "max_memory", "workers", "scheduler",
-        "tries", "on_missing", "notify", "price_per_hour", "currency",
+        "device", "backend", "precision", "threads", "batch_size", "block_size", "max_memory", "workers",
+        "scheduler", "tries", "on_missing", "notify", "price_per_hour", "currency",
     ),
     "Output": ("out", "resume", "overwrite", "min_area_ha", "simplify_m"),
 }  # fmt: skip

@@ -8,7 +8,7 @@ import threading
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, TypeVar
 
 import numpy as np
@@ -20,6 +20,7 @@ from geoseg.errors import GeosegWarning, ModelError, RecipeError
 T = TypeVar("T")
 _AT_MOST: dict[tuple[str, int, torch.device], int] = {}
 """By model, size of tiles and device: how many are tried at a time since more did not fit."""
+_OWN_THREADS = torch.get_num_threads()
 _CAPTURING = threading.Lock()
 """torch allows one capture of a CUDA graph at a time in a process."""
 
@@ -54,6 +55,31 @@ def devices_of(name: str) -> list[str]:
     """The devices that share the blocks here: all GPUs for ``auto`` and ``cuda``, else the one named."""
     n_gpus = torch.cuda.device_count()
     return [f"cuda:{n}" for n in range(n_gpus)] if n_gpus and name in ("auto", "cuda") else [name]
+
+
+def own_threads() -> int:
+    """Threads on the CPU that this process began with, whatever a job has set since."""
+    return _OWN_THREADS
+
+
+def use_threads(n: int | None) -> None:
+    """From now on torch has ``n`` threads on the CPU in this process; None for as many as it has.
+
+    Its convolutions of single pixels, SiLU and bilinear upsampling cut their work into as many pieces, so
+    that last bits depend on it.
+    """
+    if n is not None and n != torch.get_num_threads():
+        torch.set_num_threads(n)
+
+
+@contextmanager
+def threads_kept() -> Iterator[int]:
+    """The threads that torch has now, and again at the end."""
+    before = torch.get_num_threads()
+    try:
+        yield before
+    finally:
+        use_threads(before)
 
 
 def n_at_a_time(device: torch.device, batch_size: int) -> int:

@@ -16,7 +16,7 @@ from torch import nn
 
 from geoseg.errors import ModelError
 from geoseg.inference.backends import EAGER, Network, Precision, Work, prepare
-from geoseg.inference.device import Copies, ahead, at_most, device_of, halved, n_at_a_time, on
+from geoseg.inference.device import Copies, ahead, at_most, device_of, halved, n_at_a_time, on, use_threads
 from geoseg.inference.known import Pixels, known_part
 from geoseg.inference.tta import sizes_of, views_of
 from geoseg.inference.uncertainty import check_uncertainty, epistemic_of
@@ -54,6 +54,8 @@ class Inference:
     """Of its arithmetic."""
     int8: Int8 | None = None
     """Ranges of its layers, which precision ``int8`` needs."""
+    threads: int | None = None
+    """On the CPU, of the whole process; None for as many as torch has now."""
 
 
 AUTO = Inference(device="auto")
@@ -73,6 +75,7 @@ class Runner:
         check_uncertainty(model, how.uncertainty)
         self._model = model
         self._device = device_of(how.device)
+        use_threads(how.threads)
         self._copies = Copies(self._device)
         self._what: dict[str, Any] = {"model": model.card.name, "size": size, "device": self._device}
         self._batch_size = at_most(n_at_a_time(self._device, how.batch_size), **self._what)
@@ -83,7 +86,7 @@ class Runner:
         else:
             self._module = None
             self._backend = how.backend
-            self._work = Work(size, self._batch_size, self._device, how.precision, int8=how.int8)
+            self._work = Work(size, self._batch_size, self._device, how.precision, how.threads, how.int8)
             self._is_trimmed = how.backend == EAGER
             # torch alone takes tiles of any size.
             self._sizes = (size,) if self._is_trimmed else sizes_of(self._views, size)

@@ -13,7 +13,7 @@ import dask
 from dask.callbacks import Callback
 
 from geoseg.errors import RecipeError
-from geoseg.inference.device import devices_of
+from geoseg.inference.device import devices_of, own_threads
 from geoseg.jobs.blocks import BlockDone, BlockTask, run_block
 from geoseg.jobs.stopping import is_asked
 from geoseg.jobs.tries import BlockFailed, Ended, concerns_all, let_go
@@ -137,6 +137,16 @@ def blocks_at_a_time_on(address: str, device: str) -> int:
         if device.startswith("cuda") and (gpus := client.run(_gpus_of_worker)) and max(gpus.values()):
             return int(max(gpus.values()))
         return max(client.nthreads().values(), default=1)
+
+
+def threads_on(address: str) -> int:
+    """What torch has on every worker of a scheduler: the least, so that blocks are alike wherever they run.
+
+    Raises:
+        RecipeError: the scheduler does not answer.
+    """
+    with _client(address) as client:
+        return int(min(client.run(own_threads).values(), default=1))
 
 
 def _client(address: str):  # type: ignore[no-untyped-def]

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +14,11 @@ from rasterio.windows import Window
 from geoseg.errors import ImageryError, ModelError, RecipeError
 from geoseg.inference.backends import AUTO, BACKENDS, EAGER, PRECISIONS, Precision, Work, why_not
 from geoseg.inference.backends.choosing import Choice, choose
-from geoseg.inference.device import device_of, n_at_a_time
+from geoseg.inference.device import device_of, n_at_a_time, threads_kept, use_threads
 from geoseg.inference.runner import Inference
 from geoseg.inference.tta import sizes_of, times_of, views_of
 from geoseg.jobs.blocks import BlockTask, model_of, read_window
-from geoseg.jobs.cluster import device_on
+from geoseg.jobs.cluster import device_on, threads_on
 from geoseg.jobs.plan import Plan
 from geoseg.jobs.workspace import MANIFEST
 from geoseg.models.int8 import Int8, read_int8
@@ -54,6 +55,7 @@ def settle(recipe: Recipe, how: Inference, tasks: Sequence[BlockTask]) -> tuple[
     """
     if recipe.scheduler is not None:
         how = replace(how, device=device_on(recipe.scheduler, how.device))
+    how = replace(how, threads=_threads(recipe, how.device))
     is_elsewhere = recipe.scheduler is not None and how.device != "cpu"  # GPUs that are not at hand here
     if _NEEDS_MODULE & set(how.uncertainty):
         _refuse_others(recipe)
@@ -80,7 +82,8 @@ def settle(recipe: Recipe, how: Inference, tasks: Sequence[BlockTask]) -> tuple[
     model = model_of(tasks[0].model, tasks[0].model_fingerprint)
     size = tasks[0].plan.size
     trial = min(_TRIAL_SIZE // model.card.tile_multiple * model.card.tile_multiple or size, size)
-    work = Work(trial, n_at_a_time(device, how.batch_size), device, int8=int8)
+    work = Work(trial, n_at_a_time(device, how.batch_size), device, threads=how.threads, int8=int8)
+    use_threads(how.threads)
     precisions: Sequence[Precision] = (
         [p for p in PRECISIONS if p != "int8" or int8 is not None]
         if recipe.precision == AUTO
@@ -96,16 +99,26 @@ def settle(recipe: Recipe, how: Inference, tasks: Sequence[BlockTask]) -> tuple[
     return replace(how, backend=choice.name, precision=choice.work.precision, int8=choice.work.int8), choice
 
 
+def _threads(recipe: Recipe, device: str) -> int | None:
+    """The same for all workers; None on a GPU, where it means nothing."""
+    if recipe.scheduler is None:
+        with threads_kept() as n:
+            return (recipe.threads or n) if device_of(device).type == "cpu" else None
+    if device != "cpu":
+        return None
+    return recipe.threads or threads_on(recipe.scheduler)
+
+
 def note_engine(plan: Plan, how: Inference, parts: Path) -> None:
     """Write down beside the parts what runs the network: measured again, another backend might win."""
-    facts = {**_tiles_run(plan), "backend": how.backend, "precision": how.precision}
+    facts = {**_tiles_run(plan), "backend": how.backend, "precision": how.precision, "threads": how.threads}
     (parts / ENGINE).write_text(json.dumps(facts), "utf-8")
 
 
 def as_before(plan: Plan, parts: Path) -> Recipe:
-    """The recipe of a run that goes on, with the backend of the run before, whose blocks it takes over."""
+    """The recipe of a run that goes on, with what ran the network before, whose blocks it takes over."""
     recipe = plan.recipe
-    if not recipe.resume or recipe.backend != AUTO:
+    if not recipe.resume:
         return recipe
     with suppress(OSError, ValueError, KeyError, TypeError):
         facts = json.loads((parts / ENGINE).read_text("utf-8"))
@@ -121,8 +134,11 @@ def _tiles_run(plan: Plan) -> dict[str, object]:
     return {"model": plan.card.sha256, "size": plan.tiles.size}
 
 
-def _with_engine(recipe: Recipe, facts: dict[str, str]) -> Recipe:
-    return recipe.model_copy(update={key: facts[key] for key in ("backend", "precision")})
+def _with_engine(recipe: Recipe, facts: dict[str, Any]) -> Recipe:
+    """What is left open in the recipe as it was."""
+    before = {key: facts[key] for key in ("backend", "precision")} if recipe.backend == AUTO else {}
+    threads = facts["threads"] if recipe.threads is None else recipe.threads
+    return recipe.model_copy(update={**before, "threads": threads})
 
 
 def _as_asked(
@@ -134,7 +150,8 @@ def _as_asked(
         int8 = _observed(tasks)
     if not is_elsewhere:  # else each worker says so itself
         device = device_of(how.device)
-        work = Work(tasks[0].plan.size, n_at_a_time(device, how.batch_size), device, precision, int8=int8)
+        n = n_at_a_time(device, how.batch_size)
+        work = Work(tasks[0].plan.size, n, device, precision, how.threads, int8)
         reason = why_not(backend, work)
         if reason is not None:
             raise RecipeError(f"--backend {backend} {reason}.")

@@ -223,6 +223,7 @@ def _resolved(plan: Plan) -> Recipe:
         "halo": plan.tiles.halo,
         "backend": plan.how.backend,
         "precision": plan.how.precision,
+        "threads": plan.how.threads,
     }
     if recipe.aoi == "-" and plan.aoi.crs == "EPSG:4326":
         decided["aoi"] = json.dumps(plan.aoi.json)

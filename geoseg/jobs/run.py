@@ -12,6 +12,7 @@ from typing import Any
 
 from geoseg.errors import GeosegWarning, PreflightError, RecipeError, one_line
 from geoseg.imagery.changes import unchanged
+from geoseg.inference.device import threads_kept
 from geoseg.jobs import publish
 from geoseg.jobs.blocks import BlockDone, BlockTask
 from geoseg.jobs.engine import as_before, note_engine, settle
@@ -69,7 +70,7 @@ def _run(recipe: Recipe, log: Log) -> Result:
     started = time.perf_counter()
     one_heap()
     bound_gdal_cache()
-    with _collected(log) as warned:
+    with _collected(log) as warned, threads_kept():
         plan = plan_run(recipe, say=log.say)
         give_back()
         for line in (*plan.scaling, *plan.inputs.adapted):

@@ -1,15 +1,17 @@
 """What runs the network of a job: as asked, or torch; and the same for every block."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import rasterio
+import torch
 from builders import geobox_at, model_folder, smooth, write_image
 
 from geoseg.errors import RecipeError
-from geoseg.inference.runner import Inference
+from geoseg.inference.runner import Inference, Runner
 from geoseg.jobs import engine
 from geoseg.jobs.plan import Plan, plan_run
 from geoseg.jobs.run import run
@@ -45,7 +47,10 @@ def planned(recipe: Recipe, parts: Path) -> tuple[Plan, list]:
 def test_a_small_job_is_run_by_torch(image: Path, model: Path, tmp_path: Path) -> None:
     recipe = recipe_of(image, model, tmp_path / "map")
     plan, tasks = planned(recipe, tmp_path)
-    assert engine.settle(recipe, plan.how, tasks) == (plan.how, None)
+    assert engine.settle(recipe, plan.how, tasks) == (
+        replace(plan.how, threads=torch.get_num_threads()),
+        None,
+    )
 
 
 def test_a_large_job_is_run_by_what_is_measured_on_its_own_tiles(
@@ -153,3 +158,28 @@ def test_what_cannot_be_had_is_one_line(
 def test_an_unknown_backend_is_refused_before_anything_is_searched(model: Path, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="did you mean openvino"):
         plan_run(recipe_of(tmp_path / "none.tif", model, tmp_path / "map", backend="openvinno"), say=print)
+
+
+def test_the_network_has_the_threads_that_were_asked_for_and_a_run_that_goes_on_keeps_them(
+    image: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    real = Runner._layers_of
+
+    def watched(runner: Runner, tiles: list) -> object:
+        seen.append(torch.get_num_threads())
+        return real(runner, tiles)
+
+    monkeypatch.setattr(Runner, "_layers_of", watched)
+    before = torch.get_num_threads()
+    asked = before + 2
+    recipe = recipe_of(image, model, tmp_path / "map", threads=asked, block_size=256)
+    made = run(recipe)
+    assert set(seen) == {asked}
+    assert torch.get_num_threads() == before, "what the caller's process does next has its own again"
+    assert json.loads((made.out / "manifest.json").read_text())["recipe"]["threads"] == asked
+    seen.clear()
+    run(recipe.model_copy(update={"threads": None, "resume": True}))
+    assert not seen, "nothing to do"
+    run(recipe.model_copy(update={"threads": before, "resume": True}))
+    assert set(seen) == {before}, "last bits depend on them, so the blocks are made again"
