@@ -149,6 +149,17 @@ def threads_on(address: str) -> int:
         return int(min(client.run(own_threads).values(), default=1))
 
 
+def workers_on(address: str, device: str) -> int:
+    """Blocks that a scheduler's workers have under way at a time, all together; 1 where it has none yet.
+
+    Raises:
+        RecipeError: the scheduler does not answer.
+    """
+    with _client(address) as client:
+        n_gpus = _n_gpus(client) if device.startswith("cuda") else 0
+        return max(n_gpus or sum(client.nthreads().values()), 1)
+
+
 def _client(address: str):  # type: ignore[no-untyped-def]
     from distributed import Client
 
