@@ -193,7 +193,7 @@ def _plan_table(plan: Plan, title: str) -> Table:
         )
         table.add_row("item", f"{item.id} {day}" + (f" {clouds:.0f} % clouds" if clouds is not None else ""))
     if more := len(selection.items[_FEW_ITEMS:]):
-        table.add_row("", f"and {more:,} more items (all of them: --json)")
+        table.add_row("", f"and {more:,} more; all of them: --json")
     return table
 
 

@@ -98,9 +98,9 @@ def _make(plan: Plan, folder: Path, listener: Listener, warned: list[str], start
         clock = time.perf_counter()
         plan, tasks = _engine(plan, parts, listener)
         timings["engine"] = time.perf_counter() - clock
-        if _stands(plan, tasks):
+        if standing := _standing(plan, tasks):
             listener.say(f"{plan.out}/ holds this map already, and nothing has changed: nothing to do")
-            return Report.model_validate_json((plan.out / "report.json").read_text("utf-8"))
+            return standing
         done = make_blocks(plan, tasks, Journal(folder), listener)
     timings |= {
         "read": sum(d.read_s for d in done),
@@ -160,12 +160,15 @@ def _engine(plan: Plan, parts: Path, listener: Listener) -> tuple[Plan, list[Blo
     return smaller, [replace(task, fingerprint=fingerprint_of_task(task)) for task in tasks]
 
 
-def _stands(plan: Plan, tasks: list[BlockTask]) -> bool:
-    """Whether the output folder holds what a run that goes on would make again, byte for byte."""
+def _standing(plan: Plan, tasks: list[BlockTask]) -> Report | None:
+    """Of the map in the output folder, if a run that goes on would make the same again, byte for byte."""
     if not plan.recipe.resume:
-        return False
+        return None
     published = Published(plan.out)
-    return all(task.fingerprint in published for task in tasks) and publish.is_published(plan, plan.out)
+    if any(task.fingerprint not in published for task in tasks) or not publish.is_published(plan, plan.out):
+        return None
+    report = Report.model_validate_json((plan.out / "report.json").read_text("utf-8"))
+    return None if report.seams == SeamFacts() else report  # it was stopped before its seams were measured
 
 
 def _seams(plan: Plan, like: BlockTask, class_tif: Path, listener: Listener) -> SeamFacts:
@@ -180,7 +183,7 @@ def _seams(plan: Plan, like: BlockTask, class_tif: Path, listener: Listener) -> 
     except Exception as error:
         why = "the run was asked to stop" if isinstance(error, Stopped) else redact(one_line(error))
         warnings.warn(
-            f"The seam score could not be measured ({type(error).__name__}): {why}",
+            f"The seam score could not be measured ({type(error).__name__}): {why}. --resume measures it",
             GeosegWarning,
             stacklevel=2,
         )

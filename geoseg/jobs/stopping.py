@@ -14,6 +14,7 @@ class Stopped(Exception):
 
     def __init__(self, n_left: int) -> None:
         blocks = "1 block is" if n_left == 1 else f"{n_left} blocks are"
+        self.n_left = n_left
         super().__init__(f"Stopped as asked: {blocks} left.")
 
 

@@ -62,7 +62,11 @@ def test_signing_happens_when_called_and_pickles(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(sas, "get_token", get_token)
     assert sign("https://x.blob.core.windows.net/c/a.tif") == "https://x.blob.core.windows.net/c/a.tif?token"
-    for other in ("https://host/c/a.tif", "https://x.blob.core.windows.net/c/a.tif?se=1&sig=2", "/data/a.tif"):
+    for other in (
+        "https://host/c/a.tif",
+        "https://x.blob.core.windows.net/c/a.tif?se=1&sig=2",
+        "/data/a.tif",
+    ):
         assert sign(other) == other
     assert asked == [("x", "c")]
 
@@ -88,7 +92,9 @@ def test_a_token_that_is_not_to_be_had_is_one_line(
     settings = SimpleNamespace(sas_url=f"http://127.0.0.1:{server.server_port}", subscription_key="secret")
     monkeypatch.setattr(sas.Settings, "get", lambda: settings)
     monkeypatch.setattr(signing, "_TOKEN_TRIES", 1)
-    with pytest.raises(CatalogError, match=r"gives no token to read x\.blob\.core\.windows\.net/c/a\.tif: it") as no:
+    with pytest.raises(
+        CatalogError, match=r"gives no token to read x\.blob\.core\.windows\.net/c/a\.tif: it"
+    ) as no:
         signing.sign_planetary_computer("https://x.blob.core.windows.net/c/a.tif")
     assert ("refuses with 401" in str(no.value)) == (answer == 401)
     assert "secret" not in str(no.value)
