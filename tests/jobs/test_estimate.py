@@ -71,12 +71,12 @@ def test_bytes_are_those_under_items_in_the_pixels_that_files_have(no_model):
     plan = plan_of(40, side=500)
     whole = shapely.box(0, 0, 4000, 3000)
     pixels = 0.0
+    to_plane = Transformer.from_crs("EPSG:4326", "EPSG:32725", always_xy=True)
     for item in plan.inputs.items:
-        plane = shapely.geometry.shape(item.geometry)
-        to_plane = Transformer.from_crs("EPSG:4326", "EPSG:32725", always_xy=True)
-        px = shapely.transform(plane, lambda x, y: np.array(to_plane.transform(x, y)), interleaved=False)
-        px = shapely.affinity.translate(px, -290_000, -9_110_000)
-        px = shapely.affinity.scale(px, 0.1, -0.1, origin=(0, 0))
+        plane = shapely.transform(
+            shapely.geometry.shape(item.geometry), to_plane.transform, interleaved=False
+        )
+        px = shapely.affinity.affine_transform(plane, (0.1, 0, 0, -0.1, -29_000, 911_000))
         pixels += px.intersection(whole).area
     found = estimate(plan).read_mb * 1e6
     # A byte in red, four in each 20 m pixel of swir16; cells and halos are read more than once.

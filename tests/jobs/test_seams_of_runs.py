@@ -75,6 +75,10 @@ def test_a_map_that_is_done_does_not_fail_for_want_of_a_score(scene, tmp_path, m
         patch.setattr(run_module, "seam_tasks", broken)
         report = run(recipe).report
     assert report.seams.share is None
-    said = f"The seam score could not be measured ({error.__name__}): The server went away. --resume measures it"
+    said = (
+        f"The seam score could not be measured ({error.__name__}): The server went away. --resume measures it"
+    )
     assert said in report.warnings
-    assert ONE_TILE in run(recipe.model_copy(update={"resume": True})).report.seams.text, "it is measured then"
+    assert ONE_TILE in run(recipe.model_copy(update={"resume": True})).report.seams.text, (
+        "it is measured then"
+    )

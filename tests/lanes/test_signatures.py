@@ -98,7 +98,8 @@ class _Handler(BaseHTTPRequestHandler):
             body = file.read(end - begin + 1)
         self.answer(206, body, {"Content-Range": f"bytes {begin}-{end}/{size}"})
 
-    do_HEAD = do_GET
+    def do_HEAD(self) -> None:
+        self.do_GET()
 
     def answer(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
         self.send_response(status)
