@@ -4,6 +4,7 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 
 from rich.console import Console
 from rich.progress import (
@@ -184,7 +185,7 @@ def _plan_table(plan: Plan, title: str) -> Table:
     table.add_row("bands", ", ".join(plan.inputs.bands))
     table.add_row("model", f"{plan.card.name}: {plan.card.title}")
     table.add_row("blocks", f"{len(plan.blocks)} of up to {plan.recipe.block_size} px")
-    for item in selection.items[:_FEW_ITEMS]:
+    for item in islice(selection.items, _FEW_ITEMS):
         clouds = item.properties.get("eo:cloud_cover")
         day = (
             item.datetime.date()
@@ -192,7 +193,7 @@ def _plan_table(plan: Plan, title: str) -> Table:
             else "undated"
         )
         table.add_row("item", f"{item.id} {day}" + (f" {clouds:.0f} % clouds" if clouds is not None else ""))
-    if more := len(selection.items[_FEW_ITEMS:]):
+    if (more := len(selection.items) - _FEW_ITEMS) > 0:
         table.add_row("", f"and {more:,} more; all of them: --json")
     return table
 

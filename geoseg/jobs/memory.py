@@ -54,8 +54,8 @@ def within_memory(plan: Plan, *, say: Callable[[str], None]) -> Plan:
         raise RecipeError(
             f"--max-memory {asked}: this run takes {_gb(total):.2f} GB in its smallest blocks "
             f"({_gb(process):.2f} GB the program and its network on a tile of {plan.tiles.size} pixels; "
-            f"{n} at a time in a process). Give --max-memory {1.05 * _gb(total):.2f}GB, or a smaller --tile-size"
-            f"{', or fewer workers' if n > 1 else ''}."
+            f"{n} at a time in a process). Give --max-memory {1.05 * _gb(total):.2f}GB, or a smaller "
+            f"--tile-size{', or fewer workers' if n > 1 else ''}."
         )
     if size == plan.recipe.block_size:
         return plan

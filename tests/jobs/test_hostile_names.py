@@ -70,7 +70,7 @@ def area(image: Path) -> str:
 
 
 def item(image: Path, name: str) -> dict:
-    """One whose id, collection, asset key and titles are ``name``."""
+    """One whose id, asset key and titles are ``name``, of a collection that is called like a path."""
     with rasterio.open(image) as source:
         west, south, east, north = transform_bounds(source.crs, "EPSG:4326", *source.bounds)
         bands = [{"name": band, "common_name": band} for band in source.descriptions]
@@ -78,7 +78,8 @@ def item(image: Path, name: str) -> dict:
     raster = [{"data_type": "uint16", "nodata": 0, "scale": 0.0001}] * 4
     asset = {"href": str(image), "title": name, "roles": ["data"], "gsd": 10}
     return {
-        "type": "Feature", "stac_version": "1.0.0", "stac_extensions": [], "id": name, "collection": name,
+        "type": "Feature", "stac_version": "1.0.0", "stac_extensions": [], "id": name,
+        "collection": NAMES["up"],
         "geometry": {"type": "Polygon", "coordinates": [ring]}, "bbox": [west, south, east, north],
         "properties": {"datetime": "2024-07-01T00:00:00Z", "title": name}, "links": [],
         "assets": {name: asset | {"eo:bands": bands, "raster:bands": raster}},

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -91,7 +90,6 @@ def asked(server: Open, what: str, out: Path) -> list[str]:
     if what == "image":
         address = f"{host(server)}/c/big.tif?sig={TOKEN}"
         return ["predict", "--image", address, "--bands", ",".join(BANDS), *common]
-    area = "-37.6,-90,-30,0"
     with rasterio.open(server.root / "big.tif") as big:
         west, south, east, north = transform_bounds(big.crs, "EPSG:4326", *big.bounds)
     area = f"{west + 0.001},{south + 0.001},{east - 0.001},{north - 0.001}"
@@ -117,10 +115,8 @@ def clean(ran: Ran, folder: Path) -> Ran:
 
 
 def look(folder: Path) -> None:
-    files = [path for path in folder.rglob("*") if path.is_file()]
-    assert files
-    for path in files:
-        assert TOKEN.encode() not in path.read_bytes(), path
+    for path in folder.rglob("*"):
+        assert not path.is_file() or TOKEN.encode() not in path.read_bytes(), path
         assert TOKEN not in path.name
 
 
@@ -129,20 +125,19 @@ def test_runs_that_end_well_fail_and_go_on_hold_no_secret(server: Open, what: st
     made = clean(geoseg(*asked(server, what, tmp_path / "good" / "map")), tmp_path / "good")
     assert made.code == 0, made.stderr
     assert made.stderr.count("could not be told") == 2, "the notifications were tried, and failed"
-    for command in (["status"], ["logs"], ["logs", "--json"]):
-        clean(geoseg(*command, tmp_path / "good" / "map"), tmp_path / "good")
-
     server.deny_at = server.answers[206] * 3 // 2
     args = asked(server, what, tmp_path / "bad" / "map")
     failed = clean(geoseg(*args), tmp_path / "bad")
     assert failed.code == 2, failed.stderr
     assert "cannot be read" in failed.stderr
     assert list((tmp_path / "bad").glob(".map.*.partial/journal.jsonl")), "some blocks were done"
-    for command in (["status"], ["logs"], ["logs", "--json"]):
-        clean(geoseg(*command, tmp_path / "bad" / "map"), tmp_path / "bad")
+    for command in ("status", "logs"):
+        clean(geoseg(command, tmp_path / "bad" / "map"), tmp_path / "bad")
 
-    skipped = clean(geoseg(*args[:-8], *args[-8:], "--on-missing", "skip", "--resume"), tmp_path / "bad")
-    assert skipped.code in (0, 2), skipped.stderr
+    if what == "catalog":
+        skipped = clean(geoseg(*args, "--on-missing", "skip", "--resume"), tmp_path / "bad")
+        assert skipped.code == 0, skipped.stderr
+        assert "Left out in" in skipped.stderr
     server.deny_at = None
     again = clean(geoseg(*args, "--resume"), tmp_path / "bad")
     assert again.code == 0, again.stderr
@@ -161,17 +156,15 @@ def test_a_run_that_is_killed_leaves_no_secret(server: Open, tmp_path: Path) -> 
             process.kill()
         out, errors = process.communicate()
     assert TOKEN not in out + errors
+    assert list(tmp_path.glob(".map.*.partial/*")), "there is something to look at"
     look(tmp_path)
-    started = time.monotonic()
     server.slow_s = 0.0
     assert clean(geoseg(*args, "--resume"), tmp_path).code == 0
-    print(f"{time.monotonic() - started:.0f} s")
 
 
 def test_a_catalog_that_refuses_or_is_not_there_is_named_without_its_secrets(
     server: Open, tmp_path: Path
 ) -> None:
-    (tmp_path / "empty").touch()
     for catalog in (
         f"{host(server)}/none.json?key={TOKEN}",
         f"http://me:{TOKEN}@127.0.0.1:9/items.json?key={TOKEN}",
