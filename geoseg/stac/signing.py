@@ -56,10 +56,9 @@ def sign_planetary_computer(url: str) -> str:
         token = sas.get_token(account, parts.path.split("/")[1], _TOKEN_TRIES, _TOKEN_PAUSE)
     except requests.RequestException as error:
         none = f"Planetary Computer gives no token to read {parts.netloc}{parts.path}"
-        if isinstance(error, requests.HTTPError):
-            status = error.response.status_code
-            next_step = "Check PC_SDK_SUBSCRIPTION_KEY, or try later."
-            raise CatalogError(f"{none}: it refuses with {status}. {next_step}") from None
+        if error.response is not None:
+            what = f"it refuses with {error.response.status_code}"
+            raise CatalogError(f"{none}: {what}. Check PC_SDK_SUBSCRIPTION_KEY, or try later.") from None
         what = f"its server does not answer ({type(error).__name__})"
         raise CatalogUnreachable(f"{none}: {what}. Try later.") from None
     return str(token.sign(url).href)
