@@ -138,7 +138,6 @@ def test_runs_that_end_well_fail_and_go_on_hold_no_secret(server: Open, what: st
     if what == "catalog":
         server.deny_at = server.answers[206] + n_reads // 3
         skipped = clean(geoseg(*args, "--on-missing", "skip", "--resume"), tmp_path / "bad")
-        print(skipped.code, skipped.stderr)
         assert "cannot be read" in skipped.stderr
     server.deny_at = None
     again = clean(geoseg(*args, "--resume"), tmp_path / "bad")
