@@ -11,7 +11,7 @@ COPY catalogs ./catalogs
 COPY pipelines ./pipelines
 RUN python -m venv /opt/geoseg
 RUN /opt/geoseg/bin/pip install --no-cache-dir --index-url "${TORCH_INDEX}" torch torchvision
-RUN /opt/geoseg/bin/pip install --no-cache-dir '.[planetary-computer,s3]'
+RUN /opt/geoseg/bin/pip install --no-cache-dir '.[notify,planetary-computer,s3]'
 RUN /opt/geoseg/bin/geoseg --version
 
 FROM python:3.11-slim-bookworm

@@ -153,6 +153,13 @@ class Recipe(BaseModel):
     on_missing: Literal["fail", "skip"] = "fail"
     """What becomes of pixels that cannot be read at last: the run ends when all other blocks are done
     (``fail``), or they are nodata in their item, as under clouds, and the report says so (``skip``)."""
+    notify: Annotated[tuple[str, ...], Field(exclude=True, repr=False)] = ()
+    """Who hears how a run ended: addresses of apprise, such as ``mailto://user:password@host``, or
+    ``env:NAME``, an environment variable that holds one. They are in no output."""
+    price_per_hour: Annotated[float, Field(ge=0)] | None = None
+    """What an hour of a worker costs, for ``geoseg plan``: of whatever makes one block at a time."""
+    currency: str = ""
+    """Of ``price_per_hour``, any word."""
 
     out: str | None = None
     """Output folder; None for ``geoseg-out/`` and the name of the area. ``{month}``, ``{year}``, ``{start}``
@@ -260,5 +267,6 @@ def _explain(error: ValidationError, known: list[str]) -> str:
     if first["type"] == "extra_forbidden":
         return f"Unknown key {key!r}: {did_you_mean(key, known)}"
     message = first["msg"].removeprefix("Value error, ")
-    flag = f"--{key.replace('_', '-')}"
-    return f"{flag} {first['input']}: {message}." if key else f"{message[0].upper()}{message[1:]}."
+    field = Recipe.model_fields.get(key)
+    shown = "" if field and not field.repr else f" {first['input']}"  # it may be a secret
+    return f"--{key.replace('_', '-')}{shown}: {message}." if key else f"{message[0].upper()}{message[1:]}."

@@ -4,7 +4,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from geoseg.errors import RecipeError
 from geoseg.grid.tiling import TilePlan, blocks_of
 from geoseg.imagery.preflight import Preflight
 from geoseg.inference.runner import Inference
+from geoseg.jobs.clusters import Cluster
 from geoseg.jobs.journal import Journal, with_fingerprints
 from geoseg.jobs.leavings import PARTS
 from geoseg.jobs.listener import Silence
@@ -96,16 +97,17 @@ def _run(n: int, workers: int, folder: Path) -> Overhead:
     (folder / PARTS).mkdir()
     load = os.getloadavg()[0]
     options = {"threads_per_worker": 1, "dashboard_address": "127.0.0.1:0", "host": "127.0.0.1"}
-    with SubprocessCluster(n_workers=workers, **options) as cluster, Client(cluster) as client:
+    with SubprocessCluster(n_workers=workers, **options) as made, Client(made) as client:
         client.wait_for_workers(workers, timeout=120)
         client.run(card_of, _MODEL)  # its imports are not what is measured
         held, started = held_memory_mb(), time.perf_counter()
-        plan = _plan(n, cluster.scheduler_address, folder / "map")
+        plan = _plan(n, made.scheduler_address, folder / "map")
         tasks = with_fingerprints(tasks_of(plan, folder / PARTS)[:n])
         ready = time.perf_counter()
         log = Log(Silence())
         log.open(folder)
-        make_blocks(plan, tasks, Journal(folder), log)
+        with Cluster(plan.recipe, folder=folder) as cluster:
+            make_blocks(replace(plan, cluster=cluster), tasks, Journal(folder), log)
         wall_s = time.perf_counter() - ready
         return Overhead(
             n_blocks=n,

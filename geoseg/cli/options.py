@@ -25,7 +25,8 @@ _PANELS = {
     "Uncertainty": ("uncertainty", "dropout_passes"),
     "Where it runs": (
         "device", "backend", "precision", "threads", "batch_size", "block_size", "max_memory", "workers",
-        "cluster", "cluster_options", "scheduler", "tries", "on_missing",
+        "cluster", "cluster_options", "scheduler", "tries", "on_missing", "notify", "price_per_hour",
+        "currency",
     ),
     "Output": (
         "out", "change_from", "resume", "overwrite", "max_file_gb", "polygons", "min_area_ha", "simplify_m",
@@ -38,6 +39,8 @@ _TABLES = ("cluster_options",)
 """Given as ``key=value`` with commas; what is no JSON is text."""
 _OPTION = re.compile(r",(?=\s*\w+\s*=)")
 """The comma before the next key: those in lists and tables have none after them."""
+_REPEATED = ("image", "notify")
+"""Given once for each value, which may hold commas."""
 _ALSO = {"tile_size": ("--tile",)}
 """Other spellings."""
 FILE_HELP = "TOML file with these keys, the name of a shipped one, or the manifest.json of a map."
@@ -115,7 +118,7 @@ def _option(name: str, field: FieldInfo, panel: str) -> Any:
 
 def _plain(name: str) -> Any:
     """The type typer understands for a field: its first plain member, a list for tuples, always optional."""
-    if name == "image":
+    if name in _REPEATED:
         return list[str] | None
     if name in _LISTS or name in _TABLES:
         return str | None

@@ -4,6 +4,7 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 
 from rich.console import Console
 from rich.markup import escape
@@ -33,6 +34,8 @@ from geoseg.report.facts import Report
 from geoseg.stac.catalog import list_catalogs
 from geoseg.writers.vrt import raster_of
 
+_FEW_ITEMS = 12
+"""Rows of them in a table; more say nothing to people."""
 _messages = Console(stderr=True, highlight=False, soft_wrap=True)
 _results = Console(highlight=False)
 
@@ -143,11 +146,22 @@ def _show_cost(plan: Plan, cost: Estimate, *, as_json: bool, as_line: bool) -> N
     table.add_row("tiles", f"{cost.n_tiles} of {plan.tiles.size} px with a halo of {plan.tiles.halo} px")
     table.add_row("to read", f"{cost.read_mb:,.0f} MB of pixels, about half of that from compressed files")
     table.add_row("memory", f"about {cost.memory_mb:,.0f} MB at most")
+    reading = f", reading {duration(cost.read_s)}" if cost.read_s else ""
     table.add_row(
         "time",
-        f"about {duration(cost.predict_s + cost.read_s)} "
-        f"(prediction {duration(cost.predict_s)}, timed on one tile here)",
+        f"about {duration(cost.elapsed_s)} "
+        f"(prediction {duration(cost.predict_s)}, timed on one tile here{reading})",
     )
+    if cost.n_workers > 1:
+        table.add_row("workers", f"{cost.n_workers}, {duration(cost.worker_hours * 3600)} of work in all")
+    if cost.cost is not None:
+        recipe = plan.recipe
+        price = f"{recipe.price_per_hour:g} {recipe.currency}".strip()
+        table.add_row(
+            "cost",
+            f"about {cost.cost:,.2f} {recipe.currency}".strip()
+            + f" ({cost.worker_hours:,.2f} hours of a worker at {price})",
+        )
     _results.print(table)
 
 
@@ -214,7 +228,7 @@ def _plan_table(plan: Plan, title: str) -> Table:
     table.add_row("bands", ", ".join(plan.inputs.bands))
     table.add_row("model", f"{plan.card.name}: {plan.card.title}")
     table.add_row("blocks", f"{len(plan.blocks)} of up to {plan.recipe.block_size} px")
-    for item in selection.items:
+    for item in islice(selection.items, _FEW_ITEMS):
         clouds = item.properties.get("eo:cloud_cover")
         day = (
             item.datetime.date()
@@ -222,6 +236,8 @@ def _plan_table(plan: Plan, title: str) -> Table:
             else "undated"
         )
         table.add_row("item", f"{item.id} {day}" + (f" {clouds:.0f} % clouds" if clouds is not None else ""))
+    if (more := len(selection.items) - _FEW_ITEMS) > 0:
+        table.add_row("", f"and {more:,} more; all of them: --json")
     return table
 
 

@@ -61,14 +61,17 @@ class TilePlan:
         """The same tiles half a stride further right and down: each is centred where four of these meet."""
         return replace(self, shift=self.shift + self.stride // 2)
 
+    def corners(self, window: Window) -> tuple[range, range]:
+        """The rows, and the columns, at which the cores of the tiles begin that have a say in ``window``."""
+        row0, col0 = (at - self.shift for at in lattice_origin(self.geobox))
+        rows = self._corners(window.row_off, window.height, row0)
+        return rows, self._corners(window.col_off, window.width, col0)
+
     def rows(self, window: Window) -> Iterator[list[Tile]]:
         """The tiles that have a say in ``window``, a list for each row of tiles, top to bottom."""
-        row0, col0 = (at - self.shift for at in lattice_origin(self.geobox))
-        for i in self._indices(window.row_off, window.height, row0):
-            yield [
-                self._tile(i * self.stride - row0, j * self.stride - col0)
-                for j in self._indices(window.col_off, window.width, col0)
-            ]
+        rows, cols = self.corners(window)
+        for row in rows:
+            yield [self._tile(row, col) for col in cols]
 
     def tiles(self, window: Window) -> Iterator[Tile]:
         """The same tiles one by one, in row-major order."""
@@ -77,18 +80,18 @@ class TilePlan:
 
     def hull(self, window: Window) -> Window:
         """All pixels that these tiles read: a rectangle that holds ``window`` and its halo."""
-        tiles = list(self.tiles(window))
-        first, last = tiles[0].window, tiles[-1].window
+        rows, cols = self.corners(window)
         return Window(
-            first.col_off,
-            first.row_off,
-            last.col_off + last.width - first.col_off,
-            last.row_off + last.height - first.row_off,
+            cols[0] - self.halo,
+            rows[0] - self.halo,
+            cols[-1] - cols[0] + self.size,
+            rows[-1] - rows[0] + self.size,
         )
 
-    def _indices(self, start: int, length: int, origin: int) -> range:
+    def _corners(self, start: int, length: int, origin: int) -> range:
         low, high = start + origin - self.halo, start + length + origin + self.halo
-        return range(low // self.stride, -(-high // self.stride))
+        first, end = low // self.stride, -(-high // self.stride)
+        return range(first * self.stride - origin, end * self.stride - origin, self.stride)
 
     def _tile(self, row: int, col: int) -> Tile:
         return Tile(

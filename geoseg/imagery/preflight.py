@@ -276,20 +276,18 @@ def _check_values(
     low, high = card.value_range
     for number, band in enumerate(bands):
         parts = []
-        for item in items:
-            if item.id in samples:
-                metadata = band_metadata(item)[band]
-                sample = samples[item.id][number]
-                valid = sample[np.isfinite(sample) & (sample != metadata.get("nodata"))]
-                parts.append(valid * metadata.get("scale", 1) + metadata.get("offset", 0))
+        for item in (i for i in items if i.id in samples):
+            metadata = band_metadata(item)[band]
+            sample = samples[item.id][number]
+            valid = sample[np.isfinite(sample) & (sample != metadata.get("nodata"))]
+            parts.append(valid * metadata.get("scale", 1) + metadata.get("offset", 0))
         values = np.concatenate(parts)
         if values.size == 0:
             raise PreflightError(
                 f"Band {band} has no valid pixel in the area: all is nodata. "
                 "Check the area and the dates asked for."
             )
-        outside = float(np.mean((values < low) | (values > high)))
-        if outside > _OUTSIDE_SHARE:
+        if np.mean((values < low) | (values > high)) > _OUTSIDE_SHARE:
             p1, p99 = np.percentile(values, [1, 99])
             how = (
                 "Give --scale and --offset so that values become reflectance."

@@ -19,6 +19,7 @@ from rasterio.errors import RasterioError
 
 from geoseg.errors import ImageryError
 from geoseg.redaction import redact
+from geoseg.stac.signing import forget_signatures
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
@@ -50,9 +51,10 @@ _BESIDE = {"GDAL_DISABLE_READDIR_ON_OPEN": "FALSE"}
 """Files on disk may have others beside them (.hdr, .tfw, .aux.xml, .msk, .ovr) that GDAL must see."""
 _REMOTE = re.compile(r"(?:https?|s3|gs|az)://|/vsi(?:curl|s3|gs|az)")
 _ADDRESS = re.compile(r"(?:/vsi[a-z0-9_]+/)?(?:https?|s3)://[^\s']+")
+_REFUSED = re.compile(r"response code: (?:401|403)\b|Access ?Denied|SignatureDoesNotMatch|[Ee]xpired")
 _FINAL = re.compile(
-    r"response code: (?:401|403|404|410)\b|Access ?Denied|The specified (?:key|bucket) does not exist"
-    r"|AWS_SECRET_ACCESS_KEY|InvalidAccessKeyId|SignatureDoesNotMatch"
+    r"response code: (?:404|410)\b|The specified (?:key|bucket) does not exist"
+    r"|AWS_SECRET_ACCESS_KEY|InvalidAccessKeyId"
 )
 _DAMAGE = re.compile(
     r"[Rr]ead [Ee]rror|got \d+ bytes|Decoding error|TIFF\w*:(?:Failed|Cannot)|Cannot read TIFF|Failed to read"
@@ -114,7 +116,10 @@ def read_patiently(
         if _NO_RANGES in reason:
             _whole_only.add(_server(address))
         waited_s = time.monotonic() - started
-        is_final = not is_remote(address) or (_FINAL.search(reason) and not sign)
+        is_refused = _REFUSED.search(reason) is not None
+        if is_refused and sign:  # expired, or the server has other keys
+            forget_signatures()
+        is_final = not is_remote(address) or _FINAL.search(reason) or (is_refused and not sign)
         if is_final or waited_s + pause_s > patience_s:
             raise ImageryError(_message(address, where(), reason, n_tries, waited_s))
         logger.info("%s: %s, trying again in %g s.", redact(address), reason, pause_s)

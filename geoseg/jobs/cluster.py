@@ -156,6 +156,17 @@ def threads_on(cluster: Cluster) -> int:
     return int(min(cluster.client.run(own_threads).values(), default=1))
 
 
+def workers_on(cluster: Cluster, device: str) -> int:
+    """Blocks that a cluster's workers have under way at a time, all together; 1 where it has none yet.
+
+    Raises:
+        RecipeError: the cluster is not there.
+    """
+    client = cluster.client
+    n_gpus = _n_gpus(client) if device.startswith("cuda") else 0
+    return max(n_gpus or sum(client.nthreads().values()), 1)
+
+
 class _Slots:
     """How many blocks may be in flight, counted again as workers come and go."""
 

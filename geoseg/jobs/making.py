@@ -67,7 +67,10 @@ def _made(
     n_tried, n_pauses = Counter[int](), 0
     while tasks:
         by_index = {task.block.index: task for task in tasks}
-        found = compute(plan, tasks, listener, "reading and predicting", on_end)
+        try:
+            found = compute(plan, tasks, listener, "reading and predicting", on_end)
+        except Stopped as stopped:
+            raise Stopped((stopped.n_left or 0) + len(failed)) from None
         made += [done for done in found if isinstance(done, BlockDone)]
         tasks = []
         for failure in (f for f in found if isinstance(f, BlockFailed)):

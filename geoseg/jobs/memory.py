@@ -52,16 +52,20 @@ def within_memory(plan: Plan, *, say: Callable[[str], None]) -> Plan:
         size = max(size // 2, _LEAST_BLOCK)
     if total > limit:
         raise RecipeError(
-            f"--max-memory {asked}: this run takes {total:,.0f} MiB in its smallest blocks "
-            f"({process:,.0f} MiB the program and its network on a tile of {plan.tiles.size} pixels; "
-            f"{n} at a time in a process). Give --max-memory {1.05 * total:.0f}MiB, or a smaller --tile-size"
-            f"{', or fewer workers' if n > 1 else ''}."
+            f"--max-memory {asked}: this run takes {_gb(total):.2f} GB in its smallest blocks "
+            f"({_gb(process):.2f} GB the program and its network on a tile of {plan.tiles.size} pixels; "
+            f"{n} at a time in a process). Give --max-memory {1.05 * _gb(total):.2f}GB, or a smaller "
+            f"--tile-size{', or fewer workers' if n > 1 else ''}."
         )
     if size == plan.recipe.block_size:
         return plan
     say(f"blocks of {size} pixels, to stay within --max-memory {asked}")
     recipe = plan.recipe.model_copy(update={"block_size": size})
     return replace(plan, recipe=recipe, blocks=tuple(blocks_of(plan.geobox, size)))
+
+
+def _gb(mb: float) -> float:
+    return mb * _MB / 1e9
 
 
 def tile_costs(plan: Plan) -> tuple[float, float, float]:

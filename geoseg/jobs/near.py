@@ -36,13 +36,26 @@ def blocks_within(plan: Plan) -> list[Block]:
 
 def items_near(plan: Plan, blocks: Sequence[Block]) -> list[list[pystac.Item]]:
     """For each block the prepared items that may have pixels for it, in order of preference."""
-    items = plan.inputs.items
-    tree = shapely.STRtree([shapely.geometry.shape(item.geometry) for item in items])
     near: list[list[pystac.Item]] = [[] for _ in blocks]
-    pairs = tree.query(_outlines(plan, blocks), predicate="intersects")
+    footprints = _footprints(plan)
+    pairs = shapely.STRtree(footprints).query(_outlines(plan, blocks), predicate="intersects")
     for block, item in sorted(pairs.T.tolist()):
-        near[block].append(items[item])
+        near[block].append(plan.inputs.items[item])
     return near
+
+
+def read_shares(plan: Plan, blocks: Sequence[Block]) -> tuple[NDArray[np.int_], NDArray[np.float64]]:
+    """Pairs of a block and an item that has pixels for it, (2, pair), and how much of what is read for the
+    block the item covers, 0..1.
+    """
+    footprints, outlines = _footprints(plan), _outlines(plan, blocks)
+    pairs = shapely.STRtree(footprints).query(outlines, predicate="intersects")
+    both = shapely.intersection(outlines[pairs[0]], footprints[pairs[1]])
+    return pairs, shapely.area(both) / shapely.area(outlines[pairs[0]])
+
+
+def _footprints(plan: Plan) -> NDArray[np.object_]:
+    return np.array([shapely.geometry.shape(item.geometry) for item in plan.inputs.items], object)
 
 
 def _outlines(plan: Plan, blocks: Sequence[Block]) -> NDArray[np.object_]:

@@ -154,7 +154,7 @@ def _write_manifest(plan: Plan, folder: Path, run: RunFacts) -> None:
 
 _OF_THE_RUN = (
     *("out", "change_from", "overwrite", "resume", "workers", "cluster", "cluster_options", "scheduler"),
-    *("max_memory", "tries", "on_missing"),
+    *("max_memory", "tries", "on_missing", "price_per_hour", "currency"),
 )
 """Keys of a recipe that change nothing in its map."""
 

@@ -25,6 +25,7 @@ from geoseg.jobs.listener import Listener, Silence
 from geoseg.jobs.log import Log
 from geoseg.jobs.making import compute, make_blocks
 from geoseg.jobs.memory import within_memory
+from geoseg.jobs.notify import telling
 from geoseg.jobs.plan import Plan, plan_run
 from geoseg.jobs.seams import seam_facts, seam_tasks
 from geoseg.jobs.series import list_maps
@@ -65,7 +66,13 @@ def run(recipe: Recipe, *, listener: Listener | None = None) -> Result:
         >>> result.report.classes[0].class_name  # doctest: +SKIP
         'water'
     """
-    log = Log(listener or Silence())
+    with telling(recipe) as is_made:
+        result = _run(recipe, Log(listener or Silence()))
+        is_made(result.out, result.report)
+    return result
+
+
+def _run(recipe: Recipe, log: Log) -> Result:
     started = time.perf_counter()
     one_heap()
     bound_gdal_cache()
@@ -122,9 +129,9 @@ def _make(plan: Plan, folder: Path, listener: Listener, warned: list[str], start
         clock = time.perf_counter()
         plan, tasks = _engine(plan, parts, listener)
         timings["engine"] = time.perf_counter() - clock
-        if _stands(plan, tasks):
+        if standing := _standing(plan, tasks):
             listener.say(f"{plan.out}/ holds this map already, and nothing has changed: nothing to do")
-            return Report.model_validate_json((plan.out / "report.json").read_text("utf-8"))
+            return standing
         done = make_blocks(plan, tasks, Journal(folder), listener)
     timings |= {
         "read": sum(d.read_s for d in done),
@@ -185,12 +192,15 @@ def _engine(plan: Plan, parts: Path, listener: Listener) -> tuple[Plan, list[Blo
     return smaller, with_fingerprints(tasks)
 
 
-def _stands(plan: Plan, tasks: list[BlockTask]) -> bool:
-    """Whether the output folder holds what a run that goes on would make again, byte for byte."""
+def _standing(plan: Plan, tasks: list[BlockTask]) -> Report | None:
+    """Of the map in the output folder, if a run that goes on would make the same again, byte for byte."""
     if not plan.recipe.resume:
-        return False
+        return None
     published = Published(plan.out)
-    return all(task.fingerprint in published for task in tasks) and publish.is_published(plan, plan.out)
+    if any(task.fingerprint not in published for task in tasks) or not publish.is_published(plan, plan.out):
+        return None
+    report = Report.model_validate_json((plan.out / "report.json").read_text("utf-8"))
+    return None if report.seams == SeamFacts() else report  # it was stopped before its seams were measured
 
 
 def _seams(plan: Plan, like: BlockTask, class_tif: Path, listener: Listener) -> SeamFacts:
@@ -205,7 +215,7 @@ def _seams(plan: Plan, like: BlockTask, class_tif: Path, listener: Listener) -> 
     except Exception as error:
         why = "the run was asked to stop" if isinstance(error, Stopped) else redact(one_line(error))
         warnings.warn(
-            f"The seam score could not be measured ({type(error).__name__}): {why}",
+            f"The seam score could not be measured ({type(error).__name__}): {why}. --resume measures it",
             GeosegWarning,
             stacklevel=2,
         )

@@ -5,13 +5,19 @@ Nothing of this is stored in items, logged or written to outputs; ``geoseg.redac
 
 import os
 import re
+import sys
 import warnings
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from geoseg.errors import CatalogError, GeosegWarning
+from geoseg.errors import CatalogError, CatalogUnreachable, GeosegWarning
 from geoseg.stac.catalog import Catalog
+
+_BLOBS = "blob.core.windows.net"
+_TOKEN_TRIES, _TOKEN_PAUSE = 6, 0.5
+"""A server of tokens that does not answer is asked again after 1, 2, 4, 8 and 16 s."""
 
 
 def signer(name: str | None) -> Callable[[str], str] | None:
@@ -34,11 +40,34 @@ def signer(name: str | None) -> Callable[[str], str] | None:
 
 
 def sign_planetary_computer(url: str) -> str:
-    """``url`` with a short-lived read token; the package keeps tokens until shortly before they expire."""
-    import planetary_computer
+    """``url`` with a short-lived read token; the package keeps tokens until shortly before they expire.
 
-    signed: str = planetary_computer.sign_url(url)
-    return signed
+    Raises:
+        CatalogError: no token is to be had, which concerns all that is read.
+    """
+    import requests
+    from planetary_computer import sas
+
+    parts = urlsplit(url)
+    account, _, domain = parts.netloc.partition(".")
+    if domain != _BLOBS or parts.query:  # as sas.sign_url, which asks for minutes when there is no answer
+        return url
+    try:
+        token = sas.get_token(account, parts.path.split("/")[1], _TOKEN_TRIES, _TOKEN_PAUSE)
+    except requests.RequestException as error:
+        none = f"Planetary Computer gives no token to read {parts.netloc}{parts.path}"
+        if error.response is not None:
+            what = f"it refuses with {error.response.status_code}"
+            raise CatalogError(f"{none}: {what}. Check PC_SDK_SUBSCRIPTION_KEY, or try later.") from None
+        what = f"its server does not answer ({type(error).__name__})"
+        raise CatalogUnreachable(f"{none}: {what}. Try later.") from None
+    return str(token.sign(url).href)
+
+
+def forget_signatures() -> None:
+    """Sign anew from now on: a server has refused a signature that should be good, as with other keys."""
+    if kept := sys.modules.get("planetary_computer.sas"):
+        kept.TOKEN_CACHE.clear()
 
 
 def read_environment(catalog: Catalog, collection: str | None = None) -> dict[str, str]:

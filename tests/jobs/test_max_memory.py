@@ -55,7 +55,7 @@ def test_more_than_enough_changes_nothing(image, tmp_path):
 
 
 def test_memory_that_cannot_be_kept_is_refused_with_what_would_do(image, tmp_path):
-    with pytest.raises(RecipeError, match=r"--max-memory 100MB: this run takes [\d,]+ MiB .* or a smaller"):
+    with pytest.raises(RecipeError, match=r"--max-memory 100MB: this run takes [\d.]+ GB .* or a smaller"):
         run(recipe(image, tmp_path / "map", max_memory="100MB"))
     assert not (tmp_path / "map").exists()
 

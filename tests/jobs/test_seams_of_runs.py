@@ -70,9 +70,15 @@ def test_a_map_that_is_done_does_not_fail_for_want_of_a_score(scene, tmp_path, m
     def broken(*_):
         raise error("The server went away.")
 
-    monkeypatch.setattr(run_module, "seam_tasks", broken)
     recipe = Recipe(**scene | {"model": "spectral-rules"}, out=str(tmp_path / "map"))
-    report = run(recipe).report
+    with monkeypatch.context() as patch:
+        patch.setattr(run_module, "seam_tasks", broken)
+        report = run(recipe).report
     assert report.seams.share is None
-    said = f"The seam score could not be measured ({error.__name__}): The server went away"
+    said = (
+        f"The seam score could not be measured ({error.__name__}): The server went away. --resume measures it"
+    )
     assert said in report.warnings
+    assert ONE_TILE in run(recipe.model_copy(update={"resume": True})).report.seams.text, (
+        "it is measured then"
+    )

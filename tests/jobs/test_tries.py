@@ -1,6 +1,7 @@
 """Blocks that fail: tried again, cut into pieces, made with gaps, and never in the way of the others."""
 
 import errno
+import signal
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from geoseg.jobs import cluster, parts
 from geoseg.jobs.blocks import pieces_of
 from geoseg.jobs.parts import write_part
 from geoseg.jobs.run import run
+from geoseg.jobs.stopping import Stopped, stoppable
 from geoseg.recipe import Recipe
 
 
@@ -278,3 +280,18 @@ def test_a_part_that_was_not_written_whole_is_not_there(tmp_path, monkeypatch):
     with pytest.raises(OutputError, match="then go on"):
         write_part(tmp_path / "a.tif", [pixels], geobox_at())
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_is_stopped_counts_blocks_that_have_failed_for_good(scene, tmp_path, failing):
+    def fails(task, n):
+        if task.block.index == 0:
+            return ImageryError("It is torn.")
+        if task.block.index in (3, 5):
+            if n == 2:
+                signal.raise_signal(signal.SIGTERM)
+            return OSError("reset by peer")
+        return None
+
+    failing(fails)
+    with stoppable(), pytest.raises(Stopped, match="3 blocks are left"):
+        run(Recipe(**scene, out=str(tmp_path / "map")))

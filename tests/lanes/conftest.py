@@ -31,11 +31,11 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nginx]:
         yield server
 
 
-def make_big(path: Path) -> None:
+def make_big(path: Path, side: int = _SIDE) -> None:
     """A COG of 2048 x 2048 pixels, four bands, smooth with noise: it takes many reads."""
     rng = np.random.default_rng(2024)
     knots = rng.uniform(200, 5000, (4, _COARSE, _COARSE))
-    at = np.linspace(0, _COARSE - 1.001, _SIDE)
+    at = np.linspace(0, _COARSE - 1.001, side)
     low, part = at.astype(int), at % 1
     rows = knots[:, low] * (1 - part)[:, None] + knots[:, low + 1] * part[:, None]
     smooth = rows[:, :, low] * (1 - part) + rows[:, :, low + 1] * part
@@ -46,8 +46,8 @@ def make_big(path: Path) -> None:
         driver="COG",
         count=4,
         dtype="uint16",
-        height=_SIDE,
-        width=_SIDE,
+        height=side,
+        width=side,
         crs="EPSG:32725",
         transform=from_origin(400_000, 9_000_000, 10, 10),
         compress="deflate",

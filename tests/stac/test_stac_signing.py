@@ -1,12 +1,15 @@
 """Signing, keys from the environment, and what must never be shown."""
 
 import pickle
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
-import planetary_computer
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from planetary_computer import sas
 
 from geoseg.errors import CatalogError, GeosegWarning
 from geoseg.redaction import redact
@@ -51,8 +54,53 @@ def test_signing_happens_when_called_and_pickles(monkeypatch: pytest.MonkeyPatch
     sign = signer("planetary-computer")
     assert sign is not None
     assert pickle.loads(pickle.dumps(sign)) is sign
-    monkeypatch.setattr(planetary_computer, "sign_url", lambda url: f"{url}?token")
-    assert sign("https://x.blob.core.windows.net/a.tif") == "https://x.blob.core.windows.net/a.tif?token"
+    asked = []
+
+    def get_token(account: str, container: str, *_: object) -> sas.SASToken:
+        asked.append((account, container))
+        return sas.SASToken(token="token", **{"msft:expiry": "2099-01-01T00:00:00Z"})
+
+    monkeypatch.setattr(sas, "get_token", get_token)
+    assert sign("https://x.blob.core.windows.net/c/a.tif") == "https://x.blob.core.windows.net/c/a.tif?token"
+    for other in (
+        "https://host/c/a.tif",
+        "https://x.blob.core.windows.net/c/a.tif?se=1&sig=2",
+        "/data/a.tif",
+    ):
+        assert sign(other) == other
+    assert asked == [("x", "c")]
+
+
+@pytest.mark.parametrize("answer", [401, 503, None])
+def test_a_token_that_is_not_to_be_had_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, answer: int | None
+) -> None:
+    class Refuses(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(answer or 200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Refuses)
+    if answer:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    else:
+        server.server_close()
+    settings = SimpleNamespace(sas_url=f"http://127.0.0.1:{server.server_port}", subscription_key="secret")
+    monkeypatch.setattr(sas.Settings, "get", lambda: settings)
+    monkeypatch.setattr(signing, "_TOKEN_TRIES", 1)
+    with pytest.raises(
+        CatalogError, match=r"gives no token to read x\.blob\.core\.windows\.net/c/a\.tif: it"
+    ) as no:
+        signing.sign_planetary_computer("https://x.blob.core.windows.net/c/a.tif")
+    assert ("refuses with 401" in str(no.value)) == (answer == 401)
+    assert "secret" not in str(no.value)
+    if answer:
+        server.shutdown()
+        server.server_close()
 
 
 def test_signing_without_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
