@@ -3,10 +3,13 @@
 import json
 import tomllib
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import unquote
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from geoseg.errors import RecipeError
+from geoseg.object_storage import checked_address, is_address
+from geoseg.redaction import redact
 from geoseg.registry import did_you_mean
 from geoseg.resources import find_resource, path_exists, resource_folder
 
@@ -34,6 +37,14 @@ def _is_memory(text: str) -> str:
     except ValueError:
         pass
     raise ValueError("is no amount of memory: give, for instance, 2GB")
+
+
+def _is_place(text: str) -> str:
+    """A path, or the address of an object store; a folder at ``file://`` is a path."""
+    if not is_address(text):
+        return text
+    address = checked_address(text)
+    return unquote(address.removeprefix("file://")) if address.startswith("file://") else address
 
 
 _OF_A_SEARCH = ("catalog", "collection", "datetime", "max_cloud_cover")
@@ -132,9 +143,14 @@ class Recipe(BaseModel):
     """What becomes of pixels that cannot be read at last: the run ends when all other blocks are done
     (``fail``), or they are nodata in their item, as under clouds, and the report says so (``skip``)."""
 
-    out: str | None = None
-    """Output folder; None for ``geoseg-out/`` and the name of the area. ``{month}``, ``{year}``, ``{start}``
-    and ``{end}`` in it are those of the dates: ``maps/{month}`` is ``maps/2026-10``."""
+    out: Annotated[str, AfterValidator(_is_place)] | None = None
+    """Output folder, or the address of one: ``s3://bucket/maps``, also ``gs://`` and ``az://``. None for
+    ``geoseg-out/`` and the name of the area. ``{month}``, ``{year}``, ``{start}`` and ``{end}`` in it are
+    those of the dates: ``maps/{month}`` is ``maps/2026-10``."""
+    store: Annotated[str, AfterValidator(checked_address)] | None = None
+    """Address that workers leave the parts of blocks at until the map is made: ``s3://bucket/parts``, also
+    ``gs://``, ``az://`` and ``file:///``; they need not see the output folder then. None for ``.parts`` in an
+    ``out`` that is an address, else for a hidden folder at ``out``."""
     resume: bool = False
     """Go on with a run that was stopped or killed, or bring the map in the output folder up to date: blocks
     that would come out the same are not made again."""
@@ -209,4 +225,6 @@ def _explain(error: ValidationError, known: list[str]) -> str:
         return f"Unknown key {key!r}: {did_you_mean(key, known)}"
     message = first["msg"].removeprefix("Value error, ")
     flag = f"--{key.replace('_', '-')}"
-    return f"{flag} {first['input']}: {message}." if key else f"{message[0].upper()}{message[1:]}."
+    return (
+        f"{flag} {redact(str(first['input']))}: {message}." if key else f"{message[0].upper()}{message[1:]}."
+    )

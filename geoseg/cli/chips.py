@@ -14,7 +14,7 @@ UNUSED = (
     *("model", "tile_size", "halo", "batch_size", "device", "backend", "precision", "tta", "uncertainty"),
     "dropout_passes",
     *("block_size", "workers", "scheduler", "tries", "on_missing"),
-    *("resume", "overwrite", "min_area_ha", "simplify_m"),
+    *("store", "resume", "overwrite", "min_area_ha", "simplify_m"),
 )
 """Keys of a recipe that say how a map is made."""
 

@@ -25,7 +25,7 @@ _PANELS = {
         "device", "backend", "precision", "batch_size", "block_size", "max_memory", "workers", "scheduler",
         "tries", "on_missing",
     ),
-    "Output": ("out", "resume", "overwrite", "min_area_ha", "simplify_m"),
+    "Output": ("out", "store", "resume", "overwrite", "min_area_ha", "simplify_m"),
 }  # fmt: skip
 _VECTORS = (".gpkg", ".geojson", ".json", ".shp", ".parquet", ".fgb", ".kml")
 _LISTS = ("bands", "scale", "offset", "uncertainty")

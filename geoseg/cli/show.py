@@ -95,7 +95,7 @@ def run(recipe: Recipe, *, quiet: bool, as_json: bool) -> None:
         _print_classes(result.report)
         _messages.print(f"Seams: {result.report.seams.text}.", markup=False)
         _messages.print(
-            f"Map, polygons and report are in {result.out}/ (open report.html, or class.tif in QGIS)."
+            f"Map, polygons and report are in {result.where}/ (open report.html, or class.tif in QGIS)."
         )
 
 

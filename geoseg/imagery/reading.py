@@ -18,6 +18,7 @@ from rasterio._err import CPLE_BaseError
 from rasterio.errors import RasterioError
 
 from geoseg.errors import ImageryError
+from geoseg.object_storage import gdal_options
 from geoseg.redaction import redact
 
 T = TypeVar("T")
@@ -69,7 +70,7 @@ _copying = threading.Lock()
 
 def gdal_env(options: Mapping[str, str] | None = None) -> rasterio.Env:
     """The GDAL settings in which assets are read; those the user has set in the environment win."""
-    chosen = {**GDAL_OPTIONS, **(options or {})}
+    chosen = {**GDAL_OPTIONS, **gdal_options(), **(options or {})}
     return rasterio.Env(**{k: v for k, v in chosen.items() if k not in os.environ})
 
 

@@ -16,6 +16,7 @@ from geoseg.errors import RecipeError
 from geoseg.inference.device import devices_of
 from geoseg.jobs.blocks import BlockDone, BlockTask, run_block
 from geoseg.jobs.stopping import is_asked
+from geoseg.jobs.store import leave_probe, take_probe
 from geoseg.jobs.tries import BlockFailed, Ended, concerns_all, let_go
 
 _IN_FLIGHT_PER_WORKER = 3
@@ -74,17 +75,17 @@ def run_on(address: str, tasks: list[BlockTask], *, on_end: Callable[[Ended], No
     Blocks for GPUs go only to workers with the resource ``GPU``, where any has it, and take one of it each.
 
     Those that have not been sent when the run is asked to stop are left out. A block whose worker dies is run
-    again elsewhere by Dask. Parts are files: the workers must see the output folder under the same path as
-    this process, which is checked first.
+    again elsewhere by Dask. Parts are files: the workers must be able to write to their store, or see the
+    output folder under the same path as this process, which is checked first.
 
     Raises:
-        RecipeError: the scheduler does not answer, has no workers, or they do not see the output folder; or
-            it is lost meanwhile.
+        RecipeError: the scheduler does not answer, has no workers, or they cannot leave parts; or it is lost
+            meanwhile.
     """
     from distributed import as_completed
 
     with _client(address) as client:
-        _check_workers(client, address, tasks[0].parts)
+        _check_workers(client, address, tasks[0])
         n_gpus = _n_gpus(client) if tasks[0].how.device.startswith("cuda") else 0
         n_slots = (n_gpus or sum(client.nthreads().values())) * _IN_FLIGHT_PER_WORKER
         submit = partial(client.submit, run_block, pure=False, resources={"GPU": 1} if n_gpus else None)
@@ -160,13 +161,33 @@ def _gpus_of_worker(dask_worker) -> float:  # type: ignore[no-untyped-def]
     return float(dask_worker.state.total_resources.get("GPU", 0))
 
 
-def _check_workers(client, address: str, folder: Path) -> None:  # type: ignore[no-untyped-def]
+def _check_workers(client, address: str, task: BlockTask) -> None:  # type: ignore[no-untyped-def]
     try:
         client.wait_for_workers(1, timeout=_CONNECT_TIMEOUT_S)  # a nanny may be starting one
     except TimeoutError:
         raise RecipeError(
             f"The Dask scheduler at {address} has no workers. Start some: dask worker {address}."
         ) from None
+    if task.store is not None:
+        _check_writers(client, task.store)
+    else:
+        _check_readers(client, task.parts)
+
+
+def _check_writers(client, store: str) -> None:  # type: ignore[no-untyped-def]
+    """What each worker writes to the store arrives there."""
+    probes = client.run(leave_probe, store)
+    wrong = {worker: why for worker, left in sorted(probes.items()) if (why := take_probe(store, left))}
+    if wrong:
+        worker, why = next(iter(wrong.items()))
+        raise RecipeError(
+            f"{len(wrong)} of {len(probes)} workers cannot leave parts in the store (first {worker}): "
+            f"{why.rstrip('.')}. What the environment must hold, it must hold where the workers run."
+        )
+
+
+def _check_readers(client, folder: Path) -> None:  # type: ignore[no-untyped-def]
+    """Each worker sees the folder of the parts."""
     token = folder / f".{uuid4().hex}"
     token.touch()
     try:
@@ -177,7 +198,7 @@ def _check_workers(client, address: str, folder: Path) -> None:  # type: ignore[
     if blind:
         raise RecipeError(
             f"{len(blind)} of {len(seen)} workers (first {blind[0]}) do not see {folder.parent}. "
-            "Give --out on a file system that all workers share."
+            "Give --out on a file system that all workers share, or --store s3://bucket/folder."
         )
 
 

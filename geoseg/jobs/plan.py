@@ -28,16 +28,19 @@ from geoseg.inference.runner import Inference
 from geoseg.inference.tta import views_of
 from geoseg.inference.uncertainty import check_uncertainty
 from geoseg.jobs.find import EVERYTHING, find_items, in_order
-from geoseg.jobs.folders import NAMELESS, dated, default_out, has_dates, name_of
+from geoseg.jobs.folders import NAMELESS, dated, default_out, has_dates, name_of, place_of
 from geoseg.models.calibration import ModelCalibration
 from geoseg.models.card import ModelCard
 from geoseg.models.zoo import calibration_of, card_of, create_model, model_names
+from geoseg.object_storage import is_address
 from geoseg.recipe import Recipe
 from geoseg.stac.catalog import Catalog, load_catalog
 from geoseg.stac.items import Selection, select_items
 from geoseg.stac.relative_dates import interval_of
 
 Say = Callable[[str], None]
+STORED_PARTS = ".parts"
+"""Below the address of a map, until it is whole."""
 CardFor = Callable[[pystac.ItemCollection, Catalog], ModelCard]
 
 
@@ -62,12 +65,25 @@ class Plan:
     tiles: TilePlan
     blocks: tuple[Block, ...]
     out: Path
+    """Output folder; of one that is an address, where the map is made on this machine."""
+    before: Path
+    """Where the map is that lies in the output folder; of one at an address, a copy of what is needed."""
     timings_s: dict[str, float]
 
     @property
     def geobox(self) -> GeoBox:
         """THE grid."""
         return self.tiles.geobox
+
+    @property
+    def address(self) -> str | None:
+        """Of the output folder, if it is in an object store."""
+        return self.recipe.out if self.recipe.out and is_address(self.recipe.out) else None
+
+    @property
+    def store(self) -> str | None:
+        """Address that workers leave parts at; None for a folder that they share."""
+        return self.recipe.store or (self.address and f"{self.address}/{STORED_PARTS}")
 
     @property
     def name(self) -> str:
@@ -166,7 +182,8 @@ def plan_run(recipe: Recipe, *, say: Say, card_for: CardFor | None = None) -> Pl
         inputs=inputs,
         tiles=_tile_plan(geobox, recipe, card),
         blocks=tuple(blocks_of(geobox, recipe.block_size)),
-        out=Path(str(recipe.out)),
+        out=(out := place_of(str(recipe.out))),
+        before=out,
         timings_s=watch.laps,
     )
 

@@ -11,7 +11,6 @@ import pystac
 from odc.geo.geobox import GeoBox
 
 from geoseg.aoi import to_degrees
-from geoseg.files import sha256_of
 from geoseg.grid.geobox import lattice_origin
 from geoseg.imagery.local import COLLECTION
 from geoseg.inference.uncertainty import layers_of, raster_names
@@ -190,24 +189,32 @@ def _write_manifest(plan: Plan, folder: Path, run: RunFacts) -> None:
     write_manifest(folder, manifest)
 
 
-_OF_THE_RUN = ("out", "overwrite", "resume", "workers", "scheduler", "max_memory", "tries", "on_missing")
+_OF_THE_RUN = (
+    "out",
+    "store",
+    "overwrite",
+    "resume",
+    "workers",
+    "scheduler",
+    "max_memory",
+    "tries",
+    "on_missing",
+)
 """Keys of a recipe that change nothing in its map."""
 
 
-def is_published(plan: Plan, folder: Path) -> bool:
-    """Whether ``folder`` holds the map of a recipe that says the same, its files as they were written.
+def says_the_same(plan: Plan, folder: Path) -> bool:
+    """Whether ``folder`` holds the manifest of a recipe that says the same.
 
     Blocks are not looked at: items may be others.
     """
     try:
-        manifest = json.loads((folder / MANIFEST).read_text("utf-8"))
-        before, files = manifest["recipe"], manifest["files"]
-        is_whole = all(sha256_of(folder / name) == facts["sha256"] for name, facts in files.items())
+        before = json.loads((folder / MANIFEST).read_text("utf-8"))["recipe"]
     except (OSError, ValueError, KeyError, TypeError):
         return False
     now = json.loads(json.dumps(_clean(_resolved(plan).model_dump(mode="json"))))
     same = {k: v for k, v in now.items() if k not in _OF_THE_RUN}
-    return is_whole and same == {k: v for k, v in before.items() if k not in _OF_THE_RUN}
+    return same == {k: v for k, v in before.items() if k not in _OF_THE_RUN}
 
 
 def _resolved(plan: Plan) -> Recipe:
