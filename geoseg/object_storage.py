@@ -38,17 +38,18 @@ def checked_address(text: str) -> str:
     Raises:
         ValueError: it is none, or holds what an address must not: keys, a query, ``..``.
     """
-    parts = urlsplit(text)
-    if parts.scheme not in SCHEMES or not is_address(text):
+    scheme, _, rest = text.partition("://")  # urlsplit would drop line breaks
+    bucket, _, path = rest.partition("/")
+    if scheme not in SCHEMES or not is_address(text):
         raise ValueError(f"is no address of an object store: {_HOW}")
-    if "@" in parts.netloc or parts.query or parts.fragment:
+    if "@" in bucket or "?" in rest or "#" in rest:
         raise ValueError("has keys or a query in it: keys come from the environment (docs/stores.md)")
-    if bool(parts.netloc) == (parts.scheme == "file"):
+    if bool(bucket) == (scheme == "file"):
         raise ValueError(f"has no bucket, or one too many: {_HOW}")
-    segments = [parts.netloc, *parts.path.strip("/").split("/")]
-    if odd := [s for s in segments if s and (s in (".", "..") or not _SEGMENT.fullmatch(s))]:
+    segments = [bucket, *path.rstrip("/").split("/")]
+    if odd := [s for s in segments if s in (".", "..") or (s and not _SEGMENT.fullmatch(s))]:
         raise ValueError(f"has {odd[0]!r} in it: {_HOW}")
-    if "" in segments[1:-1]:
+    if "" in segments[1:] and path.rstrip("/"):
         raise ValueError("has an empty folder in it: leave one slash out")
     return text.rstrip("/")
 

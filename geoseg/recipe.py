@@ -3,7 +3,6 @@
 import json
 import tomllib
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import unquote
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -44,7 +43,7 @@ def _is_place(text: str) -> str:
     if not is_address(text):
         return text
     address = checked_address(text)
-    return unquote(address.removeprefix("file://")) if address.startswith("file://") else address
+    return address.removeprefix("file://")
 
 
 _OF_A_SEARCH = ("catalog", "collection", "datetime", "max_cloud_cover")

@@ -51,6 +51,17 @@ def place_of(out: str) -> Path:
     return _made_here() / out.replace("://", "/") if is_address(out) else Path(out)
 
 
+def local_folder(out: str) -> Path:
+    """A folder of this machine.
+
+    Raises:
+        RecipeError: it is the address of an object store.
+    """
+    if is_address(out):
+        raise RecipeError(f"--out {redact(out)}: only maps are written to object stores. Give a folder.")
+    return Path(out)
+
+
 def where(out: Path) -> str:
     """What people call a place of :func:`place_of`: the folder, or the address."""
     if not out.is_relative_to(_made_here()):

@@ -86,9 +86,11 @@ class Store:
 
     def remove(self, names: Iterable[str]) -> None:
         """Objects, whether they are there or not."""
+        if not (every := sorted(names)):
+            return
         with _said(self.address, "written"):
             try:
-                obstore.delete(self._objects, every := sorted(names))
+                obstore.delete(self._objects, every)
             except FileNotFoundError:  # not all kinds of stores mind
                 for name in every:
                     with suppress(FileNotFoundError):
@@ -99,7 +101,7 @@ class Store:
 def connect(address: str, *, is_patient: bool) -> Any:
     """The store of obstore; kept, with its connections, as long as the process lives."""
     if address.startswith("file:"):
-        return from_url(address, mkdir=True)
+        return from_url(address, mkdir=True, automatic_cleanup=True)
     how = connection_of(address)
     options: dict[str, Any] = {
         "config": how.config,
@@ -150,9 +152,15 @@ def _said(address: str, what: str) -> Iterator[None]:
     except (BaseError, OSError, ValueError) as error:
         if isinstance(error, FileNotFoundError) and not _NO_BUCKET.search(str(error)):
             raise
-        raise OutputError(f"{address} cannot be {what}: {_reason(error)}.") from None
+        reason = _reason(error).replace("{keys}", _KEYS.get(address.partition(":")[0], "them"))
+        raise OutputError(f"{address} cannot be {what}: {reason}.") from None
 
 
+_KEYS = {
+    "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+    "gs": "GOOGLE_APPLICATION_CREDENTIALS",
+    "az": "AZURE_STORAGE_ACCOUNT and AZURE_STORAGE_ACCESS_KEY",
+}
 _NO_BUCKET = re.compile(r"NoSuchBucket|ContainerNotFound|bucket does not exist")
 _REASONS: tuple[tuple[str, str], ...] = (
     (_NO_BUCKET.pattern, "there is no such bucket. Make it, or give another address"),
@@ -162,8 +170,7 @@ _REASONS: tuple[tuple[str, str], ...] = (
     ),
     (
         r"169\.254\.|metadata\.google|token request|MissingAccount|Missing\w*(?:Key|Secret|Token)",
-        "no keys are in the environment. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
-        "GOOGLE_APPLICATION_CREDENTIALS, or AZURE_STORAGE_ACCOUNT and AZURE_STORAGE_ACCESS_KEY",
+        "no keys are in the environment. Set {keys}",
     ),
     (
         r"AccessDenied|PermissionDenied|code: 403",
