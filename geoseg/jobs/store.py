@@ -177,7 +177,7 @@ _REASONS: tuple[tuple[str, str], ...] = (
         "access is denied. Ask for the right to list, read, write and delete there",
     ),
     (
-        r"PermanentRedirect|code: 301|AuthorizationHeaderMalformed",
+        r"PermanentRedirect|redirect without LOCATION|code: 301|AuthorizationHeaderMalformed",
         "it lies in another region. Set AWS_REGION",
     ),
     (r"ConnectionRefused", "its server refuses connections. Start it, or look at AWS_ENDPOINT_URL"),

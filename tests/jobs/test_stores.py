@@ -6,7 +6,6 @@ import threading
 from types import SimpleNamespace
 
 import pytest
-from bucket import bucket, objects  # noqa: F401
 from builders import Said, geobox_at, smooth, write_image
 from lanes.services import rasters
 
@@ -74,10 +73,15 @@ def broken(recipe, monkeypatch, *, n=4):
             run(recipe)
 
 
+def objects(folder):
+    """The names of all that is there."""
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
 # --- maps at addresses -------------------------------------------------------------------------------
 
 
-def test_a_map_at_an_address_is_that_on_disk_and_brought_up_to_date(scene, whole, bucket, tmp_path, made):
+def test_a_map_at_an_address_is_that_on_disk_and_made_once(scene, whole, bucket, tmp_path, made):
     recipe = Recipe(**scene, out="s3://bucket/maps/one")
     result = run(recipe)
     out = bucket / "maps" / "one"
@@ -96,6 +100,12 @@ def test_a_map_at_an_address_is_that_on_disk_and_brought_up_to_date(scene, whole
     assert any(line.startswith("s3://bucket/maps/one/ holds this map already") for line in said.lines)
     assert {name: (out / name).stat().st_mtime_ns for name in objects(out)} == before
 
+
+@pytest.mark.lane
+def test_a_map_at_an_address_gives_its_blocks_to_the_next_one(scene, whole, bucket, made):
+    recipe, out = Recipe(**scene, out="s3://bucket/maps/one"), bucket / "maps" / "one"
+    run(recipe)
+    made.clear()
     (out / "class.tif.ovr").write_text("QGIS was here")
     other = recipe.model_copy(update={"resume": True, "min_area_ha": 1.0})
     run(other)
@@ -190,7 +200,7 @@ def breaking(patch, name, calls, n, place):
 # --- parts -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("out", ["s3://bucket/map", "map"])
+@pytest.mark.parametrize("out", ["s3://bucket/map", pytest.param("map", marks=pytest.mark.lane)])
 def test_another_machine_goes_on_with_what_is_in_the_store(
     out, scene, whole, bucket, tmp_path, monkeypatch, made
 ):
@@ -223,6 +233,7 @@ def test_another_machine_goes_on_with_what_is_in_the_store(
     assert objects(there) == {"notes.txt"}
 
 
+@pytest.mark.lane
 def test_a_store_may_be_shared_and_each_map_takes_away_its_own(scene, whole, bucket, tmp_path, monkeypatch):
     shared = {**scene, "store": "s3://bucket/scratch"}
     broken(Recipe(**shared | {"block_size": 100}, out=str(tmp_path / "one")), monkeypatch, n=2)
@@ -235,6 +246,7 @@ def test_a_store_may_be_shared_and_each_map_takes_away_its_own(scene, whole, buc
     assert rasters(tmp_path / "one") == rasters(tmp_path / "two") == rasters(whole)
 
 
+@pytest.mark.lane
 def test_a_part_that_does_not_arrive_whole_is_made_again(scene, whole, bucket, tmp_path, monkeypatch, made):
     real, spoilt = Store.put, []
 
@@ -250,6 +262,7 @@ def test_a_part_that_does_not_arrive_whole_is_made_again(scene, whole, bucket, t
     assert len(made) == 9 + 2
 
 
+@pytest.mark.lane
 def test_parts_that_never_arrive_are_said_in_one_line(scene, bucket, tmp_path, monkeypatch):
     monkeypatch.setattr(Store, "fetch", lambda *_: False)
     recipe = Recipe(**scene, out=str(tmp_path / "map"), store="s3://bucket/p", tries=1)

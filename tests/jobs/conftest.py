@@ -1,4 +1,4 @@
-"""A bucket for tests that need no server: the folder of a LocalStore, put in the place of every store."""
+"""A bucket that needs no server."""
 
 from pathlib import Path
 
@@ -10,7 +10,9 @@ from geoseg.jobs import store as store_module
 
 @pytest.fixture
 def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder that ``s3://bucket/`` leads to; this machine's cache is a new one."""
+    """The folder that ``s3://bucket/`` leads to, by a LocalStore in the place of every store; this machine's
+    cache is a new one.
+    """
     root = tmp_path / "s3"
 
     def connect(address: str, *, is_patient: bool) -> LocalStore:
@@ -19,8 +21,3 @@ def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(store_module, "connect", connect)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return root / "bucket"
-
-
-def objects(folder: Path) -> set[str]:
-    """The names of all that is there."""
-    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
