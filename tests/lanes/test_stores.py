@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -22,7 +21,7 @@ from geoseg.jobs.run import run
 from geoseg.recipe import Recipe
 from lanes.conftest import RULES
 from lanes.moto import moto, put
-from lanes.services import GEOSEG, free_ports, geoseg, listens, one_line, rasters, running, wait_until
+from lanes.services import GEOSEG, free_ports, geoseg, listens, one_line, rasters, running, stop, wait_until
 
 pytestmark = pytest.mark.lane
 
@@ -199,7 +198,7 @@ def test_a_server_that_is_lost_is_said_and_the_next_run_goes_on(tmp_path, whole,
 
 
 @contextmanager
-def cluster(folder: Path, workers: list[dict[str, str]], **how: object) -> Iterator[str]:
+def cluster(folder: Path, workers: list[dict[str, str]], *, before: tuple[str, ...] = ()) -> Iterator[str]:
     """The address of a Dask scheduler with a worker for each environment, each in a folder of its own."""
     (port,) = free_ports(1)
     address, dask = f"tcp://127.0.0.1:{port}", [sys.executable, "-m", "dask"]
@@ -208,45 +207,40 @@ def cluster(folder: Path, workers: list[dict[str, str]], **how: object) -> Itera
         for n, env in enumerate(workers):
             home = folder / f"worker{n}"
             home.mkdir()
-            home.chmod(0o777)
-            command = [*dask, "worker", address, "--nthreads", "1", "--no-nanny", "--no-dashboard"]
+            command = [*before, *dask, "worker", address, "--nthreads", "1", "--no-nanny", "--no-dashboard"]
             command += ["--host", "127.0.0.1", "--local-directory", str(home)]
+            own = {**os.environ, "OMP_NUM_THREADS": "1", "HOME": str(home), "TMPDIR": str(home), **env}
             log = folder / f"worker{n}.log"
             with log.open("wb") as file:
-                process = subprocess.Popen(
-                    command,
-                    stdout=file,
-                    stderr=file,
-                    cwd=home,
-                    env={**os.environ, "OMP_NUM_THREADS": "1", "HOME": str(home), "TMPDIR": str(home), **env},
-                    **how,
-                )
-            stack.callback(lambda p=process: (p.kill(), p.wait()))
+                process = subprocess.Popen(command, stdout=file, stderr=file, cwd=home, env=own)
+            stack.callback(stop, process)
             wait_until(lambda log=log: b"Registered to" in log.read_bytes(), f"{log} registers")
         yield address
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can start workers that do not see its folders")
+BLIND = (
+    "setpriv",
+    "--bounding-set=-dac_override,-dac_read_search",
+    "--inh-caps=-dac_override,-dac_read_search",
+)
+"""Root without its right to enter every folder (capabilities(7))."""
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0, reason="only root can start workers that do not see a folder of others"
+)
 def test_workers_that_do_not_see_the_output_folder_make_the_map(s3, whole, tmp_path):
     private = tmp_path / "private"
     private.mkdir(mode=0o700)
-    with tempfile.TemporaryDirectory(dir="/tmp") as shared:  # pytest keeps its own folders to its user
-        Path(shared).chmod(0o755)
-        with cluster(Path(shared), [{}, {}], user=65534, group=65534, extra_groups=[]) as address:
-            args = [
-                "predict",
-                *image("s3://imagery/", block=256),
-                "--scheduler",
-                address,
-                "--out",
-                private / "map",
-            ]
-            ran = geoseg(*args, "-q")
-            assert "2 of 2 workers" in one_line(ran.stderr)
-            assert "--store s3://bucket/folder" in ran.stderr
-            ran = geoseg(*args, "--store", "s3://maps/cluster")
-            assert ran.code == 0, ran.stderr
-        assert SECRET not in texts_of(Path(shared))
+    os.chown(private, 65534, 65534)
+    args = ["predict", "-q", *image("s3://imagery/", block=256), "--out", private / "map"]
+    with cluster(tmp_path, [{}, {}], before=BLIND) as address:
+        ran = geoseg(*args, "--scheduler", address)
+        assert "2 of 2 workers" in one_line(ran.stderr)
+        assert "--store s3://bucket/folder" in ran.stderr
+        ran = geoseg(*args, "--scheduler", address, "--store", "s3://maps/cluster")
+    assert (ran.code, ran.stderr) == (0, "")
+    assert SECRET not in texts_of(tmp_path)
     assert rasters(private / "map") == whole
     assert not s3.names("cluster")
 
