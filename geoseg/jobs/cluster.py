@@ -18,6 +18,7 @@ from geoseg.jobs.blocks import BlockDone, BlockTask, run_block
 from geoseg.jobs.stopping import is_asked
 from geoseg.jobs.store import leave_probe, take_probe
 from geoseg.jobs.tries import BlockFailed, Ended, concerns_all, let_go
+from geoseg.resources import path_exists
 
 _IN_FLIGHT_PER_WORKER = 3
 _CONNECT_TIMEOUT_S = 15
@@ -191,7 +192,7 @@ def _check_readers(client, folder: Path) -> None:  # type: ignore[no-untyped-def
     token = folder / f".{uuid4().hex}"
     token.touch()
     try:
-        seen = client.run(_exists, str(token))
+        seen = client.run(path_exists, token)
     finally:
         token.unlink()
     blind = sorted(worker for worker, is_seen in seen.items() if not is_seen)
@@ -200,10 +201,6 @@ def _check_readers(client, folder: Path) -> None:  # type: ignore[no-untyped-def
             f"{len(blind)} of {len(seen)} workers (first {blind[0]}) do not see {folder.parent}. "
             "Give --out on a file system that all workers share, or --store s3://bucket/folder."
         )
-
-
-def _exists(path: str) -> bool:
-    return Path(path).exists()
 
 
 def _opaque(task: BlockTask) -> object:
