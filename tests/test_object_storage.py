@@ -1,9 +1,11 @@
 """Addresses of object stores, and the environment: one set of variables for what is read and what is written."""
 
 import pytest
+from odc.loader._rio import rio_env
 
 from geoseg.errors import RecipeError
-from geoseg.imagery.reading import gdal_env
+from geoseg.imagery.loader import _PatientDriver
+from geoseg.imagery.reading import gdal_env, server_options
 from geoseg.object_storage import connection_of, gdal_options
 from geoseg.recipe import Recipe
 
@@ -78,6 +80,17 @@ def test_the_server_of_a_catalog_goes_before_that_of_the_environment(monkeypatch
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9000")
     assert gdal_env().options["AWS_S3_ENDPOINT"] == "127.0.0.1:9000"
     assert gdal_env({"AWS_S3_ENDPOINT": "eodata"}).options["AWS_S3_ENDPOINT"] == "eodata"
+
+
+def test_threads_that_read_are_told_which_server_is_asked(monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9000")
+    driver = _PatientDriver(None, None, False)
+    with gdal_env({"AWS_REQUEST_PAYER": "requester"}):
+        captured = driver.capture_env()
+    assert captured["AWS_S3_ENDPOINT"] == "127.0.0.1:9000"
+    assert captured["AWS_REQUEST_PAYER"] == "requester"
+    with rio_env(**captured):  # as odc-stac does in each of its threads
+        assert server_options()["AWS_S3_ENDPOINT"] == "127.0.0.1:9000"
 
 
 def test_keys_are_taken_from_the_file_that_gdal_reads_and_never_shown(monkeypatch, tmp_path):
