@@ -11,6 +11,7 @@ GeosegError
 ├── RecipeError      an option or a recipe key cannot be used
 ├── EvaluationError  a reference, a sample or a benchmark cannot be scored
 ├── TrainingError    a model cannot be trained on these data in this way
+├── StoreError       what was put into an object store does not come back as it was
 └── OutputError      an output cannot be written
 
 Each message is one line that says what was got, what was expected and what to do next. The command
@@ -64,6 +65,10 @@ class EvaluationError(GeosegError):
 
 class TrainingError(GeosegError):
     """Data, losses or settings that no model can be trained with."""
+
+
+class StoreError(GeosegError):
+    """A part of a block does not come back from its object store as it was put there."""
 
 
 class OutputError(GeosegError):

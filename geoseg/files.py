@@ -1,4 +1,8 @@
-"""Files as bytes, and texts that are written whole or not at all."""
+"""Files as bytes, texts that are written whole or not at all, and the folder for what may go.
+
+The environment is read here: ``XDG_CACHE_HOME``; the cache is its folder ``geoseg``, by default
+``~/.cache/geoseg``.
+"""
 
 import errno
 import hashlib
@@ -93,3 +97,12 @@ def write_texts(out: Path, texts: Mapping[str, str]) -> None:
                 temporary.unlink(missing_ok=True)
     except OSError as error:
         raise OutputError(f"{out} cannot be written: {error.strerror}. Give another --out.") from None
+
+
+def cache_folder() -> Path:
+    """Where geoseg keeps what it fetched, and maps for object stores while they are made; it may be deleted
+    while no run goes on.
+    """
+    home = os.environ.get("XDG_CACHE_HOME", "")
+    # Relative paths are to be ignored (XDG Base Directory Specification 0.8).
+    return (Path(home) if Path(home).is_absolute() else Path.home() / ".cache") / "geoseg"

@@ -9,6 +9,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from geoseg.aoi_source import AoiSource
 from geoseg.errors import RecipeError
+from geoseg.object_storage import checked_address, is_address
+from geoseg.redaction import redact
 from geoseg.registry import did_you_mean
 from geoseg.resources import find_resource, path_exists, resource_folder
 
@@ -39,6 +41,14 @@ def _is_memory(text: str) -> str:
     except ValueError:
         pass
     raise ValueError("is no amount of memory: give, for instance, 2GB")
+
+
+def _is_place(text: str) -> str:
+    """A path, or the address of an object store; a folder at ``file://`` is a path."""
+    if not is_address(text):
+        return text
+    address = checked_address(text)
+    return address.removeprefix("file://")
 
 
 _OF_A_SEARCH = ("catalog", "collection", "datetime", "max_cloud_cover")
@@ -161,10 +171,15 @@ class Recipe(BaseModel):
     currency: str = ""
     """Of ``price_per_hour``, any word."""
 
-    out: str | None = None
-    """Output folder; None for ``geoseg-out/`` and the name of the area. ``{month}``, ``{year}``, ``{start}``
-    and ``{end}`` in it are those of the dates: ``maps/{month}`` is ``maps/2026-10``. ``{feature}`` is the
-    value of ``per_feature``; without it each map is in a folder of that name within."""
+    out: Annotated[str, AfterValidator(_is_place)] | None = None
+    """Output folder, or the address of one: ``s3://bucket/maps``, also ``gs://`` and ``az://``. None for
+    ``geoseg-out/`` and the name of the area. ``{month}``, ``{year}``, ``{start}`` and ``{end}`` in it are
+    those of the dates: ``maps/{month}`` is ``maps/2026-10``. ``{feature}`` is the value of ``per_feature``;
+    without it each map is in a folder of that name within."""
+    store: Annotated[str, AfterValidator(checked_address)] | None = None
+    """Address that workers leave the parts of blocks at until the map is made: ``s3://bucket/parts``, also
+    ``gs://``, ``az://`` and ``file:///``; they need not see the output folder then. None for ``.parts`` in an
+    ``out`` that is an address, else for a hidden folder at ``out``."""
     change_from: str | None = None
     """Output folder of an earlier map, such as ``maps/{year-1}``; also ``{month-1}``. What has become of what
     since then is written beside this map, in a folder of its name with ``-change``, once both are there."""
@@ -205,6 +220,10 @@ class Recipe(BaseModel):
             raise ValueError("--cluster starts a scheduler, --scheduler names one: give one of them")
         if self.cluster_options and self.cluster is None:
             raise ValueError("--cluster-options are those of a --cluster: name its kind, such as slurm")
+        if self.change_from is not None and any(map(is_address, (self.change_from, self.out or ""))):
+            raise ValueError(
+                "--change-from compares maps in folders; what lies at addresses has to be fetched"
+            )
         searched = [k for k in _OF_A_SEARCH if getattr(self, k) != type(self).model_fields[k].default]
         if self.image and searched:
             flags = " and ".join(f"--{key.replace('_', '-')}" for key in searched)
@@ -268,5 +287,5 @@ def _explain(error: ValidationError, known: list[str]) -> str:
         return f"Unknown key {key!r}: {did_you_mean(key, known)}"
     message = first["msg"].removeprefix("Value error, ")
     field = Recipe.model_fields.get(key)
-    shown = "" if field and not field.repr else f" {first['input']}"  # it may be a secret
+    shown = "" if field and not field.repr else f" {redact(str(first['input']))}"  # it may be a secret
     return f"--{key.replace('_', '-')}{shown}: {message}." if key else f"{message[0].upper()}{message[1:]}."

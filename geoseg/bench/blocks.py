@@ -145,6 +145,7 @@ def _plan(n: int, scheduler: str, out: Path) -> Plan:
         tiles=tiles,
         blocks=tuple(blocks_of(geobox, _BLOCK_PX)),
         out=out,
+        before=out,
         timings_s={},
     )
 

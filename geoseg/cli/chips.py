@@ -15,7 +15,7 @@ UNUSED = (
     *("model", "tile_size", "halo", "batch_size", "device", "backend", "precision", "tta", "uncertainty"),
     "dropout_passes",
     *("block_size", "workers", "cluster", "cluster_options", "scheduler", "tries", "on_missing"),
-    *("notify", "price_per_hour", "currency"),
+    *("notify", "price_per_hour", "currency", "store"),
     *("change_from", "resume", "overwrite", "max_file_gb", "polygons", "min_area_ha", "simplify_m"),
 )
 """Keys of a recipe that say how a map is made."""

@@ -28,6 +28,7 @@ def status(
     from rich.markup import escape
     from rich.table import Column, Table
 
+    from geoseg.jobs.folders import where
     from geoseg.jobs.status import places, status_of
 
     if json and prometheus:
@@ -56,19 +57,20 @@ def status(
             "" if one.since is None else f"{duration((datetime.now(UTC) - one.since).total_seconds())} ago"
         )
         state = f"{one.state}: {one.stage}" if one.state == "running" and one.stage else one.state
-        table.add_row(escape(str(one.out)), state, *counts, left, heard, escape(one.why))
+        table.add_row(escape(where(one.out)), state, *counts, left, heard, escape(one.why))
     Console(highlight=False).print(table if found else f"{escape(name)}: no map was begun.")
 
 
 def logs(name: Name, json: Json = False) -> None:
     """What the last run of each map of a recipe said, with failures of blocks."""
+    from geoseg.jobs.folders import where
     from geoseg.jobs.log import read_log
     from geoseg.jobs.status import log_folder, places
 
     outs = places(name)
     for out in outs:
         if len(outs) > 1 and not json:
-            print(f"{out}:")  # noqa: T201
+            print(f"{where(out)}:")  # noqa: T201
         for line in read_log(log_folder(out)):
             if json:
                 print(json_module.dumps(line))  # noqa: T201

@@ -69,10 +69,11 @@ def adapt_model(recipe: Recipe) -> None:
     """
     from geoseg.errors import RecipeError
     from geoseg.jobs.adapt import adapt
+    from geoseg.jobs.folders import local_folder
 
     if recipe.out is None:
         raise RecipeError("Give --out, the new model folder.")
-    adapt(recipe, Path(recipe.out), say=lambda text: typer.echo(text, err=True))
+    adapt(recipe, local_folder(recipe.out), say=lambda text: typer.echo(text, err=True))
     typer.echo(f"{recipe.out} holds {recipe.model} with the norms of this imagery.")
 
 

@@ -29,7 +29,8 @@ _PANELS = {
         "currency",
     ),
     "Output": (
-        "out", "change_from", "resume", "overwrite", "max_file_gb", "polygons", "min_area_ha", "simplify_m",
+        "out", "store", "change_from", "resume", "overwrite", "max_file_gb", "polygons", "min_area_ha",
+        "simplify_m",
     ),
 }  # fmt: skip
 _VECTORS = (".gpkg", ".geojson", ".json", ".shp", ".parquet", ".fgb", ".kml")

@@ -113,7 +113,9 @@ def _show_result(result: job.Result, recipe: Recipe, *, quiet: bool, as_json: bo
         _messages.print(f"Seams: {result.report.seams.text}.", markup=False)
         raster = raster_of(result.out, "class").name
         what = "Map and report" if recipe.polygons == "none" else "Map, polygons and report"
-        _messages.print(f"{what} are in {result.out}/ (open report.html, or {raster} in QGIS).", markup=False)
+        _messages.print(
+            f"{what} are in {result.where}/ (open report.html, or {raster} in QGIS).", markup=False
+        )
 
 
 def _print_classes(report: Report) -> None:

@@ -16,7 +16,7 @@ from odc.loader import RasterLoadParams, RasterSource, RioDriver, RioReader
 from geoseg.errors import ImageryError
 from geoseg.imagery.gaps import Gaps
 from geoseg.imagery.on_grid import Stored, place_on_grid, read_on_grid
-from geoseg.imagery.reading import read_patiently
+from geoseg.imagery.reading import read_patiently, server_options
 
 CELL = 512
 """Side of the squares in which pixels are read. A resampled pixel may depend on the square it is read with
@@ -29,6 +29,7 @@ MASKED = "geoseg:is_masked"
 """Field of an asset whose file hides pixels by a mask or an alpha band."""
 
 _WIDE = frozenset({"int32", "uint32", "int64", "uint64"})
+_Sign = Callable[[str], str] | None
 
 
 def load(
@@ -181,11 +182,15 @@ def _masks(item: pystac.Item) -> pystac.Item:
 class _PatientDriver(RioDriver):
     """odc-stac's reader of files, for servers that fail now and then."""
 
-    def __init__(self, sign: Callable[[str], str] | None, gaps: Gaps | None, is_mask: bool) -> None:
+    def __init__(self, sign: _Sign, gaps: Gaps | None, is_mask: bool) -> None:
         super().__init__()
         self._sign = sign
         self._gaps = gaps
         self._is_mask = is_mask
+
+    def capture_env(self) -> dict[str, Any]:
+        """GDAL's settings for the threads that read."""
+        return super().capture_env() | server_options()
 
     def open(self, src: RasterSource, ctx: Any) -> RioReader:
         """The reader of one band of one file, or of its mask."""
@@ -193,14 +198,7 @@ class _PatientDriver(RioDriver):
 
 
 class _PatientReader(RioReader):
-    def __init__(
-        self,
-        src: RasterSource,
-        ctx: Any,
-        sign: Callable[[str], str] | None,
-        gaps: Gaps | None,
-        is_mask: bool,
-    ) -> None:
+    def __init__(self, src: RasterSource, ctx: Any, sign: _Sign, gaps: Gaps | None, is_mask: bool) -> None:
         super().__init__(src, ctx)
         self._sign = sign
         self._gaps = gaps

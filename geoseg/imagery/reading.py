@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import TypeVar
 
 import rasterio
+import rasterio.env
 import rasterio.shutil
 from rasterio._err import CPLE_BaseError
 from rasterio.errors import RasterioError
 
 from geoseg.errors import ImageryError
+from geoseg.object_storage import gdal_options
 from geoseg.redaction import redact
 from geoseg.stac.signing import forget_signatures
 
@@ -45,6 +47,8 @@ GDAL_OPTIONS: dict[str, str] = {
 """For COGs over HTTP (gdal.org/user/configoptions.html). GDAL itself repeats each request six times, after
 0.1 s and then about twice as long each time: 10 s in all. That gets past single failures and rate limits."""
 
+_OF_THE_SERVER = ("AWS_S3_ENDPOINT", "AWS_REQUEST_PAYER")
+"""``SESSION_KEYS`` of ``odc.loader._rio`` that are settings here."""
 _FORGET = {"CPL_VSIL_CURL_NON_CACHED": "/vsicurl/:/vsis3/:/vsigs/:/vsiaz/"}
 """Without it an address that failed once would fail for the life of the process: GDAL remembers."""
 _BESIDE = {"GDAL_DISABLE_READDIR_ON_OPEN": "FALSE"}
@@ -71,8 +75,16 @@ _copying = threading.Lock()
 
 def gdal_env(options: Mapping[str, str] | None = None) -> rasterio.Env:
     """The GDAL settings in which assets are read; those the user has set in the environment win."""
-    chosen = {**GDAL_OPTIONS, **(options or {})}
+    chosen = {**GDAL_OPTIONS, **gdal_options(), **(options or {})}
     return rasterio.Env(**{k: v for k, v in chosen.items() if k not in os.environ})
+
+
+def server_options() -> dict[str, str]:
+    """Those of the settings in force that say which server is asked, and how; odc-stac does not hand these on
+    to its threads.
+    """
+    current = rasterio.env.getenv() if rasterio.env.hasenv() else {}
+    return {key: current[key] for key in _OF_THE_SERVER if key in current}
 
 
 def is_remote(address: str) -> bool:

@@ -1,9 +1,10 @@
 """One block from items to a part file: what a Dask worker runs."""
 
+import tempfile
 import time
-from collections.abc import Callable
-from contextlib import closing
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,8 @@ from geoseg.imagery.reading import gdal_env
 from geoseg.inference.predictor import predict, strips_of
 from geoseg.inference.runner import Inference
 from geoseg.inference.uncertainty import layers_of
-from geoseg.jobs.parts import write_part
+from geoseg.jobs.parts import leave_part, write_part
+from geoseg.jobs.store import Store
 from geoseg.legend import CLASS_NODATA
 from geoseg.memory import bound_gdal_cache, one_heap, peak_memory_mb
 from geoseg.models.zoo import Model, create_model
@@ -61,7 +63,9 @@ class BlockTask:
     """Of the weights, card and calibration that the run was planned with."""
     how: Inference
     parts: Path
-    """Folder that the workers and the client see alike."""
+    """Folder of the client, which the workers see alike if there is no ``store``."""
+    store: str | None = None
+    """Address that workers leave parts at, for the client to take from there into ``parts``."""
     leaves_gaps: bool = False
     """Pixels that cannot be read are nodata, or those of other items; else they are an error."""
     n_pieces: int = 1
@@ -99,11 +103,12 @@ class BlockDone:
 
 
 def run_block(task: BlockTask) -> BlockDone:
-    """Load, mask clouds, composite, predict, and write the part: under a temporary name, moved when whole.
+    """Load, mask clouds, composite, predict, and write the part, which appears in its place when it is whole.
 
     Raises:
         ImageryError: pixels cannot be read.
         ModelError: the model cannot be run.
+        OutputError: the part cannot be written.
     """
     one_heap()
     bound_gdal_cache()
@@ -113,11 +118,9 @@ def run_block(task: BlockTask) -> BlockDone:
     gaps = Gaps() if task.leaves_gaps else None
     layers, costs = _layers(task, mask, gaps)
     total_s = time.perf_counter() - started
-    path = task.parts / task.part
-    write_part(path, layers, window_geobox(task.plan.geobox, window))
-    return BlockDone(
+    done = BlockDone(
         index=task.block.index,
-        part=path.name,
+        part=task.part,
         n_pixels=int(mask.sum()),
         n_valid=int((layers[0] != CLASS_NODATA).sum()),
         predict_s=total_s - costs["read_s"],
@@ -125,6 +128,22 @@ def run_block(task: BlockTask) -> BlockDone:
         peak_memory_mb=peak_memory_mb(),
         gaps=gaps.reasons if gaps else (),
     )
+    with _place(task) as folder:
+        path = folder / task.part
+        write_part(path, layers, window_geobox(task.plan.geobox, window))
+        if task.store is not None:
+            leave_part(Store(task.store), path, fingerprint=task.fingerprint, done=asdict(done))
+    return done
+
+
+@contextmanager
+def _place(task: BlockTask) -> Iterator[Path]:
+    """Where a worker writes a part: its own temporary folder, if it goes to a store."""
+    if task.store is None:
+        yield task.parts
+        return
+    with tempfile.TemporaryDirectory(prefix="geoseg-") as folder:
+        yield Path(folder)
 
 
 def _layers(

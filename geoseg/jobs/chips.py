@@ -14,6 +14,7 @@ from geoseg.imagery.changes import unchanged
 from geoseg.jobs.chip_bands import card_for_chips
 from geoseg.jobs.chip_cutting import Cut, Found, cut, look
 from geoseg.jobs.chip_request import NO_LICENSE, SIDE, ChipRequest
+from geoseg.jobs.folders import local_folder
 from geoseg.jobs.listener import Listener, Silence
 from geoseg.jobs.plan import Plan, plan_run
 from geoseg.models.folders import make_folder, refuse_existing
@@ -57,7 +58,7 @@ def cut_chips(
         GeosegError: one line that says what is wrong with imagery, labels or places.
     """
     listener = listener or Silence()
-    out = Path(str(recipe.out))
+    out = local_folder(str(recipe.out))
     if not request.add:
         refuse_existing(out)
         return _cut(recipe, request, None, listener, block)

@@ -20,7 +20,9 @@ from geoseg.jobs.blocks import BlockDone, BlockTask, run_block
 from geoseg.jobs.clusters import Cluster
 from geoseg.jobs.sending import as_it_is, own_of, run_whole, shared_of
 from geoseg.jobs.stopping import is_asked
+from geoseg.jobs.store import leave_probe, take_probe
 from geoseg.jobs.tries import BlockFailed, Ended, concerns_all, let_go
+from geoseg.resources import path_exists
 
 _IN_FLIGHT_PER_WORKER = 3
 _COUNTED_FOR_S = 1.0
@@ -81,17 +83,17 @@ def run_on(cluster: Cluster, tasks: list[BlockTask], *, on_end: Callable[[Ended]
     Blocks for GPUs go only to workers with the resource ``GPU``, where any has it, and take one of it each.
 
     Those that have not been sent when the run is asked to stop are left out. A block whose worker dies is run
-    again elsewhere by Dask. Parts are files: the workers must see the output folder under the same path as
-    this process, which is checked first.
+    again elsewhere by Dask. Parts are files: the workers must be able to write to their store, or see the
+    output folder under the same path as this process, which is checked first.
 
     Raises:
-        RecipeError: the cluster is not there, has no workers, or they do not see the output folder; or it is
-            lost meanwhile.
+        RecipeError: the cluster is not there, has no workers, or they cannot leave parts; or it is lost
+            meanwhile.
     """
     from distributed import as_completed
 
     client = cluster.client
-    _check_workers(client, tasks[0].parts)
+    _check_workers(client, tasks[0])
     has_gpus = tasks[0].how.device.startswith("cuda") and _n_gpus(client) > 0
     shared = client.submit(as_it_is, shared_of(tasks[0]), pure=False)
     gpu = {"GPU": 1} if has_gpus else None
@@ -190,23 +192,39 @@ def _gpus_of_worker(dask_worker) -> float:  # type: ignore[no-untyped-def]
     return float(dask_worker.state.total_resources.get("GPU", 0))
 
 
-def _check_workers(client, folder: Path) -> None:  # type: ignore[no-untyped-def]
+def _check_workers(client, task: BlockTask) -> None:  # type: ignore[no-untyped-def]
+    if task.store is not None:
+        _check_writers(client, task.store)
+    else:
+        _check_readers(client, task.parts)
+
+
+def _check_writers(client, store: str) -> None:  # type: ignore[no-untyped-def]
+    """What each worker writes to the store arrives there."""
+    probes = client.run(leave_probe, store)
+    wrong = {worker: why for worker, left in sorted(probes.items()) if (why := take_probe(store, left))}
+    if wrong:
+        worker, why = next(iter(wrong.items()))
+        raise RecipeError(
+            f"{len(wrong)} of {len(probes)} workers cannot leave parts in the store (first {worker}): "
+            f"{why.rstrip('.')}. What the environment must hold, it must hold where the workers run."
+        )
+
+
+def _check_readers(client, folder: Path) -> None:  # type: ignore[no-untyped-def]
+    """Each worker sees the folder of the parts."""
     token = folder / f".{uuid4().hex}"
     token.touch()
     try:
-        seen = client.run(_exists, str(token))
+        seen = client.run(path_exists, token)
     finally:
         token.unlink()
     blind = sorted(worker for worker, is_seen in seen.items() if not is_seen)
     if blind:
         raise RecipeError(
             f"{len(blind)} of {len(seen)} workers (first {blind[0]}) do not see {folder.parent}. "
-            "Give --out on a file system that all workers share."
+            "Give --out on a file system that all workers share, or --store s3://bucket/folder."
         )
-
-
-def _exists(path: str) -> bool:
-    return Path(path).exists()
 
 
 def _opaque(task: BlockTask) -> object:

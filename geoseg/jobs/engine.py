@@ -21,6 +21,7 @@ from geoseg.jobs.blocks import BlockTask, model_of, read_window
 from geoseg.jobs.cluster import device_on, threads_on
 from geoseg.jobs.clusters import Cluster
 from geoseg.jobs.plan import Plan
+from geoseg.jobs.store import Store
 from geoseg.jobs.workspace import MANIFEST
 from geoseg.models.int8 import Int8, read_int8
 from geoseg.models.int8_network import observe
@@ -116,6 +117,13 @@ def note_engine(plan: Plan, how: Inference, parts: Path) -> None:
     """Write down beside the parts what runs the network: measured again, another backend might win."""
     facts = {**_tiles_run(plan), "backend": how.backend, "precision": how.precision, "threads": how.threads}
     (parts / ENGINE).write_text(json.dumps(facts), "utf-8")
+    if plan.store is not None:
+        Store(plan.store).put(stored_engine(plan), parts / ENGINE)
+
+
+def stored_engine(plan: Plan) -> str:
+    """What that note is called in a store, which other maps may use too."""
+    return f"engine-{(plan.card.sha256 or plan.card.name)[:16]}-{plan.tiles.size}.json"
 
 
 def as_before(plan: Plan, parts: Path) -> Recipe:
@@ -123,11 +131,13 @@ def as_before(plan: Plan, parts: Path) -> Recipe:
     recipe = plan.recipe
     if not recipe.resume:
         return recipe
+    if plan.store is not None and not (parts / ENGINE).exists():
+        Store(plan.store).fetch(stored_engine(plan), parts / ENGINE)
     with suppress(OSError, ValueError, KeyError, TypeError):
         facts = json.loads((parts / ENGINE).read_text("utf-8"))
         return _with_engine(recipe, facts) if _tiles_run(plan).items() <= facts.items() else recipe
     with suppress(OSError, ValueError, KeyError, TypeError):
-        manifest = json.loads((plan.out / MANIFEST).read_text("utf-8"))
+        manifest = json.loads((plan.before / MANIFEST).read_text("utf-8"))
         found = {"model": manifest["model"]["sha256"], "size": manifest["tiles"]["size"]}
         return _with_engine(recipe, manifest["recipe"]) if found == _tiles_run(plan) else recipe
     return recipe

@@ -10,7 +10,9 @@ from unicodedata import category, normalize
 
 from geoseg.aoi_source import AoiSource
 from geoseg.errors import RecipeError
+from geoseg.files import cache_folder
 from geoseg.jobs.leavings import target_names
+from geoseg.object_storage import is_address
 from geoseg.recipe import Recipe
 from geoseg.redaction import redact
 from geoseg.resources import path_exists
@@ -54,6 +56,36 @@ def dated(out: str, interval: str) -> str:
     return _DATE.sub(word, out)
 
 
+def place_of(out: str) -> Path:
+    """Where the map of an output folder is made on this machine: there; or, if it is an address, at a place
+    of the cache that is the same each time, so that a run that was killed can go on.
+    """
+    return _made_here() / out.replace("://", "/") if is_address(out) else Path(out)
+
+
+def local_folder(out: str) -> Path:
+    """A folder of this machine.
+
+    Raises:
+        RecipeError: it is the address of an object store.
+    """
+    if is_address(out):
+        raise RecipeError(f"--out {redact(out)}: only maps are written to object stores. Give a folder.")
+    return Path(out)
+
+
+def where(out: Path) -> str:
+    """What people call a place of :func:`place_of`: the folder, or the address."""
+    if not out.is_relative_to(_made_here()):
+        return str(out)
+    scheme, _, rest = out.relative_to(_made_here()).as_posix().partition("/")
+    return f"{scheme}://{rest}"
+
+
+def _made_here() -> Path:
+    return cache_folder() / "maps"
+
+
 def name_of(recipe: Recipe) -> str:
     """What its map is called: as the features, or the file, of the area or of the first image, else
     :data:`NAMELESS`.
@@ -93,7 +125,7 @@ def outs_of(recipe: Recipe) -> list[Path]:
     """The output folders that a recipe has or had: of ``maps/{month}`` those of all months that are there,
     or were begun.
     """
-    out = Path(recipe.out or default_out(recipe))
+    out = place_of(recipe.out or default_out(recipe))
     if not has_dates(str(out)):
         return [out]
     made = Path(_with(str(out), "*", escape))

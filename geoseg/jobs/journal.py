@@ -100,8 +100,8 @@ def _versions() -> dict[str, str]:
 
 
 @dataclass(frozen=True)
-class _Entry:
-    """A line."""
+class Entry:
+    """A line, and the note beside a part in a store."""
 
     fingerprint: str
     sha256: str
@@ -127,7 +127,7 @@ class Journal:
     def finished(self, fingerprint: str) -> BlockDone | None:
         """The block that was made from this, if its part is there, byte for byte."""
         entry = self._entries.get(fingerprint)
-        return entry.done if entry and _is_whole(self._parts / entry.done.part, entry) else None
+        return entry.done if entry and is_whole(self._parts / entry.done.part, entry) else None
 
     def note(self, fingerprint: str, done: BlockDone) -> None:
         """Write down that a block is done: no kill of this process loses it, one of the system some seconds.
@@ -135,7 +135,7 @@ class Journal:
         Raises:
             OSError: the part cannot be read, or the line not written.
         """
-        entry = _Entry(fingerprint, sha256_of(self._parts / done.part), done)
+        entry = Entry(fingerprint, sha256_of(self._parts / done.part), done)
         with self._path.open("ab") as file:
             file.write(_line(entry))
             file.flush()
@@ -174,7 +174,7 @@ class Published:
             write_part(path, layers, window_geobox(task.plan.geobox, window))
         except (RasterioError, ValueError):
             return None
-        if not _is_whole(path, entry):
+        if not is_whole(path, entry):
             path.unlink()
             return None
         return replace(entry.done, index=task.block.index, part=task.part)
@@ -186,36 +186,42 @@ def _layer(path: Path, window: Window) -> NDArray[np.uint8]:
     return pixels
 
 
-def _is_whole(part: Path, entry: _Entry) -> bool:
+def is_whole(part: Path, entry: Entry) -> bool:
+    """Whether a part is there as it was written."""
     try:
         return sha256_of(part) == entry.sha256
     except OSError:
         return False
 
 
-def _read(path: Path) -> tuple[dict[str, _Entry], int]:
+def _read(path: Path) -> tuple[dict[str, Entry], int]:
     """The entries of a journal by fingerprint, and the length of its whole lines, bytes.
 
     Blocks with gaps are left out: what could not be read then may be there now.
     """
-    entries, whole = dict[str, _Entry](), 0
+    entries, whole = dict[str, Entry](), 0
     for line in path.read_bytes().splitlines(keepends=True) if path.exists() else ():
         if not line.endswith(b"\n"):
             break
         whole += len(line)
         with suppress(ValueError, TypeError, KeyError):
-            entry = _parsed(line)
+            entry = parsed(line)
             if not entry.done.gaps:
                 entries[entry.fingerprint] = entry
     return entries, whole
 
 
-def _line(entry: _Entry) -> bytes:
+def _line(entry: Entry) -> bytes:
     return json.dumps(asdict(entry), sort_keys=True).encode() + b"\n"
 
 
-def _parsed(line: bytes) -> _Entry:
+def parsed(line: bytes) -> Entry:
+    """A line.
+
+    Raises:
+        ValueError, KeyError, TypeError: it is none.
+    """
     found = json.loads(line)
     done = found["done"]
     gaps = tuple(done.pop("gaps", ()))
-    return _Entry(found["fingerprint"], found["sha256"], BlockDone(**done, gaps=gaps))
+    return Entry(found["fingerprint"], found["sha256"], BlockDone(**done, gaps=gaps))

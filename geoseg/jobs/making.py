@@ -9,6 +9,7 @@ from dataclasses import replace
 from geoseg.errors import GeosegWarning, ImageryError, one_line
 from geoseg.grid.geobox import window_geobox
 from geoseg.grid.ground import row_areas_m2
+from geoseg.jobs.arrivals import arrivals, left_in_store
 from geoseg.jobs.blocks import ROW_LISTENERS, BlockDone, BlockTask
 from geoseg.jobs.cluster import run_here, run_on
 from geoseg.jobs.journal import Journal, Published
@@ -154,13 +155,17 @@ def _warn(text: str) -> None:
 def _kept(plan: Plan, tasks: list[BlockTask], journal: Journal) -> dict[int, BlockDone]:
     """Blocks that need not be made, by index."""
     kept = {}
-    published = Published(plan.out) if plan.recipe.resume else None
+    published = Published(plan.before) if plan.recipe.resume else None
     for task in tasks:
         done = journal.finished(task.fingerprint)
         if done is None and published is not None and (done := published.cut(task)) is not None:
             journal.note(task.fingerprint, done)
         if done is not None:
             kept[task.block.index] = done
+    missing = [t for t in tasks if t.block.index not in kept] if plan.recipe.resume else []
+    for task, done in left_in_store(missing):
+        journal.note(task.fingerprint, done)
+        kept[task.block.index] = done
     return kept
 
 
@@ -172,24 +177,27 @@ def compute(
     on_end: Callable[[Ended], None] = lambda ended: None,
 ) -> list[Ended]:
     """Run tasks once, here or on the cluster; ``on_end`` hears of each; in the order of their blocks."""
-    listener.start(stage, sum(t.block.window.width * t.block.window.height for t in tasks))
-    parts = tasks[0].parts
-    if plan.cluster is None:
-        ROW_LISTENERS[str(parts)] = listener.advance
-        try:
-            done = run_here(tasks, workers=plan.recipe.workers, on_end=on_end)
-        finally:
-            del ROW_LISTENERS[str(parts)]
-    else:
-        sizes = {t.block.index: t.block.window.width * t.block.window.height for t in tasks}
+    sizes = {t.block.index: t.block.window.width * t.block.window.height for t in tasks}
+    listener.start(stage, sum(sizes.values()))
+    parts, ended = tasks[0].parts, list[Ended]()
 
-        def advance(ended: Ended) -> None:
-            on_end(ended)
-            listener.advance(sizes[ended.index])
+    def note(one: Ended) -> None:
+        ended.append(one)
+        on_end(one)
+        if plan.cluster is not None:
+            listener.advance(sizes[one.index])
 
-        done = run_on(plan.cluster, tasks, on_end=advance)
-    if len(done) < len(tasks) and is_asked():
-        raise Stopped(len(tasks) - sum(isinstance(d, BlockDone) for d in done))
-    if sorted(d.index for d in done) != [t.block.index for t in tasks]:
-        raise RuntimeError(f"{len(tasks)} blocks were given out, {len(done)} came back.")
-    return sorted(done, key=lambda d: d.index)
+    with arrivals(tasks, note) as arrive:
+        if plan.cluster is None:
+            ROW_LISTENERS[str(parts)] = listener.advance
+            try:
+                run_here(tasks, workers=plan.recipe.workers, on_end=arrive)
+            finally:
+                del ROW_LISTENERS[str(parts)]
+        else:
+            run_on(plan.cluster, tasks, on_end=arrive)
+    if len(ended) < len(tasks) and is_asked():
+        raise Stopped(len(tasks) - sum(isinstance(d, BlockDone) for d in ended))
+    if sorted(d.index for d in ended) != [t.block.index for t in tasks]:
+        raise RuntimeError(f"{len(tasks)} blocks were given out, {len(ended)} came back.")
+    return sorted(ended, key=lambda d: d.index)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
+from geoseg.jobs.folders import where
 from geoseg.jobs.listener import BlockTally
 from geoseg.jobs.status import Status
 
@@ -33,7 +34,7 @@ def prometheus_text(maps: Sequence[Status]) -> str:
     def show(name: str, text: str, values: Iterable[tuple[Path, float]]) -> None:
         gauge = Gauge(name, text, ["map"], registry=registry)
         for out, value in values:
-            gauge.labels(str(out)).set(value)
+            gauge.labels(where(out)).set(value)
 
     for name, (text, of_map) in _GAUGES.items():
         show(name, text, [(s.out, of_map(s)) for s in maps])

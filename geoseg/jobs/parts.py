@@ -1,6 +1,7 @@
-"""What a block leaves: a file of its layers, whole or not there."""
+"""What a block leaves: a file of its layers, whole or not there; in a folder, or in an object store."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from uuid import uuid4
 
@@ -12,7 +13,8 @@ from rasterio.errors import RasterioError
 from rasterio.io import MemoryFile
 
 from geoseg.errors import OutputError, one_line
-from geoseg.files import is_full
+from geoseg.files import is_full, sha256_of
+from geoseg.jobs.store import Store
 from geoseg.legend import CLASS_NODATA
 
 
@@ -34,6 +36,22 @@ def write_part(path: Path, layers: Sequence[NDArray[np.uint8]], geobox: GeoBox) 
         raise OutputError(f"{path} cannot be written: {why}. Mend that, then go on (--resume).") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def leave_part(store: Store, path: Path, *, fingerprint: str, done: Mapping[str, object]) -> None:
+    """Put a part into a store, and then a note that says what it is made from: as a line of the journal.
+
+    Raises:
+        OutputError: the store cannot be written.
+    """
+    store.put(path.name, path)
+    note = {"fingerprint": fingerprint, "sha256": sha256_of(path), "done": done}
+    store.put(note_of(path.name), json.dumps(note, sort_keys=True).encode() + b"\n")
+
+
+def note_of(part: str) -> str:
+    """The name of the note beside a part."""
+    return f"{part}.json"
 
 
 def _bytes_of(layers: Sequence[NDArray[np.uint8]], geobox: GeoBox) -> bytes:

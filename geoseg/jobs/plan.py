@@ -4,7 +4,6 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pystac
@@ -28,17 +27,20 @@ from geoseg.inference.runner import Inference
 from geoseg.inference.tta import views_of
 from geoseg.inference.uncertainty import check_uncertainty
 from geoseg.jobs.clusters import Cluster, maker_of
-from geoseg.jobs.find import EVERYTHING, find_items, in_order
-from geoseg.jobs.folders import NAMELESS, dated, default_out, has_dates, name_of
+from geoseg.jobs.defaults import with_defaults
+from geoseg.jobs.find import find_items, in_order
+from geoseg.jobs.folders import NAMELESS, name_of, place_of
 from geoseg.models.calibration import ModelCalibration
 from geoseg.models.card import ModelCard
 from geoseg.models.zoo import calibration_of, card_of, create_model, model_names
+from geoseg.object_storage import is_address
 from geoseg.recipe import Recipe
 from geoseg.stac.catalog import Catalog, load_catalog
 from geoseg.stac.items import Selection, select_items
-from geoseg.stac.relative_dates import interval_of
 
 Say = Callable[[str], None]
+STORED_PARTS = ".parts"
+"""Below the address of a map, until it is whole."""
 CardFor = Callable[[pystac.ItemCollection, Catalog], ModelCard]
 
 
@@ -63,6 +65,9 @@ class Plan:
     tiles: TilePlan
     blocks: tuple[Block, ...]
     out: Path
+    """Output folder; of one that is an address, where the map is made on this machine."""
+    before: Path
+    """Where the map is that lies in the output folder; of one at an address, a copy of what is needed."""
     timings_s: dict[str, float]
     cluster: Cluster | None = None
     """Where blocks run; None in this process."""
@@ -71,6 +76,16 @@ class Plan:
     def geobox(self) -> GeoBox:
         """THE grid."""
         return self.tiles.geobox
+
+    @property
+    def address(self) -> str | None:
+        """Of the output folder, if it is in an object store."""
+        return self.recipe.out if self.recipe.out and is_address(self.recipe.out) else None
+
+    @property
+    def store(self) -> str | None:
+        """Address that workers leave parts at; None for a folder that they share."""
+        return self.recipe.store or (self.address and f"{self.address}/{STORED_PARTS}")
 
     @property
     def name(self) -> str:
@@ -122,7 +137,7 @@ def plan_run(recipe: Recipe, *, say: Say, card_for: CardFor | None = None) -> Pl
     if recipe.cluster is not None:
         maker_of(recipe)
     catalog = _catalog_of(recipe)
-    recipe, assumed = _with_defaults(recipe, catalog)
+    recipe, assumed = with_defaults(recipe, catalog)
     for line in assumed:
         say(line)
     watch = _Watch()
@@ -171,7 +186,8 @@ def plan_run(recipe: Recipe, *, say: Say, card_for: CardFor | None = None) -> Pl
         inputs=inputs,
         tiles=_tile_plan(geobox, recipe, card),
         blocks=tuple(blocks_of(geobox, recipe.block_size)),
-        out=Path(str(recipe.out)),
+        out=(out := place_of(str(recipe.out))),
+        before=out,
         timings_s=watch.laps,
     )
 
@@ -217,67 +233,10 @@ class _Watch:
         self._last = now
 
 
-# --- what the user left open ---------------------------------------------------------------------
-
-
 def _catalog_of(recipe: Recipe) -> Catalog:
     if recipe.image:
         return Catalog(name=COLLECTION, title="the images given", url="")
     return load_catalog(recipe.catalog)
-
-
-def _with_defaults(recipe: Recipe, catalog: Catalog) -> tuple[Recipe, list[str]]:
-    given, assumed, chosen = recipe.model_fields_set, [], {}
-    if not recipe.image:
-        if "catalog" not in given:
-            assumed.append(f"catalog: {catalog.title} (--catalog)")
-        if recipe.collection is None and catalog.default_collection:
-            chosen["collection"] = catalog.default_collection
-            assumed.append(f"collection: {catalog.default_collection} (--collection)")
-        if recipe.datetime is None:
-            chosen["datetime"], words = _dates(catalog)
-            assumed.append(f"dates: {words} (--datetime)")
-        elif interval := interval_of(recipe.datetime, today=datetime.now(UTC).date()):
-            chosen["datetime"] = interval
-            assumed.append(f"dates: {recipe.datetime}, {interval}")
-        config = catalog.collections.get(recipe.collection or str(chosen.get("collection")))
-        if recipe.max_cloud_cover is None and config and config.max_cloud_cover is not None:
-            assumed.append(f"items with at most {config.max_cloud_cover:g} % clouds (--max-cloud-cover)")
-        if "max_items" not in given:
-            assumed.append(f"per place the {recipe.max_items} least cloudy items (--max-items)")
-    if "composite" not in given:
-        assumed.append(f"composite: {recipe.composite} (--composite)")
-    if "model" not in given:
-        assumed.append(f"model: {recipe.model} (--model)")
-    dates = str(chosen.get("datetime", recipe.datetime or EVERYTHING))
-    if recipe.out is None:
-        chosen["out"] = default_out(recipe)
-        assumed.append(f"output: {chosen['out']}/ (--out)")
-    elif has_dates(recipe.out):
-        chosen["out"] = dated(recipe.out, dates)
-        assumed.append(f"output: {chosen['out']}/")
-    elif Path(recipe.out).name in ("", ".."):  # such as ".": the map is named after its folder
-        chosen["out"] = str(Path(recipe.out).resolve())
-    if recipe.change_from is not None:
-        chosen["change_from"] = _earlier(recipe.change_from, dates, out=str(chosen.get("out", recipe.out)))
-    return recipe.model_copy(update=chosen), assumed
-
-
-def _earlier(folder: str, dates: str, *, out: str) -> str:
-    earlier = dated(folder, dates)
-    if Path(earlier).resolve() == Path(out).resolve():
-        raise RecipeError(
-            f"--change-from {folder} is {out}, the output folder itself. Name that of an earlier map."
-        )
-    return earlier
-
-
-def _dates(catalog: Catalog) -> tuple[str, str]:
-    if not catalog.url.startswith(("http://", "https://")):
-        return EVERYTHING, "all that the catalog has"
-    today = datetime.now(UTC).date()
-    interval = f"{today - timedelta(days=365)}/{today}"
-    return interval, f"the last 12 months, {interval}"
 
 
 def _tile_plan(geobox: GeoBox, recipe: Recipe, card: ModelCard) -> TilePlan:

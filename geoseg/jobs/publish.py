@@ -10,7 +10,6 @@ from typing import Any
 import pystac
 from odc.geo.geobox import GeoBox
 
-from geoseg.files import sha256_of
 from geoseg.grid.geobox import lattice_origin
 from geoseg.inference.uncertainty import raster_names
 from geoseg.jobs.plan import Plan
@@ -153,26 +152,24 @@ def _write_manifest(plan: Plan, folder: Path, run: RunFacts) -> None:
 
 
 _OF_THE_RUN = (
-    *("out", "change_from", "overwrite", "resume", "workers", "cluster", "cluster_options", "scheduler"),
-    *("max_memory", "tries", "on_missing", "price_per_hour", "currency"),
+    *("out", "store", "change_from", "overwrite", "resume", "workers", "cluster", "cluster_options"),
+    *("scheduler", "max_memory", "tries", "on_missing", "price_per_hour", "currency"),
 )
 """Keys of a recipe that change nothing in its map."""
 
 
-def is_published(plan: Plan, folder: Path) -> bool:
-    """Whether ``folder`` holds the map of a recipe that says the same, its files as they were written.
+def says_the_same(plan: Plan, folder: Path) -> bool:
+    """Whether ``folder`` holds the manifest of a recipe that says the same.
 
     Blocks are not looked at: items may be others.
     """
     try:
-        manifest = json.loads((folder / MANIFEST).read_text("utf-8"))
-        before, files = manifest["recipe"], manifest["files"]
-        is_whole = all(sha256_of(folder / name) == facts["sha256"] for name, facts in files.items())
+        before = json.loads((folder / MANIFEST).read_text("utf-8"))["recipe"]
     except (OSError, ValueError, KeyError, TypeError):
         return False
     now = json.loads(json.dumps(_clean(_resolved(plan).model_dump(mode="json"))))
     same = {k: v for k, v in now.items() if k not in _OF_THE_RUN}
-    return is_whole and same == {k: v for k, v in before.items() if k not in _OF_THE_RUN}
+    return same == {k: v for k, v in before.items() if k not in _OF_THE_RUN}
 
 
 def _resolved(plan: Plan) -> Recipe:

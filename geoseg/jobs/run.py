@@ -15,10 +15,11 @@ from geoseg.files import full_disk_said
 from geoseg.imagery.changes import unchanged
 from geoseg.inference.device import threads_kept
 from geoseg.jobs import publish
+from geoseg.jobs.arrivals import clear_store
 from geoseg.jobs.blocks import BlockDone, BlockTask
 from geoseg.jobs.clusters import Cluster
-from geoseg.jobs.engine import as_before, note_engine, settle
-from geoseg.jobs.folders import has_dates
+from geoseg.jobs.engine import as_before, note_engine, settle, stored_engine
+from geoseg.jobs.folders import has_dates, where
 from geoseg.jobs.journal import Journal, Published, with_fingerprints
 from geoseg.jobs.leavings import PARTS
 from geoseg.jobs.listener import Listener, Silence
@@ -27,12 +28,15 @@ from geoseg.jobs.making import compute, make_blocks
 from geoseg.jobs.memory import within_memory
 from geoseg.jobs.notify import telling
 from geoseg.jobs.plan import Plan, plan_run
+from geoseg.jobs.remote import REPORT, RemoteFolder
 from geoseg.jobs.seams import seam_facts, seam_tasks
 from geoseg.jobs.series import list_maps
 from geoseg.jobs.since import compare_since
 from geoseg.jobs.stopping import Stopped
+from geoseg.jobs.store import check_store
 from geoseg.jobs.tasks import tasks_of
 from geoseg.jobs.tries import BlockFailed
+from geoseg.jobs.workspace import is_whole as is_whole_here
 from geoseg.jobs.workspace import workspace
 from geoseg.memory import bound_gdal_cache, give_back, one_heap, peak_memory_mb
 from geoseg.recipe import Recipe
@@ -40,13 +44,19 @@ from geoseg.redaction import redact
 from geoseg.report.facts import Report, RunFacts, SeamFacts
 from geoseg.writers.vrt import raster_of
 
+_BEFORE = "before"
+"""Folder of what is needed of a map at an address that is brought up to date."""
+
 
 @dataclass(frozen=True)
 class Result:
     """Where the map is, and what there is to say of it."""
 
     out: Path
+    """Its folder; of a map at an address, where this machine makes it: nothing is there any more."""
     report: Report
+    where: str
+    """Folder or address."""
 
 
 def run(recipe: Recipe, *, listener: Listener | None = None) -> Result:
@@ -82,22 +92,26 @@ def _run(recipe: Recipe, log: Log) -> Result:
         for line in (*plan.scaling, *plan.inputs.adapted):
             log.say(line)
         may_replace = recipe.overwrite or recipe.resume
-        with workspace(plan.out, overwrite=may_replace, resume=recipe.resume) as folder:
+        remote = RemoteFolder(plan.address) if plan.address else None
+        if plan.store is not None:
+            check_store(plan.store)
+        with workspace(plan.out, overwrite=may_replace, resume=recipe.resume, goal=remote) as folder:
             log.open(folder)
             try:
                 with full_disk_said(folder), _placed(plan, folder, log) as placed:
-                    report = _make(placed, folder, log, warned, started)
+                    report, tasks = _make(placed, folder, log, warned, started, remote)
             except BaseException as error:
                 if n_done := len(Journal(folder)):
                     blocks = "1 block is" if n_done == 1 else f"{n_done} blocks are"
                     log.say(f"{blocks} done and kept: the same command with --resume goes on from there")
                 log.end(error)
                 raise
-        if recipe.out and has_dates(recipe.out):
+        _clear_store(plan, tasks, log)
+        if recipe.out and has_dates(recipe.out) and plan.address is None:
             _list_maps(plan.out.parent)
     if plan.recipe.change_from is not None:
         compare_since(Path(plan.recipe.change_from), plan.out, say=log.say)
-    return Result(plan.out, report)
+    return Result(plan.out, report, where(plan.out))
 
 
 def _list_maps(folder: Path) -> None:
@@ -120,18 +134,29 @@ def _placed(plan: Plan, folder: Path, listener: Listener) -> Iterator[Plan]:
         yield replace(plan, cluster=cluster)
 
 
-def _make(plan: Plan, folder: Path, listener: Listener, warned: list[str], started: float) -> Report:
+def _make(
+    plan: Plan,
+    folder: Path,
+    listener: Listener,
+    warned: list[str],
+    started: float,
+    remote: RemoteFolder | None,
+) -> tuple[Report, list[BlockTask]]:
     created = datetime.now(UTC).replace(microsecond=0)
     title = f"Land cover of {plan.name}"
     timings, parts = dict(plan.timings_s), folder / PARTS
     parts.mkdir(exist_ok=True)
+    if remote is not None and plan.recipe.resume:
+        plan = replace(plan, before=remote.bring(parts / _BEFORE))
     with unchanged(plan.selection.items):
         clock = time.perf_counter()
         plan, tasks = _engine(plan, parts, listener)
         timings["engine"] = time.perf_counter() - clock
-        if standing := _standing(plan, tasks):
-            listener.say(f"{plan.out}/ holds this map already, and nothing has changed: nothing to do")
-            return standing
+        if standing := _standing(plan, tasks, remote):
+            listener.say(f"{where(plan.out)}/ holds this map already, and nothing has changed: nothing to do")
+            return standing, tasks
+        if remote is not None and plan.recipe.resume:
+            remote.bring_rasters(plan.before)
         done = make_blocks(plan, tasks, Journal(folder), listener)
     timings |= {
         "read": sum(d.read_s for d in done),
@@ -169,7 +194,7 @@ def _make(plan: Plan, folder: Path, listener: Listener, warned: list[str], start
         created=created,
         geoseg_version=version("geoseg"),
     )
-    return publish.write_reports(plan, folder, title=title, run=facts)
+    return publish.write_reports(plan, folder, title=title, run=facts), tasks
 
 
 def _engine(plan: Plan, parts: Path, listener: Listener) -> tuple[Plan, list[BlockTask]]:
@@ -192,15 +217,25 @@ def _engine(plan: Plan, parts: Path, listener: Listener) -> tuple[Plan, list[Blo
     return smaller, with_fingerprints(tasks)
 
 
-def _standing(plan: Plan, tasks: list[BlockTask]) -> Report | None:
+def _standing(plan: Plan, tasks: list[BlockTask], remote: RemoteFolder | None) -> Report | None:
     """Of the map in the output folder, if a run that goes on would make the same again, byte for byte."""
     if not plan.recipe.resume:
         return None
-    published = Published(plan.out)
-    if any(task.fingerprint not in published for task in tasks) or not publish.is_published(plan, plan.out):
+    published, is_whole = Published(plan.before), remote.is_whole if remote else is_whole_here
+    if any(task.fingerprint not in published for task in tasks):
         return None
-    report = Report.model_validate_json((plan.out / "report.json").read_text("utf-8"))
+    if not (publish.says_the_same(plan, plan.before) and is_whole(plan.before)):
+        return None
+    report = Report.model_validate_json((plan.before / REPORT).read_text("utf-8"))
     return None if report.seams == SeamFacts() else report  # it was stopped before its seams were measured
+
+
+def _clear_store(plan: Plan, tasks: list[BlockTask], listener: Listener) -> None:
+    """Parts go from their store when the map is whole; a map that is there does not fail for want of it."""
+    try:
+        clear_store(tasks, also=[stored_engine(plan)], is_own=plan.recipe.store is None)
+    except OutputError as error:
+        listener.say(f"warning: Parts of blocks are left: {error}")
 
 
 def _seams(plan: Plan, like: BlockTask, class_tif: Path, listener: Listener) -> SeamFacts:
@@ -209,6 +244,7 @@ def _seams(plan: Plan, like: BlockTask, class_tif: Path, listener: Listener) -> 
         like = replace(like, leaves_gaps=plan.recipe.on_missing == "skip")
         spots = seam_tasks(plan, like, class_tif)
         found = compute(plan, spots.tasks, listener, "looking for seams") if spots.tasks else []
+        clear_store(spots.tasks)
         if failed := [f for f in found if isinstance(f, BlockFailed)]:
             raise failed[0].error
         return seam_facts(spots, [d for d in found if isinstance(d, BlockDone)], class_tif)

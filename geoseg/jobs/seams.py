@@ -14,10 +14,14 @@ from rasterio.windows import Window
 from geoseg.grid.tiling import Block
 from geoseg.inference.seams import SeamScore, compared, pick, score_of, spots_of
 from geoseg.jobs.blocks import BlockDone, BlockTask
+from geoseg.jobs.journal import with_fingerprints
 from geoseg.jobs.near import items_near
 from geoseg.jobs.plan import Plan
 from geoseg.legend import CLASS_NODATA
 from geoseg.report.facts import SeamFacts
+
+_SEAMS = "seams"
+"""Folder of their parts, in that of the blocks and in a store."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ def seam_tasks(plan: Plan, like: BlockTask, class_tif: Path) -> SeamTasks:
         candidates = _within(candidates, like.aoi_px)
     with rasterio.open(class_tif) as source:
         picked = pick(candidates, lambda p: int((_read(source, p) != CLASS_NODATA).sum()), plan=plan.tiles)
-    parts = like.parts / "seams"
+    parts = like.parts / _SEAMS
     shutil.rmtree(parts, ignore_errors=True)  # of a run that is resumed
     parts.mkdir()
     blocks = [Block(i, spot) for i, spot in enumerate(picked)]
@@ -55,10 +59,12 @@ def seam_tasks(plan: Plan, like: BlockTask, class_tif: Path) -> SeamTasks:
             items=[item.to_dict(include_self_link=False) for item in items],
             plan=plan.tiles.shifted(),
             parts=parts,
+            store=like.store and f"{like.store}/{_SEAMS}",
         )
         for block, items in zip(blocks, items_near(plan, blocks), strict=True)
     ]
-    return SeamTasks(tasks, reason)
+    # Named by what they are: other maps may use the same store.
+    return SeamTasks(with_fingerprints(tasks), reason)
 
 
 def seam_facts(spots: SeamTasks, done: Sequence[BlockDone], class_tif: Path) -> SeamFacts:

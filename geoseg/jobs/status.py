@@ -7,12 +7,14 @@ from typing import Any, Literal
 
 from geoseg.errors import RecipeError
 from geoseg.jobs.features import recipes_of
-from geoseg.jobs.folders import outs_of
+from geoseg.jobs.folders import outs_of, place_of, where
 from geoseg.jobs.leavings import is_taken, olds_of, remove_if_free, target_names, workspaces_of
 from geoseg.jobs.listener import BlockTally
 from geoseg.jobs.log import LOG, read_log
-from geoseg.jobs.workspace import files_of_map
+from geoseg.jobs.workspace import MANIFEST, files_in, files_of_map
+from geoseg.object_storage import checked_address, is_address
 from geoseg.recipe import Recipe
+from geoseg.redaction import redact
 from geoseg.resources import find_resource
 
 State = Literal["made", "running", "stopped", "not begun"]
@@ -54,7 +56,7 @@ class Status:
             "left_s": self.left_s and round(self.left_s, 1),
         } if blocks else {}  # fmt: skip
         return {
-            "out": str(self.out),
+            "out": where(self.out),
             "state": self.state,
             "is_made": self.is_made,
             "stage": self.stage,
@@ -70,6 +72,11 @@ def places(name: str) -> list[Path]:
     Raises:
         RecipeError: it is neither.
     """
+    if is_address(name):
+        try:
+            return [place_of(checked_address(name))]
+        except ValueError as error:
+            raise RecipeError(f"{redact(name)} {error}.") from None
     folder = Path(name)
     if folder.is_dir() or workspaces_of(folder.resolve()):
         return _maps_in(folder)
@@ -99,7 +106,7 @@ def log_folder(out: Path) -> Path:
 
 def status_of(out: Path) -> Status:
     """How the map in ``out`` stands."""
-    folder, is_made = log_folder(out), bool(files_of_map(out))
+    folder, is_made = log_folder(out), bool(_files_at(out))
     state: State = "made" if is_made else "not begun"
     if folder != out:
         state = "running" if is_taken(folder) else "stopped"
@@ -113,6 +120,15 @@ def status_of(out: Path) -> Status:
         if line["event"] == "block":
             tally = BlockTally(**{f.name: line.get(f.name, f.default) for f in fields(BlockTally)})
     return Status(out, state, is_made, stage, tally, since, why)
+
+
+def _files_at(out: Path) -> set[str]:
+    """Names of the files of the map there, or at its address."""
+    if not is_address(address := where(out)):
+        return files_of_map(out)
+    from geoseg.jobs.store import Store  # which others need not wait for
+
+    return files_in(Store(address, is_patient=False).read(MANIFEST) or b"")
 
 
 def clean(out: Path) -> list[tuple[Path, int]]:

@@ -32,6 +32,7 @@ def tasks_of(plan: Plan, parts: Path) -> list[BlockTask]:
             model_fingerprint=fingerprint,
             how=plan.how,
             parts=parts,
+            store=plan.store,
         )
         for block, items in zip(blocks, items_near(plan, blocks), strict=True)
     ]

@@ -3,10 +3,11 @@
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from geoseg.errors import OutputError
 from geoseg.files import sha256_of
@@ -31,8 +32,23 @@ _NOBODYS = ("lost+found", ".DS_Store", "Thumbs.db")
 """What systems put into folders."""
 
 
+class Goal(Protocol):
+    """Where a finished map goes."""
+
+    def check(self, *, overwrite: bool) -> None:
+        """Raise an OutputError if it may not go there."""
+
+    def fill(self, folder: Path) -> None:
+        """Move the files of ``folder`` there, its manifest last; or leave all as it was."""
+
+    def keep(self, folder: Path) -> str:
+        """Keep a map that could not be moved: where it is, in a sentence."""
+
+
 @contextmanager
-def workspace(out: Path, *, overwrite: bool, resume: bool = False) -> Iterator[Path]:
+def workspace(
+    out: Path, *, overwrite: bool, resume: bool = False, goal: Goal | None = None
+) -> Iterator[Path]:
     """A hidden folder whose files become those of ``out`` when the block ends well and has left a manifest.
 
     It lies within ``out`` where that exists and beside it where not: files are then renamed, never copied,
@@ -40,14 +56,21 @@ def workspace(out: Path, *, overwrite: bool, resume: bool = False) -> Iterator[P
     of finished blocks is in it: then it is what ``resume`` takes up, with those blocks and nothing else, or
     the next run without it removes. A folder that another run works in is left alone.
 
+    Args:
+        out: the output folder; with a ``goal``, where the hidden folder is, and nothing else.
+        overwrite: a map that lies there may be replaced.
+        resume: go on with what a run before has left.
+        goal: takes the finished map in place of ``out``.
+
     Raises:
         OutputError: ``out`` holds anything but a map, or a map and ``overwrite`` is not set; it cannot be
             written; or it has changed meanwhile, then the finished map is kept where the message says.
     """
     try:
         target = out.resolve()  # a symbolic link stays, and what it leads to is filled
-        _end_moves(target)
-        _check(target, out, overwrite=overwrite)
+        goal = goal or _Folder(target, out)
+        _end_moves(target, goal)
+        goal.check(overwrite=overwrite)
         parent = target if target.is_dir() else target.parent
         parent.mkdir(parents=True, exist_ok=True)
         folder, handle = _taken(target, parent, resume=resume)
@@ -65,11 +88,11 @@ def workspace(out: Path, *, overwrite: bool, resume: bool = False) -> Iterator[P
             shutil.rmtree(folder, ignore_errors=True)
             return
         shutil.rmtree(folder / PARTS, ignore_errors=True)  # they are in the rasters now
-        _check(target, out, overwrite=overwrite)
-        _move(folder, target)
+        goal.check(overwrite=overwrite)
+        goal.fill(folder)
     except (OSError, OutputError) as error:
         why = f"{error}" if isinstance(error, OutputError) else f"{out} cannot be written: {_reason(error)}."
-        raise OutputError(f"{why} The finished map is in {_keep(folder, target)}.") from error
+        raise OutputError(f"{why} {goal.keep(folder)}") from error
     finally:
         unlock(handle)
 
@@ -114,6 +137,28 @@ def _reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error)
 
 
+@dataclass(frozen=True)
+class _Folder:
+    """A :class:`Goal` on this machine."""
+
+    target: Path
+    out: Path
+    """The same, as it was given."""
+
+    def check(self, *, overwrite: bool) -> None:
+        _check(self.target, self.out, overwrite=overwrite)
+
+    def fill(self, folder: Path) -> None:
+        _move(folder, self.target)
+
+    def keep(self, folder: Path) -> str:
+        """Under a name that is not hidden."""
+        kept = folder.with_name(f"{self.target.name}-finished-{folder.stem.rpartition('.')[2]}")
+        with suppress(OSError):
+            folder = folder.rename(kept)
+        return f"The finished map is in {folder}."
+
+
 def _check(target: Path, out: Path, *, overwrite: bool) -> None:
     if target.exists() and not target.is_dir():
         raise OutputError(f"{out} is a file, not a folder. Give another --out.")
@@ -127,10 +172,11 @@ def _check(target: Path, out: Path, *, overwrite: bool) -> None:
         )
     if not overwrite:
         raise OutputError(f"{out} exists already. Give --overwrite to replace it, or another --out.")
-    _refuse_foreign(names, written, out)
+    refuse_foreign(names, written, out)
 
 
-def _refuse_foreign(names: list[str], written: set[str], out: Path) -> None:
+def refuse_foreign(names: Iterable[str], written: set[str], out: Path | str) -> None:
+    """Raise an OutputError unless all names are ``written`` ones, or of what programs put beside them."""
     allowed = written | {name + suffix for name in written for suffix in _SIDECARS}
     if foreign := [name for name in names if name not in allowed]:
         shown = ", ".join(foreign[:3]) + (f" and {len(foreign) - 3} more" if len(foreign) > 3 else "")
@@ -160,10 +206,27 @@ def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
 def files_of_map(target: Path) -> set[str]:
     """The files that geoseg wrote there, as its manifest lists them; empty where none of its maps lies."""
     try:
-        manifest = json.loads((target / MANIFEST).read_text("utf-8"))
-        return {MANIFEST, *manifest["files"]} if "geoseg" in manifest else set()
-    except (OSError, ValueError, KeyError, TypeError):
+        return files_in((target / MANIFEST).read_bytes())
+    except OSError:
         return set()
+
+
+def files_in(manifest: bytes) -> set[str]:
+    """The names that a manifest lists, its own among them; empty if it is not one of geoseg's."""
+    try:
+        found = json.loads(manifest)
+        return {MANIFEST, *found["files"]} if "geoseg" in found else set()
+    except (ValueError, KeyError, TypeError):
+        return set()
+
+
+def is_whole(target: Path) -> bool:
+    """Whether the files of a map are as they were written."""
+    try:
+        files = json.loads((target / MANIFEST).read_bytes())["files"]
+        return all(sha256_of(target / name) == facts["sha256"] for name, facts in files.items())
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def _move(folder: Path, target: Path) -> None:
@@ -203,14 +266,14 @@ def _moves(folder: Path, target: Path, old: Path) -> list[tuple[Path, Path]]:
     coming = {name for name in files_of_map(folder) if (folder / name).exists()}
     come = files_of_map(folder) - coming
     leaving = [name for name in _names_in(target) if name not in come]
-    _refuse_foreign(leaving, files_of_map(target) | files_of_map(old), target)
+    refuse_foreign(leaving, files_of_map(target) | files_of_map(old), target)
     return [(target / n, old / n) for n in sorted(leaving, key=lambda n: n != MANIFEST)] + [
         (folder / n, target / n) for n in sorted(coming, key=lambda n: (n == MANIFEST, n))
     ]
 
 
-def _end_moves(target: Path) -> None:
-    """A map that a killed run had made whole is moved into ``target``, or the rest of it."""
+def _end_moves(target: Path, goal: Goal) -> None:
+    """A map that a killed run had made whole is moved to where it goes, or the rest of it."""
     for folder in reversed(workspaces_of(target)):  # the newest wins
         handle = lock(folder)
         if handle is None and os.name != "nt":
@@ -218,17 +281,9 @@ def _end_moves(target: Path) -> None:
         try:
             if files_of_map(folder):
                 shutil.rmtree(folder / PARTS, ignore_errors=True)
-                _move(folder, target)
+                goal.fill(folder)
         finally:
             unlock(handle)
     if files_of_map(target):
         for old in olds_of(target):
             shutil.rmtree(old, ignore_errors=True)
-
-
-def _keep(folder: Path, target: Path) -> Path:
-    """A finished map is never thrown away: where it is now, under a name that is not hidden."""
-    kept = folder.with_name(f"{target.name}-finished-{folder.stem.rpartition('.')[2]}")
-    with suppress(OSError):
-        return folder.rename(kept)
-    return folder

@@ -2,9 +2,8 @@
 
 What is fetched stays in memory until its size and sha256 are those of the card's module; then it is converted
 and written under a temporary name, so that the cache holds whole files only. The environment is read here:
-
-- ``XDG_CACHE_HOME``: the cache is its folder ``geoseg``; by default ``~/.cache/geoseg``
-- ``GEOSEG_<MODEL>_URL``, such as ``GEOSEG_DYNAMIC_WORLD_URL``: another address for the files, as of a mirror
+``GEOSEG_<MODEL>_URL``, such as ``GEOSEG_DYNAMIC_WORLD_URL``, is another address for the files, as of a
+mirror.
 """
 
 import hashlib
@@ -20,7 +19,7 @@ import requests
 from numpy.typing import NDArray
 
 from geoseg.errors import ModelError
-from geoseg.files import sha256_of
+from geoseg.files import cache_folder, sha256_of
 from geoseg.models.card import WEIGHTS_NAME, ModelCard
 from geoseg.redaction import redact
 
@@ -80,13 +79,6 @@ def cached_weights(card: ModelCard, published: PublishedWeights) -> Path:
         )
     _write(path, weights)
     return folder
-
-
-def cache_folder() -> Path:
-    """Where geoseg keeps what it fetched; it may be deleted at any time."""
-    home = os.environ.get("XDG_CACHE_HOME", "")
-    # Relative paths are to be ignored (XDG Base Directory Specification 0.8).
-    return (Path(home) if Path(home).is_absolute() else Path.home() / ".cache") / "geoseg"
 
 
 def safetensors_bytes(tensors: Tensors) -> bytes:

@@ -1,18 +1,16 @@
 """Imagery from object storage: a real S3 server, read as GDAL and the user's environment have it."""
 
-import os
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from lanes.conftest import SAMPLE, asked, make_big
-from lanes.services import IS_CI, free_ports, geoseg, listens, one_line, rasters, running
+from lanes.moto import moto, put
+from lanes.services import geoseg, one_line, rasters
 
 pytestmark = pytest.mark.lane
 
-VENV = Path(os.environ.get("GEOSEG_MOTO_VENV", "/tmp/geoseg-moto-venv"))
 BUCKET = "imagery"
 SECRET = "very-secret-key"
 
@@ -20,17 +18,8 @@ SECRET = "very-secret-key"
 @pytest.fixture(scope="module")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """``s3://bucket/`` with the sample catalog and a made COG; this process' environment leads there."""
-    program = VENV / "bin" / "moto_server"
-    if not program.exists():
-        text = f"no moto in {VENV}: .ci/lane-venvs makes it"
-        pytest.fail(text) if IS_CI else pytest.skip(text)
     folder = tmp_path_factory.mktemp("s3")
-    (port,) = free_ports(1)
-    command = [str(program), "-H", "127.0.0.1", "-p", str(port)]
-    with (
-        running(command, log=folder / "moto.log", ready=lambda: listens(port)),
-        pytest.MonkeyPatch.context() as patch,
-    ):
+    with moto(folder) as port, pytest.MonkeyPatch.context() as patch:
         for name, value in {
             "AWS_S3_ENDPOINT": f"127.0.0.1:{port}",
             "AWS_HTTPS": "NO",
@@ -47,13 +36,6 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         make_big(folder / "big.tif")
         put(f"{base}/big.tif", (folder / "big.tif").read_bytes())
         yield f"s3://{BUCKET}/"
-
-
-def put(url: str, content: bytes = b"") -> None:
-    headers = {"Content-Type": "application/octet-stream"}
-    request = urllib.request.Request(url, content, headers, method="PUT")
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        assert answer.status == 200
 
 
 @pytest.mark.parametrize("what", ["items", "image"])
