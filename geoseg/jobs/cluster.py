@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import dask
@@ -18,7 +19,7 @@ from geoseg.errors import RecipeError
 from geoseg.inference.device import devices_of, own_threads
 from geoseg.jobs.blocks import BlockDone, BlockTask, run_block
 from geoseg.jobs.clusters import Cluster
-from geoseg.jobs.sending import as_it_is, own_of, run_whole, shared_of
+from geoseg.jobs.sending import own_of, run_whole, shared_by
 from geoseg.jobs.stopping import is_asked
 from geoseg.jobs.store import leave_probe, take_probe
 from geoseg.jobs.tries import BlockFailed, Ended, concerns_all, let_go
@@ -90,23 +91,39 @@ def run_on(cluster: Cluster, tasks: list[BlockTask], *, on_end: Callable[[Ended]
         RecipeError: the cluster is not there, has no workers, or they cannot leave parts; or it is lost
             meanwhile.
     """
-    from distributed import as_completed
-
     client = cluster.client
     _check_workers(client, tasks[0])
     has_gpus = tasks[0].how.device.startswith("cuda") and _n_gpus(client) > 0
-    shared = client.submit(as_it_is, shared_of(tasks[0]), pure=False)
-    gpu = {"GPU": 1} if has_gpus else None
-    submit = partial(client.submit, run_whole, run_block, shared, pure=False, resources=gpu)
+    with shared_by(client, tasks[0]) as shared:
+        submit = partial(
+            client.submit,
+            run_whole,
+            run_block,
+            shared,
+            pure=False,
+            resources={"GPU": 1} if has_gpus else None,
+        )
+        return _ended(cluster, tasks, submit=submit, slots=_Slots(client, has_gpus=has_gpus), on_end=on_end)
+
+
+def _ended(
+    cluster: Cluster,
+    tasks: list[BlockTask],
+    *,
+    submit: Callable[..., Any],
+    slots: "_Slots",
+    on_end: Callable[[Ended], None],
+) -> list[Ended]:
+    """Tasks are submitted as others finish: a scheduler chokes on very large graphs."""
+    from distributed import as_completed
+
     waiting: Iterator[BlockTask] = iter(tasks)
-    n_slots = _Slots(client, has_gpus=has_gpus)
-    # Tasks are submitted as others finish: a scheduler chokes on very large graphs.
-    indices = {submit(own_of(task)): task.block.index for task in islice(waiting, n_slots.now())}
-    queue = as_completed(indices, loop=client.loop)
+    indices = {submit(own_of(task)): task.block.index for task in islice(waiting, slots.now())}
+    queue = as_completed(indices, loop=cluster.client.loop)
     ended: list[Ended] = []
     for future in queue:
         if future.status == _LOST:
-            raise RecipeError(f"The {cluster.name} is lost. {cluster.remedy}")
+            raise cluster.lost()
         index = indices.pop(future)
         try:
             ended.append(future.result())
@@ -116,7 +133,7 @@ def run_on(cluster: Cluster, tasks: list[BlockTask], *, on_end: Callable[[Ended]
             ended.append(BlockFailed(index, error))
         on_end(ended[-1])
         future.release()
-        n_more = 0 if is_asked() else n_slots.now() - len(indices)
+        n_more = 0 if is_asked() else slots.now() - len(indices)
         for task in islice(waiting, max(n_more, 0)):
             again = submit(own_of(task))
             indices[again] = task.block.index

@@ -4,6 +4,7 @@ import inspect
 import logging
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -89,8 +90,24 @@ class Cluster:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        is_lost = error is not None and self._is_lost(error)
         self._stack.close()
+        if is_lost:
+            raise self.lost() from error
+
+    def lost(self) -> RecipeError:
+        """What to raise when the scheduler is gone."""
+        return RecipeError(f"The {self.name} is lost. {self.remedy}")
+
+    def _is_lost(self, error: BaseException) -> bool:
+        """Whether it came of that, whatever was asked of the scheduler just then."""
+        from distributed.comm import CommClosedError
+
+        if isinstance(error, CommClosedError | CancelledError):
+            return True
+        client = self.__dict__.get("client")  # if it was reached
+        return isinstance(error, OSError) and client is not None and client.status != "running"
 
     @property
     def name(self) -> str:

@@ -1,8 +1,11 @@
 """What goes to workers: what all blocks of a run share, once; and of each block what is its own."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import fields
+from functools import partial
 from typing import Any
+from uuid import uuid4
 
 from geoseg.jobs.blocks import BlockDone, BlockTask
 
@@ -10,23 +13,44 @@ _OWN = ("block", "items", "leaves_gaps", "n_pieces", "fingerprint")
 """Fields of a task that differ from block to block."""
 
 
-def shared_of(task: BlockTask) -> dict[str, Any]:
-    """What the tasks of a run share: grid, area, catalog, model. An area may have very many corners."""
-    return {f.name: getattr(task, f.name) for f in fields(task) if f.name not in _OWN}
+@contextmanager
+def shared_by(client, task: BlockTask) -> Iterator[str]:  # type: ignore[no-untyped-def]
+    """The name by which workers find what the tasks of a run share: grid, area, catalog, model.
+
+    An area may have very many corners. Each worker gets them once, also one that comes later. As the result
+    of a task, which is Dask's other way, it would draw all blocks to the worker that holds it.
+    """
+    name = f"geoseg-{uuid4().hex}"
+    client.register_plugin(_plugin(partial(type(task), **_fields(task, are_own=False))), name=name)
+    try:
+        yield name
+    finally:
+        if client.status == "running":  # else the scheduler is lost
+            with suppress(OSError, TimeoutError):
+                client.unregister_worker_plugin(name)
 
 
 def own_of(task: BlockTask) -> dict[str, Any]:
     """What is a task's own."""
-    return {name: getattr(task, name) for name in _OWN}
+    return _fields(task, are_own=True)
 
 
-def as_it_is(value: dict[str, Any]) -> dict[str, Any]:
-    """The value. As the result of a task, Dask sends it to each worker once, and again where it is lost."""
-    return value
-
-
-def run_whole(
-    run: Callable[[BlockTask], BlockDone], shared: dict[str, Any], own: dict[str, Any]
-) -> BlockDone:
+def run_whole(run: Callable[[BlockTask], BlockDone], name: str, own: dict[str, Any]) -> BlockDone:
     """``run`` of the task that both are of: what a worker does."""
-    return run(BlockTask(**shared, **own))
+    from distributed import get_worker
+
+    return run(get_worker().plugins[name].shared(**own))
+
+
+def _fields(task: BlockTask, *, are_own: bool) -> dict[str, Any]:
+    return {f.name: getattr(task, f.name) for f in fields(task) if (f.name in _OWN) == are_own}
+
+
+def _plugin(shared: Callable[..., BlockTask]):  # type: ignore[no-untyped-def]
+    from distributed import WorkerPlugin
+
+    class Shared(WorkerPlugin):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self.shared = shared
+
+    return Shared()

@@ -48,7 +48,7 @@ def test_a_small_job_is_run_by_torch(image: Path, model: Path, tmp_path: Path) -
     recipe = recipe_of(image, model, tmp_path / "map")
     plan, tasks = planned(recipe, tmp_path)
     assert engine.settle(recipe, plan.how, tasks) == (
-        replace(plan.how, threads=torch.get_num_threads()),
+        replace(plan.how, device="cpu", threads=torch.get_num_threads()),
         None,
     )
 

@@ -29,6 +29,7 @@ class Task:
     how: Inference
     parts: Path = Path()
     model: str = ""
+    store: str | None = None
 
 
 def tasks_for(device: str, parts: Path = Path(), *, n: int = 6) -> list[Task]:
