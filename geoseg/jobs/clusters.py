@@ -1,5 +1,6 @@
 """The Dask cluster of a run: found at its address, or started for as long as the run lasts."""
 
+import asyncio
 import inspect
 import logging
 import tempfile
@@ -104,7 +105,7 @@ class Cluster:
         """Whether it came of that, whatever was asked of the scheduler just then."""
         from distributed.comm import CommClosedError
 
-        if isinstance(error, CommClosedError | CancelledError):
+        if isinstance(error, CommClosedError | CancelledError | asyncio.CancelledError):
             return True
         client = self.__dict__.get("client")  # if it was reached
         return isinstance(error, OSError) and client is not None and client.status != "running"
