@@ -80,8 +80,10 @@ class Runner:
         self._what: dict[str, Any] = {"model": model.card.name, "size": size, "device": self._device}
         self._batch_size = at_most(n_at_a_time(self._device, how.batch_size), **self._what)
         self._views = views_of(how.tta, size=size, card=model.card)
-        if {"mc-dropout", "ensemble"} & set(how.uncertainty):  # these look into the network
-            self._module: nn.Module | None = _module_on(self._device, model.module)
+        looks_inside = bool({"mc-dropout", "ensemble"} & set(how.uncertainty))
+        inside = _module_on(self._device, model.module) if looks_inside else model.module
+        if "ensemble" in how.uncertainty:  # its members are asked one by one
+            self._module: nn.Module | None = inside
             self._is_trimmed = True
         else:
             self._module = None
@@ -92,9 +94,7 @@ class Runner:
             self._sizes = (size,) if self._is_trimmed else sizes_of(self._views, size)
             for side in self._sizes:
                 self._fitting(partial(self._network, side))
-        self._epistemic = epistemic_of(
-            self._module or model.module, model.card, how.uncertainty, passes=how.dropout_passes
-        )
+        self._epistemic = epistemic_of(inside, model.card, how.uncertainty, passes=how.dropout_passes)
         self.n_layers = len(model.card.legend.classes) + (self._epistemic is not None)
         """Layers that come out of a tile: the probability of each class, and the epistemic part if asked."""
         self.seconds = 0.0

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pystac
@@ -129,7 +130,7 @@ def _at_a_time(plan: Plan) -> tuple[int, int]:
     """Blocks at a time, and how many of them are predicted as fast as one is alone."""
     recipe = plan.recipe
     if recipe.scheduler is not None:
-        with Cluster(recipe, folder=plan.out) as cluster:
+        with Cluster(recipe, folder=Path()) as cluster:
             n = workers_on(cluster, device_on(cluster, plan.how.device))
         return n, n
     if recipe.cluster is not None:

@@ -95,7 +95,8 @@ def test_hours_are_shared_by_those_who_work_side_by_side(no_model, monkeypatch, 
 
 
 def test_workers_of_a_scheduler_each_have_a_machine(no_model, monkeypatch):
-    monkeypatch.setattr(estimate_module, "workers_on", lambda address, device: 10)
+    monkeypatch.setattr(estimate_module, "workers_on", lambda cluster, device: 10)
+    monkeypatch.setattr(estimate_module, "device_on", lambda cluster, device: "cpu")
     plan = plan_of(3, scheduler="tcp://127.0.0.1:1")
     found = estimate(plan)
     assert found.predict_s == pytest.approx((found.n_tiles + 8) * TILE_S)

@@ -28,6 +28,7 @@ NAMES = {
 FILES = {
     *("class.tif", "class.tif.aux.xml", "class.qml", "classes.gpkg", "confidence.tif", "item.json"),
     *("journal.jsonl", "log.jsonl", "manifest.json", "preview.png", "report.html", "report.json"),
+    "collection.json",
 }
 
 
