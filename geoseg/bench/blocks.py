@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +42,8 @@ _GSD_M = 10.0
 _CRS, _LEFT_M, _TOP_M = "EPSG:32631", 200_000.0, 5_800_000.0
 _CORNERS_PER_ROW = 32
 """Of the area, for each row of blocks."""
-_ITEMS_PER_SIDE = 40
+_BLOCKS_PER_ITEM = 32
+"""In a row: what is read for a block reaches into one or two items each way."""
 _ITEMS_PER_PLACE = 4
 _MODEL = "spectral-rules"
 
@@ -99,7 +101,7 @@ def _run(n: int, workers: int, folder: Path) -> Overhead:
     options = {"threads_per_worker": 1, "dashboard_address": "127.0.0.1:0", "host": "127.0.0.1"}
     with SubprocessCluster(n_workers=workers, **options) as made, Client(made) as client:
         client.wait_for_workers(workers, timeout=120)
-        client.run(card_of, _MODEL)  # its imports are not what is measured
+        client.run(import_module, "geoseg.jobs.blocks")  # imports are not what is measured
         held, started = held_memory_mb(), time.perf_counter()
         plan = _plan(n, made.scheduler_address, folder / "map")
         tasks = with_fingerprints(tasks_of(plan, folder / PARTS)[:n])
@@ -166,10 +168,11 @@ def _slivers(geobox: GeoBox) -> Geometry:
 def _items(geobox: GeoBox) -> pystac.ItemCollection:
     """Some over each place, with the assets that the model reads."""
     side, items = geobox.shape.x, []
-    edges = np.linspace(1.5 * _BLOCK_PX, side, _ITEMS_PER_SIDE + 1)
-    for n in range(_ITEMS_PER_SIDE**2 * _ITEMS_PER_PLACE):
+    n_cols = max(side // (_BLOCKS_PER_ITEM * _BLOCK_PX), 1)
+    edges = np.linspace(1.5 * _BLOCK_PX, side, n_cols + 1)
+    for n in range(n_cols**2 * _ITEMS_PER_PLACE):
         place, number = divmod(n, _ITEMS_PER_PLACE)
-        row, col = divmod(place, _ITEMS_PER_SIDE)
+        row, col = divmod(place, n_cols)
         box = shapely.box(edges[col], edges[row], edges[col + 1], edges[row + 1])
         ground = shapely.transform(box, lambda px: np.stack(geobox.affine * px.T, -1))
         area = to_degrees(Geometry(ground, geobox.crs)).geom

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any
 from uuid import uuid4
@@ -30,16 +30,23 @@ def shared_by(client, task: BlockTask) -> Iterator[str]:  # type: ignore[no-unty
                 client.unregister_worker_plugin(name)
 
 
-def own_of(task: BlockTask) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Own:
+    """What is a task's own. Dask would walk through all items of a plain dict, in search of work in them."""
+
+    values: dict[str, Any]
+
+
+def own_of(task: BlockTask) -> Own:
     """What is a task's own."""
-    return _fields(task, are_own=True)
+    return Own(_fields(task, are_own=True))
 
 
-def run_whole(run: Callable[[BlockTask], BlockDone], name: str, own: dict[str, Any]) -> BlockDone:
+def run_whole(run: Callable[[BlockTask], BlockDone], name: str, own: Own) -> BlockDone:
     """``run`` of the task that both are of: what a worker does."""
     from distributed import get_worker
 
-    return run(get_worker().plugins[name].shared(**own))
+    return run(get_worker().plugins[name].shared(**own.values))
 
 
 def _fields(task: BlockTask, *, are_own: bool) -> dict[str, Any]:
