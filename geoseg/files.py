@@ -101,7 +101,7 @@ def write_texts(out: Path, texts: Mapping[str, str]) -> None:
 
 def cache_folder() -> Path:
     """Where geoseg keeps what it fetched, and maps for object stores while they are made; it may be deleted
-    while no run goes on.
+    while no run goes on, unless one has said that its finished map could not be put at its address.
     """
     home = os.environ.get("XDG_CACHE_HOME", "")
     # Relative paths are to be ignored (XDG Base Directory Specification 0.8).

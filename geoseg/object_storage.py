@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 
 SCHEMES = ("s3", "gs", "az", "file")
 _HOW = "give s3://bucket/folder, gs://bucket/folder, az://container/folder or file:///folder"
-_SEGMENT = re.compile(r"[\w .+=@,{}()-]+")
+_SEGMENT = re.compile(r"[^\x00-\x1f\x7f/\\?#%*:\"<>|\[\]]+")
 _NO = ("NO", "FALSE", "OFF", "0")
 
 

@@ -224,6 +224,8 @@ class Recipe(BaseModel):
             raise ValueError(
                 "--change-from compares maps in folders; what lies at addresses has to be fetched"
             )
+        if self.store is not None and "{" in self.store:
+            raise ValueError("--store takes no {month} or {feature}: parts of all maps may lie in one store")
         searched = [k for k in _OF_A_SEARCH if getattr(self, k) != type(self).model_fields[k].default]
         if self.image and searched:
             flags = " and ".join(f"--{key.replace('_', '-')}" for key in searched)

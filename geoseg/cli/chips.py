@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 UNUSED = (
     *("per_feature", "feature"),
     *("model", "tile_size", "halo", "batch_size", "device", "backend", "precision", "tta", "uncertainty"),
-    "dropout_passes",
+    *("dropout_passes", "threads", "max_memory"),
     *("block_size", "workers", "cluster", "cluster_options", "scheduler", "tries", "on_missing"),
     *("notify", "price_per_hour", "currency", "store"),
     *("change_from", "resume", "overwrite", "max_file_gb", "polygons", "min_area_ha", "simplify_m"),

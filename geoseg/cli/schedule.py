@@ -4,7 +4,7 @@ import shutil
 import sys
 from datetime import date
 from enum import StrEnum
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Annotated
 
 import typer
@@ -62,6 +62,7 @@ def schedule(
         cron=cron,
         recipe=str(Path(recipe).resolve()) if is_file and is_here else recipe,
         folder=str(Path.cwd()),
+        maps=_maps_of(found),
         program=_program(),
         image=image,
         dask_workers=dask_workers,
@@ -95,6 +96,14 @@ def schedule(
             "datetime = 'last month'.",
             markup=False,
         )
+
+
+def _maps_of(recipe: Recipe) -> str:
+    """The folder above what is named after dates or features."""
+    from geoseg.jobs.folders import default_out
+
+    out = recipe.out or default_out(recipe)
+    return str(PurePath(out.partition("{")[0] + "x").parent) if "{" in out else out
 
 
 def _program() -> str:

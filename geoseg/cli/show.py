@@ -24,6 +24,7 @@ from geoseg.grid.geobox import crs_title
 from geoseg.jobs import run as job
 from geoseg.jobs.estimate import Estimate, estimate
 from geoseg.jobs.features import for_each, recipes_of
+from geoseg.jobs.folders import where
 from geoseg.jobs.listener import BlockTally, Listener, Silence
 from geoseg.jobs.memory import within_memory
 from geoseg.jobs.plan import Plan, plan_run
@@ -32,7 +33,6 @@ from geoseg.memory import one_heap
 from geoseg.recipe import Recipe
 from geoseg.report.facts import Report
 from geoseg.stac.catalog import list_catalogs
-from geoseg.writers.vrt import raster_of
 
 _FEW_ITEMS = 12
 """Rows of them in a table; more say nothing to people."""
@@ -111,10 +111,9 @@ def _show_result(result: job.Result, recipe: Recipe, *, quiet: bool, as_json: bo
     elif not quiet:
         _print_classes(result.report)
         _messages.print(f"Seams: {result.report.seams.text}.", markup=False)
-        raster = raster_of(result.out, "class").name
         what = "Map and report" if recipe.polygons == "none" else "Map, polygons and report"
         _messages.print(
-            f"{what} are in {result.where}/ (open report.html, or {raster} in QGIS).", markup=False
+            f"{what} are in {result.where}/ (open report.html, or {result.raster} in QGIS).", markup=False
         )
 
 
@@ -222,7 +221,7 @@ def _print_json(facts: dict[str, object], *, as_line: bool) -> None:
 def _plan_table(plan: Plan, title: str) -> Table:
     shape, selection = plan.geobox.shape, plan.selection
     table = Table(show_header=False, title=title, title_justify="left")
-    table.add_row("map", escape(f"{plan.name}, in {plan.out}/"))
+    table.add_row("map", escape(f"{plan.name}, in {where(plan.out)}/"))
     table.add_row("area", f"{selection.aoi_km2:,.2f} km², {selection.share:.1%} covered by items")
     table.add_row(
         "grid", f"{crs_title(str(plan.geobox.crs))}, {shape.x} x {shape.y} pixels of {plan.inputs.gsd_m:g} m"
@@ -246,7 +245,7 @@ def _plan_table(plan: Plan, title: str) -> Table:
 def _as_dict(plan: Plan, cost: Estimate | None) -> dict[str, object]:
     facts: dict[str, object] = {
         "name": plan.name,
-        "out": str(plan.out),
+        "out": where(plan.out),
         "aoi_km2": plan.selection.aoi_km2,
         "covered_share": plan.selection.share,
         "crs": str(plan.geobox.crs),

@@ -19,6 +19,7 @@ from geoseg.evaluation.reading import reading
 from geoseg.grid.geobox import is_same_grid
 from geoseg.legend import CLASS_NODATA
 from geoseg.memory import gdal_cache
+from geoseg.writers.vrt import raster_of
 
 _CACHE_MB = 128
 """For blocks of the files; GDAL's own limit, a share of all memory, fills up on large rasters."""
@@ -87,8 +88,8 @@ def scored_map(
 
 
 def confidence_of(made: ScoredMap, stack: ExitStack) -> DatasetReader | None:
-    """The confidence.tif that lies beside a map, kept open by ``stack``; None where none fits it."""
-    beside = made.path.with_name("confidence.tif")
+    """The confidence that lies beside a map, kept open by ``stack``; None where none fits it."""
+    beside = raster_of(made.path.parent, "confidence")
     if not beside.is_file():
         return None
     with reading(beside):

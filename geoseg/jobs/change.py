@@ -44,6 +44,7 @@ from geoseg.report.change import ChangeMatrix, ChangeReport, change_report
 from geoseg.writers.cog import mosaic_cog
 from geoseg.writers.gpkg import write_gpkg_in_parts
 from geoseg.writers.qml import write_qml
+from geoseg.writers.vrt import digest_of, files_of_raster
 
 _M2_PER_HA = 10_000.0
 _CACHE_MB = 64
@@ -205,6 +206,10 @@ def _write_csv(path: Path, matrix: ChangeMatrix) -> None:
                 writer.writerow([name, unit, *map(text.format, (*row, sum(row)))])
 
 
+def _sha256(path: Path) -> str:
+    return digest_of([sha256_of(one) for one in files_of_raster(path)])
+
+
 def _write_manifest(folder: Path, report: ChangeReport, sample: Path | None) -> None:
     """What made the folder; it is also what lets ``--overwrite`` know the files as geoseg's."""
     inputs = [Path(report.before), Path(report.after), *([sample] if sample else [])]
@@ -212,7 +217,7 @@ def _write_manifest(folder: Path, report: ChangeReport, sample: Path | None) -> 
         "geoseg": report.geoseg_version,
         "command": "change",
         "created": report.created.isoformat(),
-        "inputs": [{"path": str(path), "sha256": sha256_of(path)} for path in inputs],
+        "inputs": [{"path": str(path), "sha256": _sha256(path)} for path in inputs],
         "crosswalk": report.crosswalk.model_dump(),
     }
     write_manifest(folder, manifest)

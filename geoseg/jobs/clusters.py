@@ -154,7 +154,8 @@ class Cluster:
             site = dask.config.get(f"jobqueue.{name}.scheduler-options", None) or {}
             own = options.get("scheduler_options", {})
             options["scheduler_options"] = {"dashboard_address": "127.0.0.1:0", **site, **own}
-            keys = tempfile.TemporaryDirectory(dir=self._folder, prefix=".keys-")  # for this user alone
+            shared = options.get("shared_temp_directory") or self._folder
+            keys = tempfile.TemporaryDirectory(dir=shared, prefix=".keys-")  # for this user alone
             options.setdefault("security", keys_in(Path(self._stack.enter_context(keys))))
         try:
             started = maker(**options)

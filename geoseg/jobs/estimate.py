@@ -10,11 +10,12 @@ import pystac
 import shapely
 from numpy.typing import NDArray
 
+from geoseg.errors import RecipeError
 from geoseg.grid.geobox import snap_out
 from geoseg.grid.tiling import Block
 from geoseg.imagery.loader import CELL, band_metadata
 from geoseg.imagery.reading import is_remote
-from geoseg.inference.device import device_of, devices_of, own_threads
+from geoseg.inference.device import device_of, devices_of, own_threads, threads_kept
 from geoseg.inference.seams import n_spots_of
 from geoseg.jobs.cluster import device_on, workers_on
 from geoseg.jobs.clusters import Cluster
@@ -64,7 +65,8 @@ def estimate(plan: Plan) -> Estimate:
     counts, shares = _tiles_touched(plan, blocks)
     n_tiles, read_mb = int(counts.sum()), _read_mb(plan, blocks, shares)
     addresses = (asset.href for item in plan.inputs.items for asset in item.assets.values())
-    held_mb, tile_mb, tile_s = tile_costs(plan)
+    with threads_kept():
+        held_mb, tile_mb, tile_s = tile_costs(plan)
     n_here = (recipe.workers or len(devices_of(plan.how.device))) if not recipe.is_on_cluster else 1
     predict_s = (n_tiles + (n_spots_of(n_tiles) if n_tiles > 1 else 0)) * tile_s
     read_s = read_mb * _COMPRESSED / NETWORK_MB_PER_S if any(map(is_remote, addresses)) else 0.0
@@ -130,11 +132,15 @@ def _at_a_time(plan: Plan) -> tuple[int, int]:
     """Blocks at a time, and how many of them are predicted as fast as one is alone."""
     recipe = plan.recipe
     if recipe.scheduler is not None:
-        with Cluster(recipe, folder=Path()) as cluster:
-            n = workers_on(cluster, device_on(cluster, plan.how.device))
+        try:
+            with Cluster(recipe, folder=Path()) as cluster:
+                n = workers_on(cluster, device_on(cluster, plan.how.device))
+        except RecipeError:  # it is not there yet, or seen from elsewhere
+            n = recipe.workers or 1
         return n, n
     if recipe.cluster is not None:
-        return recipe.workers or 1, recipe.workers or 1
+        n = recipe.workers or int(recipe.cluster_options.get("n_workers", 1))
+        return n, n
     n = recipe.workers or len(devices_of(plan.how.device))
     if device_of(plan.how.device).type != "cpu":
         return n, min(n, len(devices_of(plan.how.device)))

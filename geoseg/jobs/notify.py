@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.util import find_spec
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
 from geoseg.errors import GeosegError, GeosegWarning, RecipeError
 from geoseg.jobs.folders import NAMELESS, default_out, name_of
 from geoseg.jobs.stopping import Stopped
+from geoseg.object_storage import is_address
 from geoseg.recipe import Recipe
 from geoseg.redaction import redact
 from geoseg.report.facts import Report
@@ -32,7 +33,7 @@ Service = tuple[str, Any]
 
 
 @contextmanager
-def telling(recipe: Recipe) -> Iterator[Callable[[Path, Report], None]]:
+def telling(recipe: Recipe) -> Iterator[Callable[[str, Report], None]]:
     """Within it a run is made; when it ends, however it does, those that the recipe names are told.
 
     What it gives takes the finished map, which is told of when the block has ended. A map that was made
@@ -47,7 +48,7 @@ def telling(recipe: Recipe) -> Iterator[Callable[[Path, Report], None]]:
     """
     services = services_of(recipe.notify)
     began = datetime.now(UTC).replace(microsecond=0)  # as in reports
-    news: list[tuple[Path, Report]] = []
+    news: list[tuple[str, Report]] = []
     try:
         yield lambda out, report: news.append((out, report))
     except Stopped as stopped:
@@ -64,7 +65,7 @@ def telling(recipe: Recipe) -> Iterator[Callable[[Path, Report], None]]:
         raise
     for out, report in news:
         if report.created >= began:
-            tell(services, f"{_name(recipe)} is made", _summary(out, report), "success")
+            tell(services, f"{_name(recipe, out)} is made", _summary(out, report), "success")
 
 
 def services_of(addresses: tuple[str, ...]) -> list[Service]:
@@ -144,19 +145,22 @@ def _service(address: str, n: int, n_all: int) -> Service:
     return f"{which}, {kind}://", service
 
 
-def _name(recipe: Recipe) -> str:
-    name = name_of(recipe)
-    return Path(recipe.out or default_out(recipe)).name if name == NAMELESS else name
+def _name(recipe: Recipe, made: str = "") -> str:
+    """As its area or image is called, else its folder, which is ``made`` where dates are in it."""
+    if (name := name_of(recipe)) != NAMELESS:
+        return name
+    parts = PurePosixPath(made or recipe.out or default_out(recipe)).parts
+    return next((part for part in reversed(parts) if "{" not in part), name)
 
 
-def _summary(out: Path, report: Report) -> str:
+def _summary(out: str, report: Report) -> str:
     """Where the map is, how large, and its largest classes."""
     coverage = report.coverage
     found = sorted((c for c in report.classes if c.pixels), key=lambda c: -c.pixels)
     classes = [f"{c.class_name} {c.share:.1%} ({c.area_ha:,.0f} ha)" for c in found[:_N_CLASSES]]
     more = [f"{len(found) - _N_CLASSES} more"] if len(found) > _N_CLASSES else []
     lines = [
-        f"{out.resolve()}",
+        out if is_address(out) else f"{Path(out).resolve()}",
         f"{coverage.aoi_km2:,.2f} km², {coverage.valid_share:.1%} of it mapped",
         ", ".join(classes + more),
     ]

@@ -217,6 +217,7 @@ def _how(recipe: Recipe) -> Inference:
         tta=recipe.tta,
         uncertainty=recipe.uncertainty,
         dropout_passes=recipe.dropout_passes,
+        threads=recipe.threads or (1 if recipe.is_on_cluster else None),
     )
 
 

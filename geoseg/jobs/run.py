@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from geoseg.errors import GeosegWarning, OutputError, PreflightError, RecipeError, one_line
+from geoseg.errors import GeosegError, GeosegWarning, OutputError, PreflightError, RecipeError, one_line
 from geoseg.files import full_disk_said
 from geoseg.imagery.changes import unchanged
 from geoseg.inference.device import threads_kept
@@ -36,8 +36,8 @@ from geoseg.jobs.stopping import Stopped
 from geoseg.jobs.store import check_store
 from geoseg.jobs.tasks import tasks_of
 from geoseg.jobs.tries import BlockFailed
+from geoseg.jobs.workspace import MANIFEST, workspace
 from geoseg.jobs.workspace import is_whole as is_whole_here
-from geoseg.jobs.workspace import workspace
 from geoseg.memory import bound_gdal_cache, give_back, one_heap, peak_memory_mb
 from geoseg.recipe import Recipe
 from geoseg.redaction import redact
@@ -57,6 +57,8 @@ class Result:
     report: Report
     where: str
     """Folder or address."""
+    raster: str
+    """Name of the class map in it: ``class.tif``, or ``class.vrt`` of a map in sheets."""
 
 
 def run(recipe: Recipe, *, listener: Listener | None = None) -> Result:
@@ -78,7 +80,7 @@ def run(recipe: Recipe, *, listener: Listener | None = None) -> Result:
     """
     with telling(recipe) as is_made:
         result = _run(recipe, Log(listener or Silence()))
-        is_made(result.out, result.report)
+        is_made(result.where, result.report)
     return result
 
 
@@ -106,12 +108,14 @@ def _run(recipe: Recipe, log: Log) -> Result:
                     log.say(f"{blocks} done and kept: the same command with --resume goes on from there")
                 log.end(error)
                 raise
+            made = folder if (folder / MANIFEST).exists() else plan.before  # there was nothing to do
+            raster = raster_of(made, "class").name
         _clear_store(plan, tasks, log)
         if recipe.out and has_dates(recipe.out) and plan.address is None:
             _list_maps(plan.out.parent)
     if plan.recipe.change_from is not None:
-        compare_since(Path(plan.recipe.change_from), plan.out, say=log.say)
-    return Result(plan.out, report, where(plan.out))
+        _compare(plan, log)
+    return Result(plan.out, report, where(plan.out), raster)
 
 
 def _list_maps(folder: Path) -> None:
@@ -124,13 +128,25 @@ def _list_maps(folder: Path) -> None:
         warnings.warn(text, GeosegWarning, stacklevel=2)
 
 
+def _compare(plan: Plan, listener: Listener) -> None:
+    """The map with the earlier one that the recipe names.
+
+    Raises:
+        GeosegError: they cannot be compared; that the map itself is made is in the message.
+    """
+    try:
+        compare_since(Path(str(plan.recipe.change_from)), plan.out, say=listener.say)
+    except GeosegError as error:
+        raise type(error)(f"The map is made, in {plan.out}/, but not compared: {error}") from error
+
+
 @contextmanager
 def _placed(plan: Plan, folder: Path, listener: Listener) -> Iterator[Plan]:
     """The plan with the cluster that it runs on, if any, which is let go at the end."""
     if not plan.recipe.is_on_cluster:
         yield plan
         return
-    with Cluster(plan.recipe, folder=folder, say=listener.say) as cluster:
+    with Cluster(plan.recipe, folder=folder / PARTS, say=listener.say) as cluster:
         yield replace(plan, cluster=cluster)
 
 

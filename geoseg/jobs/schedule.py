@@ -38,6 +38,8 @@ class Schedule:
     """Where it runs on this machine: its output folder is seen from there."""
     program: str = "geoseg"
     """On this machine, as a full path: timers have a PATH of their own."""
+    maps: str = "geoseg-out"
+    """Folder that its maps are in, seen from ``folder``."""
     image: str = "geoseg:latest"
     """Container that has geoseg, for Kubernetes."""
     dask_workers: int = 0
@@ -234,7 +236,7 @@ def for_github_actions(schedule: Schedule) -> dict[str, str]:
                     {
                         "uses": "actions/upload-artifact@v4",
                         "if": "always()",
-                        "with": {"name": schedule.slug, "path": "geoseg-out", "if-no-files-found": "warn"},
+                        "with": {"name": schedule.slug, "path": schedule.maps, "if-no-files-found": "warn"},
                     },
                 ],
             }

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from functools import partial
+from hashlib import sha256
 from typing import Any
-from uuid import uuid4
 
 from geoseg.jobs.blocks import BlockDone, BlockTask
 
@@ -20,7 +20,8 @@ def shared_by(client, task: BlockTask) -> Iterator[str]:  # type: ignore[no-unty
     An area may have very many corners. Each worker gets them once, also one that comes later. As the result
     of a task, which is Dask's other way, it would draw all blocks to the worker that holds it.
     """
-    name = f"geoseg-{uuid4().hex}"
+    # By its folder: what a run that was killed has left there is replaced by the next one.
+    name = f"geoseg-{sha256(str(task.parts).encode()).hexdigest()[:16]}"
     client.register_plugin(_plugin(partial(type(task), **_fields(task, are_own=False))), name=name)
     try:
         yield name

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from geoseg.jobs.leavings import lock, unlock
+from geoseg.jobs.leavings import is_hidden, lock, unlock
 from geoseg.jobs.workspace import files_of_map
 from geoseg.writers.stac_item import COLLECTION_NAME, write_json
 
@@ -31,7 +31,9 @@ def list_maps(folder: Path) -> Path | None:
         if path.exists() and _MARK not in _read(path):
             return None
         names = sorted(
-            p.name for p in folder.iterdir() if not p.is_symlink() and COLLECTION_NAME in files_of_map(p)
+            p.name
+            for p in folder.iterdir()
+            if not p.is_symlink() and not is_hidden(p.name) and COLLECTION_NAME in files_of_map(p)
         )
         return write_json(path, _catalog(folder, names)) if names else None
     finally:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from geoseg.jobs.change import compare
 from geoseg.jobs.workspace import MANIFEST, files_of_map
+from geoseg.writers.vrt import digest_of, files_of_raster, raster_of
 
-_MAP = "class.tif"
+_LAYER = "class"
 
 
 def compare_since(before: Path, after: Path, *, say: Callable[[str], None]) -> Path | None:
@@ -29,7 +30,8 @@ def compare_since(before: Path, after: Path, *, say: Callable[[str], None]) -> P
     if _inputs(out) == inputs:
         say(f"{out}/ compares these maps already")
         return out
-    report = compare(before / _MAP, after / _MAP, out=out, overwrite=True, say=say)
+    maps = (raster_of(folder, _LAYER) for folder in (before, after))
+    report = compare(*maps, out=out, overwrite=True, say=say)
     say(
         f"{report.changed_ha:,.1f} of {report.compared_ha:,.1f} ha changed since {before} "
         f"({report.changed_share:.1%}): see {out}/"
@@ -38,8 +40,10 @@ def compare_since(before: Path, after: Path, *, say: Callable[[str], None]) -> P
 
 
 def _hash(folder: Path) -> str:
-    """Of the class map, as its manifest says."""
-    return str(json.loads((folder / MANIFEST).read_text("utf-8"))["files"][_MAP]["sha256"])
+    """Of the class map, as its manifest says; see :func:`geoseg.writers.vrt.digest_of`."""
+    files = json.loads((folder / MANIFEST).read_text("utf-8"))["files"]
+    names = [path.name for path in files_of_raster(raster_of(folder, _LAYER))]
+    return digest_of([files[name]["sha256"] for name in names])
 
 
 def _inputs(folder: Path) -> list[str]:

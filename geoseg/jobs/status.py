@@ -8,7 +8,7 @@ from typing import Any, Literal
 from geoseg.errors import RecipeError
 from geoseg.jobs.features import recipes_of
 from geoseg.jobs.folders import outs_of, place_of, where
-from geoseg.jobs.leavings import is_taken, olds_of, remove_if_free, target_names, workspaces_of
+from geoseg.jobs.leavings import is_hidden, is_taken, olds_of, remove_if_free, target_names, workspaces_of
 from geoseg.jobs.listener import BlockTally
 from geoseg.jobs.log import LOG, read_log
 from geoseg.jobs.workspace import MANIFEST, files_in, files_of_map
@@ -95,7 +95,7 @@ def _maps_in(folder: Path) -> list[Path]:
     if files_of_map(folder) or workspaces_of(folder.resolve()):
         return [folder]
     begun = target_names(folder, ".+")
-    made = [path.name for path in folder.iterdir() if files_of_map(path)]
+    made = [path.name for path in folder.iterdir() if not is_hidden(path.name) and files_of_map(path)]
     return [folder / name for name in sorted({*begun, *made})] or [folder]
 
 

@@ -63,11 +63,15 @@ class Store:
 
     def fetch(self, name: str, path: Path) -> bool:
         """Into a file, in pieces, so that memory does not grow with it; False where there is none."""
-        with suppress(FileNotFoundError), _said(self.address, "read"), path.open("wb") as file:
-            n_bytes = obstore.head(self._objects, name)["size"]
-            for start in range(0, n_bytes, _PIECE_BYTES):
-                length = min(_PIECE_BYTES, n_bytes - start)
-                file.write(obstore.get_range(self._objects, name, start=start, length=length))
+        with suppress(FileNotFoundError):
+            with _said(self.address, "read"):
+                n_bytes = obstore.head(self._objects, name)["size"]
+            with path.open("wb") as file:
+                for start in range(0, n_bytes, _PIECE_BYTES):
+                    length = min(_PIECE_BYTES, n_bytes - start)
+                    with _said(self.address, "read"):
+                        piece = obstore.get_range(self._objects, name, start=start, length=length)
+                    file.write(piece)
             return True
         path.unlink(missing_ok=True)
         return False

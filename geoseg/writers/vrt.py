@@ -1,5 +1,7 @@
 """GDAL's virtual mosaics (https://gdal.org/drivers/raster/vrt.html): files that are shown as one raster."""
 
+import glob
+import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -61,6 +63,17 @@ def raster_of(folder: Path, layer: str) -> Path:
     """The raster of a layer of the map in ``folder``: ``class.tif``, or ``class.vrt`` of its sheets."""
     sheets = folder / f"{layer}.vrt"
     return sheets if sheets.exists() else folder / f"{layer}.tif"
+
+
+def files_of_raster(path: Path) -> list[Path]:
+    """The file itself, and the sheets that a .vrt of geoseg's shows."""
+    sheets = path.parent.glob(f"{glob.escape(path.stem)}-r*-c*.tif") if path.suffix == ".vrt" else ()
+    return [path, *sorted(sheets)]
+
+
+def digest_of(sha256s: Sequence[str]) -> str:
+    """One SHA-256 for the files of a raster, in their order: that of the only one, or of all of theirs."""
+    return sha256s[0] if len(sha256s) == 1 else hashlib.sha256("\n".join(sha256s).encode()).hexdigest()
 
 
 def write_vrt(parts: Sequence[Part], path: Path, *, geobox: GeoBox, layer: Layer) -> Path:
