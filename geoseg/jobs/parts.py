@@ -6,7 +6,6 @@ from pathlib import Path
 from uuid import uuid4
 
 import numpy as np
-import rasterio
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from rasterio.errors import RasterioError
@@ -27,8 +26,9 @@ def write_part(path: Path, layers: Sequence[NDArray[np.uint8]], geobox: GeoBox) 
     temporary = path.with_suffix(f".{uuid4().hex}.tmp")  # another worker may write the same block
     try:
         # Not by GDAL itself, which does not always say that it failed, and prints what it says in threads.
-        temporary.write_bytes(_bytes_of(layers, geobox))
-        if not _holds(temporary, layers):
+        contents = _bytes_of(layers, geobox)
+        temporary.write_bytes(contents)
+        if temporary.read_bytes() != contents:
             raise OutputError(f"{path} was not written whole. Is the disk full? Make room, then go on.")
         temporary.replace(path)
     except (RasterioError, OSError) as error:
@@ -75,8 +75,3 @@ def _bytes_of(layers: Sequence[NDArray[np.uint8]], geobox: GeoBox) -> bytes:
             for number, layer in enumerate(layers, start=1):
                 part.write(layer, number)
         return bytes(memory.getbuffer())
-
-
-def _holds(path: Path, layers: Sequence[NDArray[np.uint8]]) -> bool:
-    with rasterio.open(path) as part:
-        return all(np.array_equal(part.read(n), layer) for n, layer in enumerate(layers, start=1))

@@ -13,7 +13,7 @@ from lanes.services import rasters
 from rasterio.windows import Window
 
 from geoseg.errors import ImageryError, ModelError, OutputError
-from geoseg.jobs import cluster, parts
+from geoseg.jobs import cluster
 from geoseg.jobs.blocks import pieces_of
 from geoseg.jobs.parts import write_part
 from geoseg.jobs.run import run
@@ -273,13 +273,10 @@ def test_the_only_file_is_not_skipped(torn, tmp_path):
 
 
 def test_a_part_that_was_not_written_whole_is_not_there(tmp_path, monkeypatch):
-    real = parts._bytes_of
-
-    def half(layers, geobox):
-        contents = real(layers, geobox)
-        return contents[: len(contents) // 2]
-
-    monkeypatch.setattr(parts, "_bytes_of", half)
+    real = Path.write_bytes
+    monkeypatch.setattr(
+        Path, "write_bytes", lambda path, contents: real(path, contents[: len(contents) // 2])
+    )
     pixels = np.random.default_rng(0).integers(0, 9, (100, 100), dtype=np.uint8)
     with pytest.raises(OutputError, match="then go on"):
         write_part(tmp_path / "a.tif", [pixels], geobox_at())
