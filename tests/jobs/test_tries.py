@@ -2,6 +2,7 @@
 
 import errno
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
