@@ -27,6 +27,7 @@ from geoseg.jobs.features import for_each, recipes_of
 from geoseg.jobs.folders import where
 from geoseg.jobs.listener import BlockTally, Listener, Silence
 from geoseg.jobs.memory import within_memory
+from geoseg.jobs.notify import telling
 from geoseg.jobs.plan import Plan, plan_run
 from geoseg.jobs.stopping import Stopped, stoppable
 from geoseg.memory import one_heap
@@ -94,11 +95,12 @@ def run(recipe: Recipe, *, quiet: bool, as_json: bool) -> None:
 
     def make(one: Recipe) -> None:
         with display(quiet=quiet) as listener:
-            result = job.run(one, listener=listener)
+            result = job.run(one.model_copy(update={"notify": ()}), listener=listener)
+        is_made(result.where, result.report)
         _show_result(result, one, quiet=quiet, as_json=as_json, as_line=is_many)
 
     try:
-        with stoppable():
+        with stoppable(), telling(recipe) as is_made:
             for_each(recipes_of(recipe), make, say=_say(quiet), warn=_warn)
     except Stopped as stopped:
         _messages.print(str(stopped), markup=False)

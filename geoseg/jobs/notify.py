@@ -25,6 +25,7 @@ TIMEOUT_S = 15.0
 """What all notifications of a run take at most: what stops a run kills it 30 s later."""
 _ENVIRONMENT = "env:"
 _N_CLASSES = 3
+_N_MAPS = 20
 # It logs parts of addresses; what becomes of a notification is said here.
 logging.getLogger("apprise").disabled = True
 
@@ -36,9 +37,9 @@ Service = tuple[str, Any]
 def telling(recipe: Recipe) -> Iterator[Callable[[str, Report], None]]:
     """Within it a run is made; when it ends, however it does, those that the recipe names are told.
 
-    What it gives takes the finished map, which is told of when the block has ended. A map that was made
-    before and stays as it is, is no news. Who interrupts a run knows of it. Nothing is sent where the recipe
-    names nobody.
+    What it gives takes each finished map; they are told of, all in one message, when the block has ended. A
+    map that was made before and stays as it is, is no news. Who interrupts a run knows of it. Nothing is sent
+    where the recipe names nobody.
 
     Raises:
         RecipeError: an address cannot be used; nothing of it is in the message.
@@ -63,9 +64,13 @@ def telling(recipe: Recipe) -> Iterator[Callable[[str, Report], None]]:
         line = str(error) if isinstance(error, GeosegError) else f"{type(error).__name__}: {error}"
         tell(services, f"{_name(recipe)} failed", redact(" ".join(line.split())), "failure")
         raise
-    for out, report in news:
-        if report.created >= began:
-            tell(services, f"{_name(recipe, out)} is made", _summary(out, report), "success")
+    made = [(out, report) for out, report in news if report.created >= began]
+    if len(made) == 1:
+        tell(services, f"{_name(recipe, made[0][0])} is made", _summary(*made[0]), "success")
+    elif made:
+        lines = [f"{out}: {report.coverage.aoi_km2:,.2f} km²" for out, report in made[:_N_MAPS]]
+        more = [f"{len(made) - _N_MAPS} more"] if len(made) > _N_MAPS else []
+        tell(services, f"{len(made)} maps of {_name(recipe)} are made", "\n".join(lines + more), "success")
 
 
 def services_of(addresses: tuple[str, ...]) -> list[Service]:

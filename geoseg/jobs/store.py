@@ -156,6 +156,7 @@ def _said(address: str, what: str) -> Iterator[None]:
     except (BaseError, OSError, ValueError) as error:
         if isinstance(error, FileNotFoundError) and not _NO_BUCKET.search(str(error)):
             raise
+        connect.cache_clear()  # keys that have been renewed meanwhile are read by whoever comes next
         reason = _reason(error).replace("{keys}", _KEYS.get(address.partition(":")[0], "them"))
         raise OutputError(f"{address} cannot be {what}: {reason}.") from None
 

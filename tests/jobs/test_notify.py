@@ -6,7 +6,10 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import geopandas as gpd
 import pytest
+import rasterio
+import shapely
 from builders import Said, geobox_at, smooth, write_image
 from commands import geoseg
 
@@ -197,3 +200,23 @@ def test_addresses_are_never_shown(tmp_path):
     file.write_text(f'image = ["x.tif"]\nnotify = "{address}"\n')
     ran = geoseg("run", file)
     assert (ran.returncode, ran.stderr) == (2, "geoseg: --notify: Input should be a valid tuple.\n")
+
+
+def test_maps_of_features_are_one_message(scene, tmp_path, inbox):
+    with rasterio.open(scene["image"][0]) as source:
+        left, bottom, right, top = source.bounds
+        crs = source.crs
+    middle = (left + right) / 2
+    halves = {"west": (left, bottom, middle, top), "east": (middle, bottom, right, top)}
+    boxes = [shapely.box(*sides) for sides in halves.values()]
+    layer = tmp_path / "halves.gpkg"
+    gpd.GeoDataFrame({"name": list(halves)}, geometry=boxes, crs=crs).to_file(layer)
+    address, out = f"{inbox.address}/ok", tmp_path / "maps"
+    args = ["--image", scene["image"][0], "--model", "spectral-rules", "--aoi", layer, "--notify", address]
+    ran = geoseg("predict", "-q", *args, "--per-feature", "name", "--out", out)
+    assert ran.returncode == 0, ran.stderr
+    (note,) = inbox.sent
+    assert note["title"] == "geoseg: 2 maps of halves are made"
+    lines = note["message"].splitlines()
+    assert [line.partition(": ")[0] for line in lines] == [str(out / "east"), str(out / "west")]
+    assert all(line.endswith(" km²") for line in lines)
