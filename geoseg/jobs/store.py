@@ -156,7 +156,8 @@ def _said(address: str, what: str) -> Iterator[None]:
     except (BaseError, OSError, ValueError) as error:
         if isinstance(error, FileNotFoundError) and not _NO_BUCKET.search(str(error)):
             raise
-        connect.cache_clear()  # keys that have been renewed meanwhile are read by whoever comes next
+        if _BAD_KEYS.search(str(error)):
+            connect.cache_clear()  # keys that are renewed meanwhile are read by whoever comes next
         reason = _reason(error).replace("{keys}", _KEYS.get(address.partition(":")[0], "them"))
         raise OutputError(f"{address} cannot be {what}: {reason}.") from None
 
@@ -167,10 +168,13 @@ _KEYS = {
     "az": "AZURE_STORAGE_ACCOUNT and AZURE_STORAGE_ACCESS_KEY",
 }
 _NO_BUCKET = re.compile(r"NoSuchBucket|ContainerNotFound|bucket does not exist")
+_BAD_KEYS = re.compile(
+    r"SignatureDoesNotMatch|InvalidAccessKeyId|InvalidToken|ExpiredToken|AuthenticationFailed|code: 401"
+)
 _REASONS: tuple[tuple[str, str], ...] = (
     (_NO_BUCKET.pattern, "there is no such bucket. Make it, or give another address"),
     (
-        r"SignatureDoesNotMatch|InvalidAccessKeyId|InvalidToken|ExpiredToken|AuthenticationFailed|code: 401",
+        _BAD_KEYS.pattern,
         "the keys in the environment are not right, or have expired. Give valid ones (docs/stores.md)",
     ),
     (

@@ -218,5 +218,5 @@ def test_maps_of_features_are_one_message(scene, tmp_path, inbox):
     (note,) = inbox.sent
     assert note["title"] == "geoseg: 2 maps of halves are made"
     lines = note["message"].splitlines()
-    assert [line.partition(": ")[0] for line in lines] == [str(out / "east"), str(out / "west")]
+    assert [line.partition(": ")[0] for line in lines] == [str(out / "west"), str(out / "east")]
     assert all(line.endswith(" km²") for line in lines)
