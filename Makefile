@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 PYTEST := $(BIN)/python -m pytest
 # As many tests at a time as there are cores (four at most, each holds some 2 GB), each with one thread.
-TOGETHER := -n logical --maxprocesses 4 --dist loadfile
+TOGETHER := -n logical --maxprocesses 4 --dist loadfile --max-worker-restart 0
 
 .PHONY: help install demo test lint check lanes bench sample wheel clean
 

@@ -1,8 +1,10 @@
-"""A bucket that needs no server."""
+"""A bucket that needs no server, and Dask workers that do not end the tests."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from distributed import Scheduler
 from obstore.store import LocalStore
 
 from geoseg.jobs import store as store_module
@@ -21,3 +23,13 @@ def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(store_module, "connect", connect)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return root / "bucket"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def scheduler_in_sight() -> Iterator[None]:
+    """A Dask worker that cannot be closed ends its process, which is that of the tests where they run one in
+    it; not while Dask sees a scheduler there (``distributed.worker._force_close``).
+    """
+    never_started = Scheduler(dashboard=False)
+    yield
+    del never_started
