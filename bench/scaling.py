@@ -1,4 +1,4 @@
-"""How much faster two workers of one thread are than one: the same job, in alternation, on a scheduler of its own.
+"""How much faster two workers of one thread are than one: the same job, in alternation.
 
 python bench/scaling.py --size 2048 --rounds 2
 """
