@@ -122,7 +122,7 @@ def test_slurm_and_a_worker_that_is_cancelled(scene, one_by_one, tmp_path, monke
             return said.stdout.split()
 
         def cancel() -> None:
-            for folder in tmp_path.glob(".map.*.partial/.keys-*"):
+            for folder in tmp_path.glob(".map.*.partial/parts/.keys-*"):
                 modes.update(path.stat().st_mode & 0o777 for path in (folder, *folder.iterdir()))
             script = subprocess.run(
                 ["scontrol", "write", "batch_script", jobs()[0], "-"], capture_output=True, text=True
