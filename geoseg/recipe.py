@@ -1,6 +1,7 @@
 """A run in one value: what a TOML file or the command line asks for."""
 
 import json
+import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -45,12 +46,17 @@ def _is_memory(text: str) -> str:
 
 def _is_place(text: str) -> str:
     """A path, or the address of an object store; a folder at ``file://`` is a path."""
+    if odd := [word for word in _BRACES.findall(text) if word not in _WORDS]:
+        raise ValueError(f"has {{{odd[0]}}} in it: {did_you_mean(odd[0], list(_WORDS))}")
     if not is_address(text):
         return text
     address = checked_address(text)
     return address.removeprefix("file://")
 
 
+_BRACES = re.compile(r"\{([^{}/]*)\}")
+_WORDS = ("month", "year", "start", "end", "feature")
+"""What an output folder may be named after."""
 _OF_A_SEARCH = ("catalog", "collection", "datetime", "max_cloud_cover")
 
 

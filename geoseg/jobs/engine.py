@@ -57,7 +57,7 @@ def settle(
         RecipeError: the backend or precision that was asked for cannot be had here, or says something else.
         ModelError: it cannot run this network, or int8 has no ranges and no tile to observe them on.
     """
-    name = how.device
+    name = recipe.device if how.device == AUTO else how.device
     how = replace(how, device=one_name_of(name) if cluster is None else device_on(cluster, name))
     how = replace(how, threads=_threads(recipe, how.device, cluster))
     is_elsewhere = cluster is not None and how.device != "cpu"  # GPUs that are not at hand here
@@ -115,7 +115,8 @@ def _threads(recipe: Recipe, device: str, cluster: Cluster | None) -> int | None
 
 def note_engine(plan: Plan, how: Inference, parts: Path) -> None:
     """Write down beside the parts what runs the network: measured again, another backend might win."""
-    facts = {**_tiles_run(plan), "backend": how.backend, "precision": how.precision, "threads": how.threads}
+    ran = {"backend": how.backend, "precision": how.precision, "threads": how.threads, "device": how.device}
+    facts = {**_tiles_run(plan), **ran}
     (parts / ENGINE).write_text(json.dumps(facts), "utf-8")
     if plan.store is not None:
         Store(plan.store).put(stored_engine(plan), parts / ENGINE)
@@ -139,7 +140,8 @@ def as_before(plan: Plan, parts: Path) -> Recipe:
     with suppress(OSError, ValueError, KeyError, TypeError):
         manifest = json.loads((plan.before / MANIFEST).read_text("utf-8"))
         found = {"model": manifest["model"]["sha256"], "size": manifest["tiles"]["size"]}
-        return _with_engine(recipe, manifest["recipe"]) if found == _tiles_run(plan) else recipe
+        facts = {**manifest["recipe"], "device": manifest["device"]}
+        return _with_engine(recipe, facts) if found == _tiles_run(plan) else recipe
     return recipe
 
 
@@ -151,7 +153,9 @@ def _with_engine(recipe: Recipe, facts: dict[str, Any]) -> Recipe:
     """What is left open in the recipe as it was."""
     before = {key: facts[key] for key in ("backend", "precision")} if recipe.backend == AUTO else {}
     threads = facts["threads"] if recipe.threads is None else recipe.threads
-    return recipe.model_copy(update={**before, "threads": threads})
+    is_known = recipe.device == AUTO and facts["device"] == "cpu"  # no cluster has to be asked
+    device = facts["device"] if is_known else recipe.device
+    return recipe.model_copy(update={**before, "threads": threads, "device": device})
 
 
 def _as_asked(

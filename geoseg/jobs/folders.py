@@ -51,7 +51,8 @@ def dated(out: str, interval: str) -> str:
     def word(match: re.Match[str]) -> str:
         if found := words.get(match[1]):
             return found
-        raise RecipeError(f"{out}: {match[0]} is of the dates, and {interval} has none. Give --datetime.")
+        which = f"{interval} has none" if dates.start or dates.end else "none are given"
+        raise RecipeError(f"{out}: {match[0]} is of the dates, and {which}. Give --datetime.")
 
     return _DATE.sub(word, out)
 

@@ -145,6 +145,7 @@ def _write_manifest(plan: Plan, folder: Path, run: RunFacts) -> None:
             "calibration_sha256": plan.calibration.fingerprint if plan.calibration else None,
         },
         "grid": _grid(plan.geobox),
+        "device": plan.how.device,
         "tiles": {"size": plan.tiles.size, "halo": plan.tiles.halo},
         "versions": {"python": platform.python_version(), **{name: version(name) for name in _STAMPED}},
     }

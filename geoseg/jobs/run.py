@@ -105,7 +105,9 @@ def _run(recipe: Recipe, log: Log) -> Result:
             except BaseException as error:
                 if n_done := len(Journal(folder)):
                     blocks = "1 block is" if n_done == 1 else f"{n_done} blocks are"
-                    log.say(f"{blocks} done and kept: the same command with --resume goes on from there")
+                    log.say(
+                        f"{blocks} done and kept: geoseg run, or predict with --resume, goes on from there"
+                    )
                 log.end(error)
                 raise
             made = folder if (folder / MANIFEST).exists() else plan.before  # there was nothing to do

@@ -74,7 +74,7 @@ def places(name: str) -> list[Path]:
     """
     if is_address(name):
         try:
-            return [place_of(checked_address(name))]
+            return [place_of(checked_address(name).removeprefix("file://"))]
         except ValueError as error:
             raise RecipeError(f"{redact(name)} {error}.") from None
     folder = Path(name)

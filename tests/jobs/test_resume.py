@@ -49,7 +49,9 @@ def test_a_run_that_broke_goes_on_where_it_was(scene, whole, tmp_path, monkeypat
         broken_at(patch, 4)
         with pytest.raises(RuntimeError):
             run(recipe, listener=said)
-    assert "4 blocks are done and kept: the same command with --resume goes on from there" in said.lines
+    assert (
+        "4 blocks are done and kept: geoseg run, or predict with --resume, goes on from there" in said.lines
+    )
     assert not (tmp_path / "map").exists()
     with monkeypatch.context() as patch:
         made = broken_at(patch, 99)

@@ -232,7 +232,8 @@ def test_each_month_may_have_its_map(tmp_path):
     dates = "2001-05-01/2001-08-31"
     assert planned_out(tmp_path, "maps/{month}", dates) == Path("maps/2001-05")
     assert planned_out(tmp_path, "{year}/{start}_{end}", dates) == Path("2001/2001-05-01_2001-08-31")
-    assert planned_out(tmp_path, "of {mine}", dates) == Path("of {mine}")
+    with pytest.raises(RecipeError, match=r"--out maps/\{mnth\}: has \{mnth\} in it: .*month"):
+        Recipe.resolve(None, aoi="0,0,1,1", out="maps/{mnth}")
 
 
 @pytest.mark.parametrize(
