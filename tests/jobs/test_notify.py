@@ -1,7 +1,6 @@
 """Who hears how a run ended, over a real HTTP server on this machine."""
 
 import json
-import signal
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,6 +15,7 @@ from commands import geoseg
 from geoseg.errors import GeosegWarning, OutputError, RecipeError
 from geoseg.jobs import notify as notify_module
 from geoseg.jobs import run as run_module
+from geoseg.jobs import stopping
 from geoseg.jobs.run import run
 from geoseg.jobs.stopping import Stopped, stoppable
 from geoseg.recipe import Recipe
@@ -121,7 +121,7 @@ def test_a_run_that_is_stopped_says_what_is_left(scene, tmp_path, inbox):
     class AsksToStop(Said):
         def block(self, tally):
             if tally.n_made == 1:
-                signal.raise_signal(signal.SIGTERM)
+                stopping._asked.set()  # as SIGTERM does; the lanes send one
 
     with stoppable(), pytest.raises(Stopped):
         run(

@@ -2,12 +2,9 @@
 
 import json
 import os
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +12,8 @@ import pytest
 from builders import geobox_at, model_folder, smooth, write_image
 from dask import config as dask_config
 from distributed import Client
-from lanes.services import free_ports, geoseg, one_line, rasters, stop, wait_until
+from lanes.clusters import Process, dask, scheduler_in, workers
+from lanes.services import free_ports, geoseg, one_line, rasters, wait_until
 
 from geoseg.errors import ImageryError, RecipeError
 from geoseg.jobs import cluster, connecting
@@ -23,50 +21,14 @@ from geoseg.jobs.run import run
 from geoseg.recipe import Recipe
 
 SAMPLE = Path(__file__).parents[2] / "catalogs" / "sample"
-Process = subprocess.Popen[bytes]
 pytestmark = pytest.mark.lane
-
-
-@contextmanager
-def dask(log: Path, *args: str) -> Iterator[Process]:
-    """A ``dask scheduler`` or ``dask worker`` that runs within the block."""
-    with log.open("wb") as file:
-        # As Dask's nannies do: workers that each take all cores for one network wait for each other.
-        env = {**os.environ, "OMP_NUM_THREADS": "1"}
-        process = subprocess.Popen([sys.executable, "-m", "dask", *args], stdout=file, stderr=file, env=env)
-    try:
-        yield process
-    finally:
-        stop(process)
 
 
 @pytest.fixture(scope="module")
 def scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a scheduler that has no workers yet."""
-    folder = tmp_path_factory.mktemp("scheduler")
-    file = folder / "scheduler.json"
-    args = ["--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(file)]
-    with dask(folder / "log", "scheduler", *args):
-        wait_until(file.exists, "the scheduler starts")
-        yield json.loads(file.read_text())["address"]
-
-
-@contextmanager
-def workers(scheduler: str, folder: Path, *, n: int = 2) -> Iterator[list[Process]]:
-    """Workers of one thread each, without nannies: who is killed stays dead."""
-    args = ["--nthreads", "1", "--no-nanny", "--no-dashboard", "--host", "127.0.0.1"]
-    with ExitStack() as stack:
-        own = [
-            stack.enter_context(
-                dask(
-                    folder / f"log{i}", "worker", scheduler, *args, "--local-directory", str(folder / str(i))
-                )
-            )
-            for i in range(n)
-        ]
-        with Client(scheduler, set_as_default=False) as client:
-            client.wait_for_workers(n, timeout=60)
-        yield own
+    with scheduler_in(tmp_path_factory.mktemp("scheduler")) as (address, _):
+        yield address
 
 
 @pytest.fixture(scope="module")
