@@ -38,7 +38,11 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
     pixels = smooth(11, (300, 340))
     pixels[:, 100:140, 180:260] = np.nan
     image = write_image(folder / "scene.tif", pixels, geobox_at(3, 5, height=300, width=340))
-    return {"image": (str(image),), "model": str(model_folder(folder / "model"))}
+    return {
+        "image": (str(image),),
+        "model": str(model_folder(folder / "model")),
+        "backend": "torch-eager",
+    }
 
 
 @pytest.fixture(scope="module")

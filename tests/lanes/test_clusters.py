@@ -56,7 +56,12 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
     pixels = smooth(11, (200, 240))
     pixels[:, 80:120, 130:180] = np.nan
     image = write_image(folder / "scene.tif", pixels, geobox_at(3, 5, height=200, width=240))
-    return {"image": (str(image),), "model": str(model_folder(folder / "model")), "threads": 1}
+    return {
+        "image": (str(image),),
+        "model": str(model_folder(folder / "model")),
+        "threads": 1,
+        "backend": "torch-eager",
+    }
 
 
 @pytest.fixture(scope="module")
