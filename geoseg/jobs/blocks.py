@@ -185,16 +185,17 @@ def _inside(part: Window, whole: Window) -> tuple[slice, slice]:
 def aoi_mask(aoi_px: BaseGeometry | None, window: Window) -> NDArray[np.bool_]:
     """(y, x) True where a pixel's centre lies in the area.
 
-    The shift by whole pixels is exact in floating point, so a centre on the border falls on the same side
-    in every window.
+    A centre on the border falls on the same side in every window: see :attr:`geoseg.jobs.plan.Plan.aoi_px`.
     """
     shape = (window.height, window.width)
     if aoi_px is None:
         return np.ones(shape, bool)
-    if not shapely.box(*bounds_of(window)).intersects(aoi_px):
+    parts = shapely.get_parts(aoi_px)  # of a country most are far away
+    near = parts[shapely.intersects(parts, shapely.box(*bounds_of(window)))]
+    if not near.size:
         return np.zeros(shape, bool)
     moved = Affine.translation(window.col_off, window.row_off)
-    burned = rasterize([(aoi_px, 1)], out_shape=shape, transform=moved, dtype="uint8")
+    burned = rasterize(near, out_shape=shape, transform=moved, dtype="uint8")
     return np.asarray(burned, bool)
 
 

@@ -39,6 +39,8 @@ from geoseg.stac.catalog import Catalog, load_catalog
 from geoseg.stac.items import Selection, select_items
 
 Say = Callable[[str], None]
+AREA_PRECISION_PX = 2.0**-8
+"""Of the corners of an area, a part of a pixel that floating point numbers hold exactly."""
 STORED_PARTS = ".parts"
 """Below the address of a map, until it is whole."""
 CardFor = Callable[[pystac.ItemCollection, Catalog], ModelCard]
@@ -112,12 +114,16 @@ class Plan:
 
     @property
     def aoi_px(self) -> BaseGeometry | None:
-        """The area in pixels (col, row) of the grid; None where the map is not cut."""
+        """The area in pixels (col, row) of the grid; None where the map is not cut.
+
+        Corners are multiples of 1/256 pixel, so that arithmetic with them is exact wherever a window begins.
+        """
         if not self.is_cut:
             return None
         inverse = ~self.geobox.affine
         matrix = [inverse.a, inverse.b, inverse.d, inverse.e, inverse.c, inverse.f]
-        return shapely.affinity.affine_transform(project(self.aoi, str(self.geobox.crs)).geom, matrix)
+        area = shapely.affinity.affine_transform(project(self.aoi, str(self.geobox.crs)).geom, matrix)
+        return shapely.set_precision(area, AREA_PRECISION_PX)
 
 
 def plan_run(recipe: Recipe, *, say: Say, card_for: CardFor | None = None) -> Plan:
