@@ -196,7 +196,7 @@ class Recipe(BaseModel):
     """Replace the map that lies in the output folder."""
     max_file_gb: Annotated[float, Field(gt=0)] = 16.0
     """GB of a raster before compression, with overviews. A larger one is cut into sheets, each a file with a
-    STAC item, and ``class.vrt`` shows them as one."""
+    STAC item, and ``class.vrt`` shows them as one. They have 512 pixels a side at least."""
     polygons: Literal["gpkg", "geoparquet", "none"] = "gpkg"
     """``classes.gpkg``; for large maps GeoParquet, ``classes-0000.parquet`` and so on; or no polygons."""
     min_area_ha: Annotated[float, Field(ge=0)] = 0.0
@@ -278,6 +278,7 @@ def _read(name: str) -> dict[str, Any]:
     for key in ("aoi", "out", "change_from", "model"):
         if isinstance(value := data.get(key), str):
             data[key] = _beside(path, value, file=AoiSource.parse(value).file if key == "aoi" else value)
+    data |= {key: [data[key]] for key in ("image", "notify", "uncertainty") if isinstance(data.get(key), str)}
     if isinstance(images := data.get("image"), list):
         data["image"] = [_beside(path, str(image), file=str(image)) for image in images]
     return data

@@ -41,6 +41,7 @@ def schedule(
     from rich.console import Console
 
     from geoseg.jobs.features import recipes_of
+    from geoseg.jobs.needs import needs_of
     from geoseg.jobs.schedule import SCHEDULERS, Schedule
     from geoseg.stac.relative_dates import interval_of
 
@@ -65,6 +66,7 @@ def schedule(
         maps=_maps_of(found),
         program=_program(),
         image=image,
+        needs=needs_of(found),
         dask_workers=dask_workers,
     )
     files = {entries / name: text for name, text in SCHEDULERS[to].entries(job).items()}
@@ -83,6 +85,8 @@ def schedule(
         last=Path(names[-1]).name,
         files=" ".join(f"-f {name}" for name in names),
         slug=job.slug,
+        image=image,
+        keys=", ".join(job.needs.secrets) or "none",
     )
     messages.print(how, markup=False)
     if len(maps) > 1:

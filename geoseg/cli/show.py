@@ -27,6 +27,7 @@ from geoseg.jobs.features import for_each, recipes_of
 from geoseg.jobs.folders import where
 from geoseg.jobs.listener import BlockTally, Listener, Silence
 from geoseg.jobs.memory import within_memory
+from geoseg.jobs.near import blocks_within
 from geoseg.jobs.notify import telling
 from geoseg.jobs.plan import Plan, plan_run
 from geoseg.jobs.stopping import Stopped, stoppable
@@ -133,12 +134,16 @@ def dry_run(recipe: Recipe, *, quiet: bool, as_json: bool) -> None:
     """Show what a run would do and cost, for each of its maps."""
     one_heap()
     is_many = recipe.per_feature is not None
+    costs: list[Estimate] = []
 
     def show(one: Recipe) -> None:
         plan = within_memory(plan_run(one, say=_say(quiet)), say=_say(quiet))
-        _show_cost(plan, estimate(plan), as_json=as_json, as_line=is_many)
+        costs.append(estimate(plan))
+        _show_cost(plan, costs[-1], as_json=as_json, as_line=is_many)
 
     for_each(recipes_of(recipe), show, say=_say(quiet), warn=_warn)
+    if len(costs) > 1 and not as_json:
+        _show_sum(costs, recipe)
 
 
 def _show_cost(plan: Plan, cost: Estimate, *, as_json: bool, as_line: bool) -> None:
@@ -147,7 +152,7 @@ def _show_cost(plan: Plan, cost: Estimate, *, as_json: bool, as_line: bool) -> N
         return
     table = _plan_table(plan, "What this run would do")
     table.add_row("tiles", f"{cost.n_tiles} of {plan.tiles.size} px with a halo of {plan.tiles.halo} px")
-    table.add_row("to read", f"{cost.read_mb:,.0f} MB of pixels, about half of that from compressed files")
+    table.add_row("to read", _to_read(cost.read_mb))
     table.add_row("memory", f"about {cost.memory_mb:,.0f} MB at most")
     reading = f", reading {duration(cost.read_s)}" if cost.read_s else ""
     table.add_row(
@@ -158,14 +163,34 @@ def _show_cost(plan: Plan, cost: Estimate, *, as_json: bool, as_line: bool) -> N
     if cost.n_workers > 1:
         table.add_row("workers", f"{cost.n_workers}, {duration(cost.worker_hours * 3600)} of work in all")
     if cost.cost is not None:
-        recipe = plan.recipe
-        price = f"{recipe.price_per_hour:g} {recipe.currency}".strip()
-        table.add_row(
-            "cost",
-            f"about {cost.cost:,.2f} {recipe.currency}".strip()
-            + f" ({cost.worker_hours:,.2f} hours of a worker at {price})",
-        )
+        table.add_row("cost", _cost(cost.cost, cost.worker_hours, plan.recipe))
     _results.print(table)
+
+
+def _show_sum(costs: list[Estimate], recipe: Recipe) -> None:
+    """Of maps that are made one after the other."""
+    table = Table(show_header=False, title=f"All {len(costs)} maps", title_justify="left")
+    table.add_row("tiles", f"{sum(cost.n_tiles for cost in costs):,}")
+    table.add_row("to read", _to_read(sum(cost.read_mb for cost in costs)))
+    table.add_row("time", f"about {duration(sum(cost.elapsed_s for cost in costs))}")
+    hours = sum(cost.worker_hours for cost in costs)
+    if recipe.price_per_hour is not None:
+        table.add_row("cost", _cost(hours * recipe.price_per_hour, hours, recipe))
+    _results.print(table)
+
+
+def _to_read(megabytes: float) -> str:
+    return f"{_figure(megabytes)} MB of pixels, about half of that from compressed files"
+
+
+def _cost(cost: float, hours: float, recipe: Recipe) -> str:
+    price = f"{recipe.price_per_hour:g} {recipe.currency}".strip()
+    return f"about {_figure(cost)} {recipe.currency}".strip() + f" ({_figure(hours)} worker hours at {price})"
+
+
+def _figure(value: float) -> str:
+    """Two digits at least, however small it is."""
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
 
 
 def check(recipe: Recipe, *, quiet: bool, as_json: bool) -> None:
@@ -230,7 +255,7 @@ def _plan_table(plan: Plan, title: str) -> Table:
     )
     table.add_row("bands", ", ".join(plan.inputs.bands))
     table.add_row("model", f"{plan.card.name}: {plan.card.title}")
-    table.add_row("blocks", f"{len(plan.blocks)} of up to {plan.recipe.block_size} px")
+    table.add_row("blocks", f"{len(blocks_within(plan))} of up to {plan.recipe.block_size} px")
     for item in islice(selection.items, _FEW_ITEMS):
         clouds = item.properties.get("eo:cloud_cover")
         day = (
@@ -256,7 +281,7 @@ def _as_dict(plan: Plan, cost: Estimate | None) -> dict[str, object]:
         "bands": list(plan.inputs.bands),
         "model": plan.card.name,
         "items": [i.id for i in plan.selection.items],
-        "n_blocks": len(plan.blocks),
+        "n_blocks": len(blocks_within(plan)),
         "calibrations": plan.inputs.calibrations,
         "adapted": list(plan.inputs.adapted),
         "assumed": list(plan.assumed),

@@ -82,9 +82,22 @@ def settle(
             f"--precision {recipe.precision} is compared with float32 on tiles of the area, and those that "
             "were looked at have no pixel. Give --precision float32."
         )
+    return _fastest(recipe, how, tasks[0], tiles, n_tiles=n_tiles, int8=int8)
+
+
+def _fastest(
+    recipe: Recipe,
+    how: Inference,
+    task: BlockTask,
+    tiles: Sequence[NDArray[np.float32]],
+    *,
+    n_tiles: int,
+    int8: Int8 | None,
+) -> tuple[Inference, Choice]:
+    """What is done first with ``n_tiles`` like these, in the precision that the recipe leaves open."""
     device = device_of(how.device)
-    model = model_of(tasks[0].model, tasks[0].model_fingerprint)
-    size = tasks[0].plan.size
+    model = model_of(task.model, task.model_fingerprint)
+    size = task.plan.size
     trial = min(_TRIAL_SIZE // model.card.tile_multiple * model.card.tile_multiple or size, size)
     work = Work(trial, n_at_a_time(device, how.batch_size), device, threads=how.threads, int8=int8)
     use_threads(how.threads)

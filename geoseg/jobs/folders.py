@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from glob import escape
 from hashlib import sha256
 from pathlib import Path
@@ -17,6 +17,7 @@ from geoseg.recipe import Recipe
 from geoseg.redaction import redact
 from geoseg.resources import path_exists
 from geoseg.stac.dates import parse_interval
+from geoseg.stac.relative_dates import interval_of
 
 NAMELESS = "area"
 """What a map is called whose area has no file."""
@@ -124,7 +125,7 @@ def default_out(recipe: Recipe) -> str:
 
 def outs_of(recipe: Recipe) -> list[Path]:
     """The output folders that a recipe has or had: of ``maps/{month}`` those of all months that are there,
-    or were begun.
+    or were begun, and the one that a run would make today.
     """
     out = place_of(recipe.out or default_out(recipe))
     if not has_dates(str(out)):
@@ -133,7 +134,11 @@ def outs_of(recipe: Recipe) -> list[Path]:
     name = _with(out.name, "[0-9-]+", re.escape)
     begun = [place / found for place in _glob(made.parent) for found in target_names(place, name)]
     is_named = re.compile(_with(str(out), "[0-9-]+", re.escape))
-    return sorted(path for path in {*_glob(made), *begun} if is_named.fullmatch(str(path)))
+    found = {path for path in {*_glob(made), *begun} if is_named.fullmatch(str(path))}
+    if recipe.datetime is not None:
+        dates = interval_of(recipe.datetime, today=datetime.now(UTC).date()) or recipe.datetime
+        found.add(Path(dated(str(out), dates)))
+    return sorted(found)
 
 
 def _with(out: str, date: str, quoted: Callable[[str], str]) -> str:

@@ -14,7 +14,9 @@ def cron_job(name: str, *, cron: str, command: Sequence[str], image: str, grace_
     pod = {
         "restartPolicy": "OnFailure",  # goes on where the one before was killed
         "terminationGracePeriodSeconds": grace_s,
-        **_container(name, {"name": "geoseg", "image": image, "command": list(command)}),
+        **_container(
+            name, {"name": "geoseg", "image": image, "command": list(command), "envFrom": _keys(name)}
+        ),
     }
     return {
         "apiVersion": "batch/v1",
@@ -51,6 +53,7 @@ def dask_cluster(name: str, *, image: str, n_workers: int) -> dict[str, Any]:
         "command": ["dask"],
         "args": ["worker", "--name", "$(DASK_WORKER_NAME)", "--nthreads", "1", "--no-dashboard"],
         "env": [{"name": "OMP_NUM_THREADS", "value": "1"}],
+        "envFrom": _keys(name),
     }
     service = {
         "type": "ClusterIP",
@@ -73,6 +76,11 @@ def dask_cluster(name: str, *, image: str, n_workers: int) -> dict[str, Any]:
 def scheduler_address(name: str) -> str:
     """Where the scheduler of :func:`dask_cluster` is found: the operator names its service so."""
     return f"tcp://{_dask_name(name)}-scheduler:{_PORTS[0][1]}"
+
+
+def _keys(name: str) -> list[dict[str, Any]]:
+    """What reads and notifications take from the environment; there need not be any."""
+    return [{"secretRef": {"name": f"{name}-keys", "optional": True}}]
 
 
 def _dask_name(name: str) -> str:

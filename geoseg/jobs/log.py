@@ -24,13 +24,13 @@ class Log:
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
         self._path: Path | None = None
-        self._early: list[str] = []
+        self._early = [_line("began")]
 
     def open(self, folder: Path) -> None:
         """From now on in ``folder``, behind the lines of a run before; also what was heard so far."""
         self._path = folder / LOG
         is_cut = self._path.exists() and not self._path.read_bytes().endswith(b"\n")
-        self._append("\n" * is_cut + _line("began") + "".join(self._early))
+        self._append("\n" * is_cut + "".join(self._early))
 
     def say(self, text: str) -> None:
         """A line of text."""
@@ -53,7 +53,8 @@ class Log:
 
     def end(self, error: BaseException) -> None:
         """The run ends before its map is made."""
-        self._write("ended", why=redact(" ".join(str(error).split())) or type(error).__name__)
+        words = "it was interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
+        self._write("ended", why=redact(" ".join(words.split())) or type(error).__name__)
 
     def _write(self, event: str, **facts: Any) -> None:
         line = _line(event, **facts)

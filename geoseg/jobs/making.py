@@ -17,6 +17,7 @@ from geoseg.jobs.listener import BlockTally, Listener
 from geoseg.jobs.plan import Plan
 from geoseg.jobs.stopping import Stopped, is_asked, pause
 from geoseg.jobs.tries import BlockFailed, Ended, failure_of, is_out_of_memory, is_remote, next_try
+from geoseg.jobs.workspace import files_of_map
 from geoseg.recipe import Recipe
 from geoseg.redaction import redact
 
@@ -30,7 +31,7 @@ _HOPELESS = 20
 def make_blocks(plan: Plan, tasks: list[BlockTask], journal: Journal, listener: Listener) -> list[BlockDone]:
     """All blocks: those that the journal or the map in the output folder has, the others as they are made."""
     kept = _kept(plan, tasks, journal)
-    if plan.recipe.resume:
+    if plan.recipe.resume and (kept or len(journal) or files_of_map(plan.before)):
         listener.say(f"{len(kept)} of {len(tasks)} blocks are there from a run before")
     by_index = {t.block.index: t for t in tasks}
     missing = [t for t in tasks if t.block.index not in kept]

@@ -23,7 +23,7 @@ from geoseg.report.facts import Report
 
 TIMEOUT_S = 15.0
 """What all notifications of a run take at most: what stops a run kills it 30 s later."""
-_ENVIRONMENT = "env:"
+ENVIRONMENT = "env:"
 _N_CLASSES = 3
 _N_MAPS = 20
 # It logs parts of addresses; what becomes of a notification is said here.
@@ -134,8 +134,8 @@ def _service(address: str, n: int, n_all: int) -> Service:
     from apprise import Apprise
 
     which = "--notify" if n_all == 1 else f"--notify, address {n} of {n_all}"
-    if address.startswith(_ENVIRONMENT):
-        variable = address.removeprefix(_ENVIRONMENT)
+    if address.startswith(ENVIRONMENT):
+        variable = address.removeprefix(ENVIRONMENT)
         which, address = f"{which} ({address})", os.environ.get(variable, "").strip()
         if not address:
             raise RecipeError(f"{which}: the environment variable is not set. Set it to an address.")

@@ -3,11 +3,12 @@
 import re
 import shlex
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePath
 
 from geoseg.errors import RecipeError
 from geoseg.jobs.kubernetes import cron_job, dask_cluster, scheduler_address
+from geoseg.jobs.needs import Needs
 
 Parts = list[tuple[int | None, int | None, int]]
 _FIELDS = (
@@ -42,6 +43,8 @@ class Schedule:
     """Folder that its maps are in, seen from ``folder``."""
     image: str = "geoseg:latest"
     """Container that has geoseg, for Kubernetes."""
+    needs: Needs = field(default_factory=Needs)
+    """Of the recipe, where geoseg is installed anew."""
     dask_workers: int = 0
     """Of a Dask cluster that is always there, for Kubernetes; 0: blocks run in the job itself."""
 
@@ -220,6 +223,7 @@ def for_github_actions(schedule: Schedule) -> dict[str, str]:
     """A workflow, for ``.github/workflows``, run in the repository; maps are kept as artifacts."""
     name = f"geoseg-{schedule.slug}"
     run = shlex.join(schedule.command_elsewhere)
+    secrets = {name: f"${{{{ secrets.{name} }}}}" for name in schedule.needs.secrets}
     workflow = {
         "name": f"geoseg {schedule.name}",
         "on": {"schedule": [{"cron": schedule.cron}], "workflow_dispatch": {}},
@@ -231,8 +235,8 @@ def for_github_actions(schedule: Schedule) -> dict[str, str]:
                 "steps": [
                     {"uses": "actions/checkout@v4"},
                     {"uses": "actions/setup-python@v5", "with": {"python-version": "3.12"}},
-                    {"run": "pip install geoseg"},
-                    {"run": run},
+                    {"run": f"pip install {shlex.quote(schedule.needs.package)}"},
+                    {"run": run, **({"env": secrets} if secrets else {})},
                     {
                         "uses": "actions/upload-artifact@v4",
                         "if": "always()",
@@ -259,19 +263,26 @@ class Scheduler:
     entries: Callable[[Schedule], dict[str, str]]
     """The files that it wants, by name."""
     how: str
-    """What to do with them; ``{first}``, ``{last}``, ``{files}`` and ``{slug}`` are filled in."""
+    """What to do with them; ``{first}``, ``{last}``, ``{files}``, ``{slug}``, ``{image}`` and ``{keys}`` are
+    filled in."""
 
 
 SCHEDULERS = {
     "cron": Scheduler(for_cron, "Add it to your crontab: (crontab -l; cat {first}) | crontab -"),
     "systemd": Scheduler(
         for_systemd,
-        "Move both to ~/.config/systemd/user/, then: systemctl --user enable --now {last}",
+        "Move both to ~/.config/systemd/user/, then: systemctl --user enable --now {last}\n"
+        "It runs while you are logged in. For always: loginctl enable-linger",
     ),
     "kubernetes": Scheduler(
         for_kubernetes,
-        "Give the recipe and maps a volume claim named geoseg-{slug}-maps, then: kubectl apply {files}",
+        "Give the recipe and maps a volume claim named geoseg-{slug}-maps, what it reads with a secret named "
+        "geoseg-{slug}-keys ({keys}), and build the image {image} (Dockerfile), or name yours by --image; "
+        "then: kubectl apply {files}",
     ),
-    "github-actions": Scheduler(for_github_actions, "Move it to .github/workflows/ of the repository."),
+    "github-actions": Scheduler(
+        for_github_actions,
+        "Move it to .github/workflows/ of the repository. Secrets that the repository must have: {keys}.",
+    ),
 }
 """By the name that ``--to`` takes."""

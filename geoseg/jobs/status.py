@@ -1,5 +1,6 @@
 """How the maps of a recipe stand, and what runs that ended have left on disk."""
 
+import os
 from dataclasses import dataclass, fields
 from datetime import datetime
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any, Literal
 from geoseg.errors import RecipeError
 from geoseg.jobs.features import recipes_of
 from geoseg.jobs.folders import outs_of, place_of, where
-from geoseg.jobs.leavings import is_hidden, is_taken, olds_of, remove_if_free, target_names, workspaces_of
+from geoseg.jobs.leavings import is_taken, olds_of, remove_if_free, target_names, workspaces_of
 from geoseg.jobs.listener import BlockTally
 from geoseg.jobs.log import LOG, read_log
 from geoseg.jobs.workspace import MANIFEST, files_in, files_of_map
@@ -17,6 +18,8 @@ from geoseg.recipe import Recipe
 from geoseg.redaction import redact
 from geoseg.resources import find_resource
 
+_DEEPEST = 3
+"""Levels of folders, as in ``maps/{feature}/{year}/{month}``, that maps are looked for in."""
 State = Literal["made", "running", "stopped", "not begun"]
 
 
@@ -91,12 +94,19 @@ def places(name: str) -> list[Path]:
 
 
 def _maps_in(folder: Path) -> list[Path]:
-    """The folder; or, where it is no map and no run has begun one there, the maps in it."""
+    """The folder; or, where it is no map and no run has begun one there, the maps below it."""
+    return sorted(_maps_below(folder, _DEEPEST)) or [folder]
+
+
+def _maps_below(folder: Path, n_levels: int) -> set[Path]:
     if files_of_map(folder) or workspaces_of(folder.resolve()):
-        return [folder]
-    begun = target_names(folder, ".+")
-    made = [path.name for path in folder.iterdir() if not is_hidden(path.name) and files_of_map(path)]
-    return [folder / name for name in sorted({*begun, *made})] or [folder]
+        return {folder}
+    found = {folder / name for name in target_names(folder, ".+")}
+    if not n_levels or not os.access(folder, os.R_OK | os.X_OK):
+        return found
+    inside = [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
+    levels = {path: 0 if path.is_symlink() else n_levels - 1 for path in inside if path not in found}
+    return found.union(*(_maps_below(path, n) for path, n in levels.items()))
 
 
 def log_folder(out: Path) -> Path:

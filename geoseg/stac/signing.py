@@ -15,6 +15,9 @@ from urllib.parse import urlsplit
 from geoseg.errors import CatalogError, CatalogUnreachable, GeosegWarning
 from geoseg.stac.catalog import Catalog
 
+AWS_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+KEYS = {"earthdata": ("EARTHDATA_TOKEN",), "cdse": AWS_KEYS}
+"""Environment variables that must hold what a kind of ``signing`` reads with."""
 _BLOBS = "blob.core.windows.net"
 _TOKEN_TRIES, _TOKEN_PAUSE = 6, 0.5
 """A server of tokens that does not answer is asked again after 1, 2, 4, 8 and 16 s."""
@@ -131,8 +134,7 @@ def _cdse_options(catalog: Catalog) -> dict[str, str]:
 
 
 def _has_aws_keys() -> bool:
-    keys = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
-    if all(os.environ.get(key) for key in keys) or os.environ.get("AWS_PROFILE"):
+    if all(os.environ.get(key) for key in AWS_KEYS) or os.environ.get("AWS_PROFILE"):
         return True
     file = os.environ.get("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials")
     return Path(file).expanduser().is_file()

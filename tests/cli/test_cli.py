@@ -326,7 +326,7 @@ def test_a_job_is_planned_made_and_left_alone(tmp_path):
     assert planned.returncode == 0, planned.stderr
     assert "tiles" in planned.stdout
     assert not (tmp_path / "map").exists()
-    for expected in ("0 of 1 blocks are there", "nothing has changed: nothing to do"):
+    for expected in ("Map, polygons and report are in", "nothing has changed: nothing to do"):
         done = geoseg("run", *common)
         assert done.returncode == 0, done.stderr
         assert expected in done.stderr

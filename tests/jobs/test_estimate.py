@@ -130,4 +130,4 @@ def test_a_plan_says_its_cost_and_not_all_of_its_items(tmp_path):
     assert "and 1 more; all of them: --json" in shown.stdout
     (cost,) = [line for line in shown.stdout.splitlines() if "│ cost" in line]
     assert "shells" in cost
-    assert "hours of a worker at 3600 shells" in cost
+    assert "worker hours at 3600 shells" in cost

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import os
 import signal
 import sys
@@ -351,6 +352,15 @@ def test_plans_of_features(recipe):
     assert checked.returncode == 2
     assert checked.stdout.count("The imagery fits") == 2
     assert f"{ODD}, in" in checked.stdout
+
+    layer = recipe.with_suffix(".geojson")
+    gpd.read_file(layer)[:2].to_file(layer)
+    with recipe.open("a") as file:
+        file.write("price_per_hour = 2\n")
+    each, total = geoseg("plan", recipe, "-q").stdout.split("All 2 maps")
+    assert "worker hours at 2" in total
+    figures = [[float(n) for n in re.findall(r"to read *│ ([\d.]+) MB", text)] for text in (each, total)]
+    assert sum(figures[0]) == pytest.approx(sum(figures[1]), rel=0.1)
 
 
 def test_features_and_timers(recipe, tmp_path):

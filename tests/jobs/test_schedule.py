@@ -14,10 +14,12 @@ from hypothesis import strategies as st
 
 from geoseg.errors import RecipeError
 from geoseg.jobs.folders import dated
+from geoseg.jobs.needs import needs_of
 from geoseg.jobs.plan import plan_run
 from geoseg.jobs.schedule import SCHEDULERS, Schedule, fields_of, on_calendar
 from geoseg.recipe import Recipe
 from geoseg.resources import resource_folder
+from geoseg.stac.signing import AWS_KEYS
 
 MONTHLY = "0 3 1 * *"
 needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd-analyze")
@@ -203,6 +205,36 @@ def test_a_workflow_is_started_by_its_times_and_by_hand():
     assert ["run", "monthly.toml"] in [
         shlex.split(s.get("run", ""))[1:] for s in workflow["jobs"]["map"]["steps"]
     ]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "package", "secrets"),
+    [
+        ({"image": ("a.tif",)}, "geoseg", ()),
+        ({"aoi": "a.gpkg"}, "geoseg", ()),
+        ({"aoi": "a.gpkg", "collection": "naip"}, "geoseg", AWS_KEYS),
+        ({"aoi": "a.gpkg", "catalog": "hls"}, "geoseg", ("EARTHDATA_TOKEN",)),
+        ({"aoi": "a.gpkg", "catalog": "cdse", "out": "s3://bucket/maps"}, "geoseg", AWS_KEYS),
+        ({"image": ("s3://bucket/a.tif",), "backend": "openvino"}, "geoseg[openvino]", AWS_KEYS),
+        (
+            {
+                "aoi": "a.gpkg",
+                "catalog": "planetary-computer",
+                "notify": ("env:MAIL", "json://host"),
+                "cluster": "slurm",
+            },
+            "geoseg[jobqueue,notify,planetary-computer]",
+            ("MAIL",),
+        ),
+    ],
+)
+def test_a_workflow_installs_and_is_given_what_the_recipe_needs(recipe, package, secrets):
+    needs = needs_of(Recipe(**recipe))
+    assert needs.package == package
+    (text,) = entries("github-actions", needs=needs).values()
+    *_, install, run, _ = yaml.safe_load(text)["jobs"]["map"]["steps"]
+    assert shlex.split(install["run"]) == ["pip", "install", package]
+    assert run.get("env", {}) == {name: f"${{{{ secrets.{name} }}}}" for name in secrets}
 
 
 @pytest.mark.parametrize("to", ["kubernetes", "github-actions"])

@@ -1,6 +1,7 @@
 """What is known of maps from outside: state, counts, log; and what is removed."""
 
 import json
+from datetime import datetime
 
 import pytest
 from builders import Said, geobox_at, model_folder, smooth, write_image
@@ -9,13 +10,14 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from geoseg.cli import jobs
 from geoseg.errors import OutputError, RecipeError
+from geoseg.jobs import folders
 from geoseg.jobs import run as run_module
 from geoseg.jobs.folders import outs_of
 from geoseg.jobs.log import LOG, Log, read_log
 from geoseg.jobs.metrics import prometheus_text
 from geoseg.jobs.run import run
 from geoseg.jobs.status import clean, places, status_of
-from geoseg.jobs.workspace import workspace
+from geoseg.jobs.workspace import workspace, write_manifest
 from geoseg.recipe import Recipe
 
 
@@ -115,6 +117,30 @@ def test_maps_of_months_are_found(tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
         recipe = Recipe(aoi="1,1,2,2", out=str(out))
         assert [path.name for path in outs_of(recipe)] == ["2026-09", "2026-10"]
+
+
+def test_the_month_of_today_is_one_of_them(tmp_path, monkeypatch):
+    class Today(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return cls(2026, 11, 3, tzinfo=tz)
+
+    monkeypatch.setattr(folders, "datetime", Today)
+    (tmp_path / "2026-08").mkdir()
+    recipe = Recipe(aoi="1,1,2,2", datetime="last month", out=str(tmp_path / "{month}"))
+    assert [path.name for path in outs_of(recipe)] == ["2026-08", "2026-10"]
+    fixed = recipe.model_copy(update={"datetime": "2026-07"})
+    assert [path.name for path in outs_of(fixed)] == ["2026-07", "2026-08"]
+
+
+def test_maps_below_a_folder_are_found(tmp_path):
+    for name in ("north/2026-09", "north/.2026-10.abc.partial", "south/2026/.09.abc.partial", "empty/more"):
+        (tmp_path / "maps" / name).mkdir(parents=True)
+    write_manifest(tmp_path / "maps" / "north" / "2026-09", {"geoseg": "0"})
+    (tmp_path / "maps" / "round").symlink_to(tmp_path / "maps")
+    found = [path.relative_to(tmp_path / "maps").as_posix() for path in places(str(tmp_path / "maps"))]
+    assert found == ["north/2026-09", "north/2026-10", "south/2026/09"]
+    assert places(str(tmp_path / "maps" / "empty")) == [tmp_path / "maps" / "empty"]
 
 
 def test_places_are_folders_or_recipes(tmp_path, monkeypatch):
