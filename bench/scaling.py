@@ -1,6 +1,8 @@
 """How much faster two workers of one thread are than one: the same job, in alternation.
 
-python bench/scaling.py --size 2048 --rounds 2
+Each worker has one core (taskset): what reads its pixels is threads too, which would use the other's core.
+
+python bench/scaling.py --size 4096 --rounds 2
 """
 
 import argparse
@@ -23,14 +25,15 @@ WARM_UP = 4
 """Blocks that are not counted: workers import and load the network in them."""
 
 
-def started(stack: ExitStack, folder: Path, *args: str) -> subprocess.Popen[bytes]:
-    """A process of Dask's that ends with the stack."""
+def start(stack: ExitStack, folder: Path, *args: str, core: int | None = None) -> None:
+    """A process of Dask's that ends with the stack, on one core or all."""
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     log = stack.enter_context((folder / f"{len(list(folder.iterdir()))}.log").open("wb"))
-    process = subprocess.Popen([sys.executable, "-m", "dask", *args], env=env, stdout=log, stderr=log)
+    command = [] if core is None else ["taskset", "--cpu-list", str(core)]
+    command += [sys.executable, "-m", "dask", *args]
+    process = subprocess.Popen(command, env=env, stdout=log, stderr=log)
     stack.callback(process.wait)
     stack.callback(process.terminate)
-    return process
 
 
 def blocks_per_s(image: Path, model: str, n_workers: int) -> float:
@@ -38,13 +41,13 @@ def blocks_per_s(image: Path, model: str, n_workers: int) -> float:
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
         file = folder / "scheduler.json"
-        started(stack, folder, "scheduler", "--port", "0", "--no-dashboard", "--scheduler-file", str(file))
+        start(stack, folder, "scheduler", "--port", "0", "--no-dashboard", "--scheduler-file", str(file))
         while not file.exists():
             time.sleep(0.1)
         address = json.loads(file.read_text())["address"]
         for n in range(n_workers):
             options = ("--nthreads", "1", "--no-dashboard", "--local-directory", str(folder / f"worker{n}"))
-            started(stack, folder, "worker", address, *options)
+            start(stack, folder, "worker", address, *options, core=n)
         out = folder / "map"
         options = ["--image", str(image), "--model", model, "--scheduler", address, "--threads", "1"]
         options += ["--block-size", str(BLOCK_PX), "--backend", "torch-eager", "--polygons", "none"]
