@@ -197,7 +197,9 @@ def test_addresses_are_never_shown(tmp_path):
     )
     assert recipe.model_copy(update={"out": "y"}).notify == (address,)
     file = tmp_path / "job.toml"
-    file.write_text(f'image = ["x.tif"]\nnotify = "{address}"\n')
+    file.write_text(f'image = "x.tif"\nnotify = "{address}"\n')  # one is as good as a list of one
+    assert Recipe.resolve(str(file)).notify == (address,)
+    file.write_text(f'image = "x.tif"\nnotify = {{ address = "{address}" }}\n')
     ran = geoseg("run", file)
     assert (ran.returncode, ran.stderr) == (2, "geoseg: --notify: Input should be a valid tuple.\n")
 
