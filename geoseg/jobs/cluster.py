@@ -19,6 +19,7 @@ from geoseg.errors import RecipeError
 from geoseg.inference.device import devices_of, own_threads
 from geoseg.jobs.blocks import BlockDone, BlockTask, run_block
 from geoseg.jobs.clusters import Cluster
+from geoseg.jobs.connecting import ask_workers
 from geoseg.jobs.sending import own_of, run_whole, shared_by
 from geoseg.jobs.stopping import is_asked
 from geoseg.jobs.store import leave_probe, take_probe
@@ -161,7 +162,7 @@ def blocks_at_a_time_on(cluster: Cluster, device: str) -> int:
         RecipeError: the cluster is not there.
     """
     client = cluster.client
-    if device.startswith("cuda") and (gpus := client.run(_gpus_of_worker)) and max(gpus.values()):
+    if device.startswith("cuda") and (gpus := ask_workers(client, _gpus_of_worker)) and max(gpus.values()):
         return int(max(gpus.values()))
     return max(client.nthreads().values(), default=1)
 
@@ -172,7 +173,7 @@ def threads_on(cluster: Cluster) -> int:
     Raises:
         RecipeError: the cluster is not there.
     """
-    return int(min(cluster.client.run(own_threads).values(), default=1))
+    return int(min(ask_workers(cluster.client, own_threads).values(), default=1))
 
 
 def workers_on(cluster: Cluster, device: str) -> int:
@@ -201,7 +202,7 @@ class _Slots:
 
 
 def _n_gpus(client) -> int:  # type: ignore[no-untyped-def]
-    return int(sum(client.run(_gpus_of_worker).values()))
+    return int(sum(ask_workers(client, _gpus_of_worker).values()))
 
 
 def _gpus_of_worker(dask_worker) -> float:  # type: ignore[no-untyped-def]
@@ -218,7 +219,7 @@ def _check_workers(client, task: BlockTask) -> None:  # type: ignore[no-untyped-
 
 def _check_writers(client, store: str) -> None:  # type: ignore[no-untyped-def]
     """What each worker writes to the store arrives there."""
-    probes = client.run(leave_probe, store)
+    probes = ask_workers(client, leave_probe, store)
     wrong = {worker: why for worker, left in sorted(probes.items()) if (why := take_probe(store, left))}
     if wrong:
         worker, why = next(iter(wrong.items()))
@@ -233,7 +234,7 @@ def _check_readers(client, folder: Path) -> None:  # type: ignore[no-untyped-def
     token = folder / f".{uuid4().hex}"
     token.touch()
     try:
-        seen = client.run(path_exists, token)
+        seen = ask_workers(client, path_exists, token)
     finally:
         token.unlink()
     blind = sorted(worker for worker, is_seen in seen.items() if not is_seen)

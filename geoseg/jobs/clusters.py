@@ -17,7 +17,7 @@ import dask
 
 from geoseg.errors import GeosegError, RecipeError, one_line
 from geoseg.jobs import connecting
-from geoseg.jobs.connecting import connected, first_of, keys_in, warn_of_plain
+from geoseg.jobs.connecting import connected, first_of, give_to_workers, keys_in, warn_of_plain
 from geoseg.jobs.stopping import Stopped, is_asked
 from geoseg.recipe import Recipe
 from geoseg.redaction import redact
@@ -138,7 +138,7 @@ class Cluster:
         client = self._stack.enter_context(connected(where, self.name))
         warn_of_plain(client.scheduler.address)
         if kind is not None:
-            client.register_plugin(_never_paused())  # type: ignore[no-untyped-call]
+            give_to_workers(client, _never_paused(), "geoseg-never-paused")  # type: ignore[no-untyped-call]
         with suppress(KeyError, AttributeError):
             if link := client.dashboard_link:
                 self._say(f"dashboard of the {self.name}: {redact(link)}")

@@ -5,11 +5,13 @@ import os
 import socket
 import warnings
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from geoseg.errors import GeosegWarning, RecipeError, one_line
 
 CONNECT_TIMEOUT_S = 15
+_GIVEN_TIMES = 5
 _TLS_HINT = "distributed.comm.tls.ca-file, .client.cert and .client.key (docs/clusters.md)"
 
 
@@ -35,6 +37,27 @@ def connected(where, name: str):  # type: ignore[no-untyped-def]
             f"No Dask scheduler answers at {where} ({type(error).__name__}). Start one with "
             "'dask scheduler' and workers with 'dask worker ADDRESS', or leave --scheduler out."
         ) from None
+
+
+def ask_workers(client, function, *args: Any) -> dict[str, Any]:  # type: ignore[no-untyped-def]
+    """What each worker answers; one that is lost just then does not."""
+    answers = client.run(function, *args, on_error="return")
+    for answer in answers.values():
+        if isinstance(answer, Exception) and not isinstance(answer, OSError):
+            raise answer
+    return {worker: answer for worker, answer in answers.items() if not isinstance(answer, OSError)}
+
+
+def give_to_workers(client, plugin, name: str) -> None:  # type: ignore[no-untyped-def]
+    """All that are there, and those that come, have the plugin; one may be lost just then."""
+    for n_left in reversed(range(_GIVEN_TIMES)):
+        try:
+            client.register_plugin(plugin, name=name)
+            return
+        except OSError:  # of a worker or of the scheduler, in the same words
+            if not n_left:
+                raise
+            client.nthreads()  # raises if it is the scheduler
 
 
 def first_of(error: BaseException) -> Exception:

@@ -8,6 +8,7 @@ from hashlib import sha256
 from typing import Any
 
 from geoseg.jobs.blocks import BlockDone, BlockTask
+from geoseg.jobs.connecting import give_to_workers
 
 _OWN = ("block", "items", "leaves_gaps", "n_pieces", "fingerprint")
 """Fields of a task that differ from block to block."""
@@ -22,7 +23,7 @@ def shared_by(client, task: BlockTask) -> Iterator[str]:  # type: ignore[no-unty
     """
     # By its folder: what a run that was killed has left there is replaced by the next one.
     name = f"geoseg-{sha256(str(task.parts).encode()).hexdigest()[:16]}"
-    client.register_plugin(_plugin(partial(type(task), **_fields(task, are_own=False))), name=name)
+    give_to_workers(client, _plugin(partial(type(task), **_fields(task, are_own=False))), name)
     try:
         yield name
     finally:

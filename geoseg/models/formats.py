@@ -19,6 +19,7 @@ from geoseg.models.deepness import with_metadata
 from geoseg.models.engines import engine_of, runner_of
 from geoseg.models.graphs import INPUT, write_graph
 from geoseg.models.int8_network import RUNTIME_OPTIONS
+from geoseg.models.openvino_runtime import openvino
 from geoseg.registry import Registry
 
 OUTPUT = "probabilities"
@@ -84,8 +85,7 @@ def _load_onnx(path: Path) -> Run:
 
 
 def _write_openvino(what: Deployable, path: Path) -> None:
-    import openvino as ov
-
+    ov = openvino()
     memory = io.BytesIO()
     write_graph(what.module, memory, n_bands=what.n_bands, size=what.size, output=OUTPUT)
     network = ov.Core().read_model(memory.getvalue(), b"")
@@ -95,8 +95,7 @@ def _write_openvino(what: Deployable, path: Path) -> None:
 
 
 def _load_openvino(path: Path) -> Run:
-    import openvino as ov
-
+    ov = openvino()
     compiled = ov.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     return lambda pixels: np.array(compiled([pixels])[0])
 

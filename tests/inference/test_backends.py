@@ -16,6 +16,7 @@ from geoseg.inference.backends.choosing import choose
 from geoseg.models.ensemble import ensemble_of
 from geoseg.models.folding import folded
 from geoseg.models.int8_network import observe, rounded
+from geoseg.models.openvino_runtime import openvino
 from geoseg.models.zoo import prepare_model, ready
 
 SIDE = 64
@@ -181,3 +182,7 @@ def test_what_fails_is_told(fake):
     found = choose(small(), TILES, Work(SIDE), n_tiles=10_000)
     assert found.name == EAGER
     assert "no such operator" in found.measured[1].text()
+
+
+def test_openvino_tells_nobody_that_it_is_used():
+    assert type(openvino().tools.ovc.telemetry).__module__ == "openvino.tools.ovc.telemetry_stub"

@@ -1,14 +1,17 @@
 """Clusters that a run starts: what may be said of them, how they are reached, and that they are let go."""
 
+import os
 import sys
 import threading
 import warnings
 from contextlib import nullcontext
+from pathlib import Path
 from typing import get_args
 
 import pytest
 from builders import geobox_at, smooth, write_image
 from dask import config as dask_config
+from distributed import Client, LocalCluster, WorkerPlugin
 from distributed.core import Status
 from jobs.test_gpu_workers import tasks_for
 
@@ -17,7 +20,7 @@ from geoseg.errors import GeosegWarning, RecipeError
 from geoseg.jobs import cluster, clusters, publish
 from geoseg.jobs.cluster import run_here
 from geoseg.jobs.clusters import KINDS, Cluster, maker_of, options_of
-from geoseg.jobs.connecting import keys_in, warn_of_plain
+from geoseg.jobs.connecting import ask_workers, give_to_workers, keys_in, warn_of_plain
 from geoseg.jobs.plan import plan_run
 from geoseg.jobs.stopping import Stopped
 from geoseg.recipe import ClusterKind, Recipe
@@ -32,6 +35,44 @@ def recipe(**more: object) -> Recipe:
 
 def test_a_recipe_names_the_kinds_that_there_are():
     assert get_args(ClusterKind) == tuple(KINDS)
+
+
+def _ends_the_first(marker: Path) -> int:
+    """Takes the worker that runs it first with it."""
+    if not marker.exists():
+        marker.touch()
+        os._exit(1)
+    return os.getpid()
+
+
+class _EndsTheFirst(WorkerPlugin):
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def setup(self, worker: object) -> None:
+        worker.given = _ends_the_first(self.marker)
+
+
+def _given(dask_worker: object) -> int:
+    return getattr(dask_worker, "given", 0)
+
+
+def test_a_worker_that_is_lost_while_it_is_asked_is_no_lost_scheduler(tmp_path):
+    """Dask says both in the same words."""
+    options = {
+        "n_workers": 2,
+        "threads_per_worker": 1,
+        "host": "127.0.0.1",
+        "dashboard_address": "127.0.0.1:0",
+    }
+    with LocalCluster(**options) as made, Client(made) as client:
+        assert len(ask_workers(client, _ends_the_first, tmp_path / "asked")) == 1
+        client.wait_for_workers(2, timeout=60)
+        give_to_workers(client, _EndsTheFirst(tmp_path / "given"), "ends-the-first")
+        client.wait_for_workers(2, timeout=60)
+        assert all(ask_workers(client, _given).values())
+        with pytest.raises(ZeroDivisionError):
+            ask_workers(client, divmod, 1, 0)
 
 
 @pytest.mark.parametrize("name", ["local", *QUEUES])

@@ -6,6 +6,7 @@ import torch
 from geoseg.errors import ModelError, one_line
 from geoseg.inference.backends import Network, Work, full_batch, missing_package, register_backend
 from geoseg.inference.backends.onnxruntime import graph_of
+from geoseg.models.openvino_runtime import openvino as runtime
 from geoseg.models.zoo import Model
 
 _HINTS = {"float32": "f32", "bf16": "bf16", "int8": "f32"}
@@ -21,8 +22,7 @@ def _why_not(device: torch.device) -> str | None:
 @register_backend("openvino", why_not=_why_not, precisions=("float32", "bf16", "int8"), prepare_s=8)
 def openvino(model: Model, work: Work) -> Network:
     """A graph of one size of tile and batch, compiled for this processor."""
-    import openvino as ov
-
+    ov = runtime()
     core = ov.Core()
     hints = {
         "INFERENCE_PRECISION_HINT": _HINTS[work.precision],
