@@ -45,9 +45,10 @@ def blocks_per_s(image: Path, model: str, n_workers: int) -> float:
         while not file.exists():
             time.sleep(0.1)
         address = json.loads(file.read_text())["address"]
+        cores = sorted(os.sched_getaffinity(0))
         for n in range(n_workers):
             options = ("--nthreads", "1", "--no-dashboard", "--local-directory", str(folder / f"worker{n}"))
-            start(stack, folder, "worker", address, *options, core=n)
+            start(stack, folder, "worker", address, *options, core=cores[n])
         out = folder / "map"
         options = ["--image", str(image), "--model", model, "--scheduler", address, "--threads", "1"]
         options += ["--block-size", str(BLOCK_PX), "--backend", "torch-eager", "--polygons", "none"]

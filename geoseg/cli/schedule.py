@@ -86,6 +86,7 @@ def schedule(
         files=" ".join(f"-f {name}" for name in names),
         slug=job.slug,
         image=image,
+        package=job.needs.package,
         keys=", ".join(job.needs.secrets) or "none",
     )
     messages.print(how, markup=False)

@@ -1,6 +1,7 @@
 """What a person sees: assumptions, progress, tables. Messages go to stderr, results to stdout."""
 
 import json
+import math
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -189,8 +190,9 @@ def _cost(cost: float, hours: float, recipe: Recipe) -> str:
 
 
 def _figure(value: float) -> str:
-    """Two digits at least, however small it is."""
-    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
+    """Whole, or with as many decimals as show two digits."""
+    n_decimals = 1 - math.floor(math.log10(value)) if 0 < value < 10 else 0
+    return f"{value:,.{n_decimals}f}"
 
 
 def check(recipe: Recipe, *, quiet: bool, as_json: bool) -> None:

@@ -3,6 +3,7 @@
 import ipaddress
 import os
 import socket
+import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ from urllib.parse import urlsplit
 from geoseg.errors import GeosegWarning, RecipeError, one_line
 
 CONNECT_TIMEOUT_S = 15
-_GIVEN_TIMES = 5
+_TIMES, _PAUSE_S = 5, 0.5
+"""A scheduler needs a moment to hear of a worker that is lost."""
 _TLS_HINT = "distributed.comm.tls.ca-file, .client.cert and .client.key (docs/clusters.md)"
 
 
@@ -40,17 +42,29 @@ def connected(where, name: str):  # type: ignore[no-untyped-def]
 
 
 def ask_workers(client, function, *args: Any) -> dict[str, Any]:  # type: ignore[no-untyped-def]
-    """What each worker answers; one that is lost just then does not."""
-    answers = client.run(function, *args, on_error="return")
-    for answer in answers.values():
-        if isinstance(answer, Exception) and not isinstance(answer, OSError):
-            raise answer
-    return {worker: answer for worker, answer in answers.items() if not isinstance(answer, OSError)}
+    """What each worker answers; one that is lost meanwhile does not.
+
+    Raises:
+        Exception: what ``function`` raises, or an OSError of a worker that is there and cannot be asked.
+    """
+    for n_left in reversed(range(_TIMES)):
+        answers = client.run(function, *args, on_error="return")
+        failed = {worker: answer for worker, answer in answers.items() if isinstance(answer, Exception)}
+        there = client.nthreads()
+        wrong = [
+            error for worker, error in failed.items() if worker in there or not isinstance(error, OSError)
+        ]
+        if wrong and not (n_left and isinstance(wrong[0], OSError)):
+            raise wrong[0]
+        if not wrong and len(failed) < len(answers):
+            break
+        time.sleep(_PAUSE_S)
+    return {worker: answer for worker, answer in answers.items() if worker not in failed}
 
 
 def give_to_workers(client, plugin, name: str) -> None:  # type: ignore[no-untyped-def]
-    """All that are there, and those that come, have the plugin; one may be lost just then."""
-    for n_left in reversed(range(_GIVEN_TIMES)):
+    """All that are there, and those that come, have the plugin; one may be lost meanwhile."""
+    for n_left in reversed(range(_TIMES)):
         try:
             client.register_plugin(plugin, name=name)
             return
@@ -58,6 +72,7 @@ def give_to_workers(client, plugin, name: str) -> None:  # type: ignore[no-untyp
             if not n_left:
                 raise
             client.nthreads()  # raises if it is the scheduler
+            time.sleep(_PAUSE_S)
 
 
 def first_of(error: BaseException) -> Exception:

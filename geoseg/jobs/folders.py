@@ -125,7 +125,7 @@ def default_out(recipe: Recipe) -> str:
 
 def outs_of(recipe: Recipe) -> list[Path]:
     """The output folders that a recipe has or had: of ``maps/{month}`` those of all months that are there,
-    or were begun, and the one that a run would make today.
+    or were begun, and the one that a run would make today, where the recipe says ``datetime``.
     """
     out = place_of(recipe.out or default_out(recipe))
     if not has_dates(str(out)):

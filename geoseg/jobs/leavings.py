@@ -42,7 +42,7 @@ def old_of(workspace: Path, target: Path) -> Path:
 
 def target_names(place: Path, name: str) -> list[str]:
     """The names that match ``name`` (a regular expression) of maps whose workspaces lie in ``place``."""
-    matches = (re.fullmatch(rf"\.({name})\.[^.]+\.{_WORKSPACE}", path.name) for path in _listed(place))
+    matches = (re.fullmatch(rf"\.({name})\.[^.]+\.{_WORKSPACE}", path.name) for path in listed(place))
     return [match[1] for match in matches if match]
 
 
@@ -107,10 +107,11 @@ def is_hidden(name: str) -> bool:
 
 def _named(place: Path, name: str, kind: str) -> list[Path]:
     pattern = re.compile(rf"\.{re.escape(name)}\.[^.]+\.{kind}")
-    return [path for path in _listed(place) if pattern.fullmatch(path.name) and path.is_dir()]
+    return [path for path in listed(place) if pattern.fullmatch(path.name) and path.is_dir()]
 
 
-def _listed(place: Path) -> list[Path]:
+def listed(place: Path) -> list[Path]:
+    """What lies in a folder; nothing where that cannot be known."""
     try:
         return list(place.iterdir())
     except OSError:

@@ -24,11 +24,11 @@ _FLAT = (90.0, 85.0)
 
 def blocks_within(plan: Plan) -> list[Block]:
     """The blocks that the area touches; of a map that is not cut, all."""
-    if plan.aoi_px is None:
+    area = plan.aoi_px
+    if area is None:
         return list(plan.blocks)
     sides = np.array([[*block.window.flatten()] for block in plan.blocks]).T
     left, top, width, height = sides
-    area = plan.aoi_px
     shapely.prepare(area)
     touches = shapely.intersects(area, shapely.box(left, top, left + width, top + height))
     return [block for block, is_in in zip(plan.blocks, touches, strict=True) if is_in]

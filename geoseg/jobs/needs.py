@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from geoseg.jobs.clusters import KINDS
 from geoseg.jobs.notify import ENVIRONMENT
+from geoseg.jobs.store import KEYS as KEYS_OF_STORES
 from geoseg.recipe import Recipe
 from geoseg.stac.catalog import load_catalog
 from geoseg.stac.signing import AWS_KEYS, KEYS
@@ -34,8 +35,8 @@ def needs_of(recipe: Recipe) -> Needs:
     if not recipe.image:
         signing = load_catalog(recipe.catalog).signing
         extras.add(signing if signing == "planetary-computer" else None)
-    if any(place.startswith("s3://") for place in (recipe.out, recipe.store) if place):
-        secrets += AWS_KEYS
+    for place in filter(None, (recipe.out, recipe.store)):
+        secrets += KEYS_OF_STORES.get(place.partition("://")[0], ())
     if recipe.notify:
         extras.add("notify")
         secrets += [a.removeprefix(ENVIRONMENT) for a in recipe.notify if a.startswith(ENVIRONMENT)]

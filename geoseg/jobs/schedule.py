@@ -263,8 +263,8 @@ class Scheduler:
     entries: Callable[[Schedule], dict[str, str]]
     """The files that it wants, by name."""
     how: str
-    """What to do with them; ``{first}``, ``{last}``, ``{files}``, ``{slug}``, ``{image}`` and ``{keys}`` are
-    filled in."""
+    """What to do with them; ``{first}``, ``{last}``, ``{files}``, ``{slug}``, ``{image}``,
+    ``{package}`` and ``{keys}`` are filled in."""
 
 
 SCHEDULERS = {
@@ -276,9 +276,9 @@ SCHEDULERS = {
     ),
     "kubernetes": Scheduler(
         for_kubernetes,
-        "Give the recipe and maps a volume claim named geoseg-{slug}-maps, what it reads with a secret named "
-        "geoseg-{slug}-keys ({keys}), and build the image {image} (Dockerfile), or name yours by --image; "
-        "then: kubectl apply {files}",
+        "Keep the recipe and maps in a volume claim named geoseg-{slug}-maps. Keys for a Secret named "
+        "geoseg-{slug}-keys: {keys}. The image {image} (Dockerfile, or --image) needs {package}. "
+        "Then: kubectl apply {files}",
     ),
     "github-actions": Scheduler(
         for_github_actions,

@@ -1,6 +1,6 @@
 """How the maps of a recipe stand, and what runs that ended have left on disk."""
 
-import os
+import re
 from dataclasses import dataclass, fields
 from datetime import datetime
 from pathlib import Path
@@ -9,7 +9,7 @@ from typing import Any, Literal
 from geoseg.errors import RecipeError
 from geoseg.jobs.features import recipes_of
 from geoseg.jobs.folders import outs_of, place_of, where
-from geoseg.jobs.leavings import is_taken, olds_of, remove_if_free, target_names, workspaces_of
+from geoseg.jobs.leavings import is_taken, listed, olds_of, remove_if_free, target_names, workspaces_of
 from geoseg.jobs.listener import BlockTally
 from geoseg.jobs.log import LOG, read_log
 from geoseg.jobs.workspace import MANIFEST, files_in, files_of_map
@@ -18,8 +18,8 @@ from geoseg.recipe import Recipe
 from geoseg.redaction import redact
 from geoseg.resources import find_resource
 
-_DEEPEST = 3
-"""Levels of folders, as in ``maps/{feature}/{year}/{month}``, that maps are looked for in."""
+_LEVELS = 3
+"""Of folders, as in ``maps/{feature}/{year}/{month}``, that maps are looked for in."""
 State = Literal["made", "running", "stopped", "not begun"]
 
 
@@ -95,18 +95,22 @@ def places(name: str) -> list[Path]:
 
 def _maps_in(folder: Path) -> list[Path]:
     """The folder; or, where it is no map and no run has begun one there, the maps below it."""
-    return sorted(_maps_below(folder, _DEEPEST)) or [folder]
+    if files_of_map(folder) or workspaces_of(folder.resolve()):
+        return [folder]
+    return sorted(_maps_below(folder, _LEVELS)) or [folder]
 
 
 def _maps_below(folder: Path, n_levels: int) -> set[Path]:
-    if files_of_map(folder) or workspaces_of(folder.resolve()):
-        return {folder}
+    """Those that are made, and those that a run has begun."""
     found = {folder / name for name in target_names(folder, ".+")}
-    if not n_levels or not os.access(folder, os.R_OK | os.X_OK):
-        return found
-    inside = [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
-    levels = {path: 0 if path.is_symlink() else n_levels - 1 for path in inside if path not in found}
-    return found.union(*(_maps_below(path, n) for path, n in levels.items()))
+    for path in listed(folder):
+        if path in found or path.name.startswith(".") or path.is_symlink() or not path.is_dir():
+            continue
+        if files_of_map(path) or target_names(path, re.escape(path.name)):
+            found.add(path)
+        elif n_levels > 1:
+            found |= _maps_below(path, n_levels - 1)
+    return found
 
 
 def log_folder(out: Path) -> Path:

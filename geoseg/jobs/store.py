@@ -158,15 +158,16 @@ def _said(address: str, what: str) -> Iterator[None]:
             raise
         if _BAD_KEYS.search(str(error)):
             connect.cache_clear()  # keys that are renewed meanwhile are read by whoever comes next
-        reason = _reason(error).replace("{keys}", _KEYS.get(address.partition(":")[0], "them"))
+        reason = _reason(error).replace("{keys}", " and ".join(KEYS.get(address.partition(":")[0], ["them"])))
         raise OutputError(f"{address} cannot be {what}: {reason}.") from None
 
 
-_KEYS = {
-    "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
-    "gs": "GOOGLE_APPLICATION_CREDENTIALS",
-    "az": "AZURE_STORAGE_ACCOUNT and AZURE_STORAGE_ACCESS_KEY",
+KEYS = {
+    "s3": ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"],
+    "gs": ["GOOGLE_APPLICATION_CREDENTIALS"],
+    "az": ["AZURE_STORAGE_ACCOUNT", "AZURE_STORAGE_ACCESS_KEY"],
 }
+"""Environment variables that hold the keys to each kind of store."""
 _NO_BUCKET = re.compile(r"NoSuchBucket|ContainerNotFound|bucket does not exist")
 _BAD_KEYS = re.compile(
     r"SignatureDoesNotMatch|InvalidAccessKeyId|InvalidToken|ExpiredToken|AuthenticationFailed|code: 401"

@@ -1,6 +1,7 @@
 """What a block takes of the area."""
 
 import numpy as np
+import pytest
 import shapely
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,7 +9,9 @@ from rasterio.features import rasterize
 from rasterio.windows import Window
 
 from geoseg.jobs.blocks import aoi_mask
-from geoseg.jobs.plan import AREA_PRECISION_PX
+from geoseg.jobs.plan import AREA_PRECISION_PX, plan_run
+from geoseg.recipe import Recipe
+from geoseg.resources import resource_folder
 
 SIDE = 40
 
@@ -40,3 +43,12 @@ def test_the_mask_of_a_block_is_that_of_the_whole_area_cut(area, col, row, width
     rows, cols = window.toslices()
     np.testing.assert_array_equal(aoi_mask(area, window), whole[rows, cols])
     assert aoi_mask(None, window).all()
+
+
+@pytest.mark.filterwarnings("ignore:l7-etm-olinda")
+def test_corners_of_a_plan_are_numbers_that_stay_exact():
+    area = resource_folder("catalogs") / "sample" / "area.geojson"
+    plan = plan_run(Recipe(aoi=str(area), catalog="sample", model="spectral-rules"), say=lambda _: None)
+    corners = shapely.get_coordinates(plan.aoi_px) / AREA_PRECISION_PX
+    assert (corners == np.round(corners)).all()
+    assert (corners % (1 / AREA_PRECISION_PX) != 0).any(), "they are no whole pixels"

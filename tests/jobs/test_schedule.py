@@ -8,11 +8,14 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geoseg.errors import RecipeError
+from geoseg.inference import backends
+from geoseg.inference.backends import BACKENDS, Work
 from geoseg.jobs.folders import dated
 from geoseg.jobs.needs import needs_of
 from geoseg.jobs.plan import plan_run
@@ -215,6 +218,11 @@ def test_a_workflow_is_started_by_its_times_and_by_hand():
         ({"aoi": "a.gpkg", "collection": "naip"}, "geoseg", AWS_KEYS),
         ({"aoi": "a.gpkg", "catalog": "hls"}, "geoseg", ("EARTHDATA_TOKEN",)),
         ({"aoi": "a.gpkg", "catalog": "cdse", "out": "s3://bucket/maps"}, "geoseg", AWS_KEYS),
+        (
+            {"image": ("a.tif",), "out": "az://container/maps", "backend": "onnxruntime"},
+            "geoseg[onnx]",
+            ("AZURE_STORAGE_ACCOUNT", "AZURE_STORAGE_ACCESS_KEY"),
+        ),
         ({"image": ("s3://bucket/a.tif",), "backend": "openvino"}, "geoseg[openvino]", AWS_KEYS),
         (
             {
@@ -235,6 +243,15 @@ def test_a_workflow_installs_and_is_given_what_the_recipe_needs(recipe, package,
     *_, install, run, _ = yaml.safe_load(text)["jobs"]["map"]["steps"]
     assert shlex.split(install["run"]) == ["pip", "install", package]
     assert run.get("env", {}) == {name: f"${{{{ secrets.{name} }}}}" for name in secrets}
+
+
+@pytest.mark.parametrize("backend", sorted(BACKENDS))
+def test_the_extra_of_a_backend_is_what_the_backend_says(backend, monkeypatch):
+    monkeypatch.setattr(backends, "find_spec", lambda name: None)
+    needs = needs_of(Recipe(image=("a.tif",), backend=backend))
+    work = Work(64, 1, torch.device("cuda" if backend == "tensorrt" else "cpu"))
+    said = backends.why_not(backend, work) or ""
+    assert needs.package in said if needs.extras else "pip install" not in said
 
 
 @pytest.mark.parametrize("to", ["kubernetes", "github-actions"])

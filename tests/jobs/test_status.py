@@ -137,9 +137,10 @@ def test_maps_below_a_folder_are_found(tmp_path):
     for name in ("north/2026-09", "north/.2026-10.abc.partial", "south/2026/.09.abc.partial", "empty/more"):
         (tmp_path / "maps" / name).mkdir(parents=True)
     write_manifest(tmp_path / "maps" / "north" / "2026-09", {"geoseg": "0"})
+    (tmp_path / "maps" / "within" / ".within.abc.partial").mkdir(parents=True)
     (tmp_path / "maps" / "round").symlink_to(tmp_path / "maps")
     found = [path.relative_to(tmp_path / "maps").as_posix() for path in places(str(tmp_path / "maps"))]
-    assert found == ["north/2026-09", "north/2026-10", "south/2026/09"]
+    assert found == ["north/2026-09", "north/2026-10", "south/2026/09", "within"]
     assert places(str(tmp_path / "maps" / "empty")) == [tmp_path / "maps" / "empty"]
 
 
