@@ -64,7 +64,6 @@ def run() -> None:
     # They repeat on every read, write or lost connection what the run reports once, if it matters.
     for noisy in ("urllib3", "rasterio", "tornado", "asyncio"):
         logging.getLogger(noisy).setLevel(logging.CRITICAL)
-    warnings.filterwarnings("ignore", message="Dataset has no geotransform")
     warnings.showwarning = _show_warning
     try:
         code = app(standalone_mode=False)
@@ -85,11 +84,13 @@ def _show_warning(message: Warning | str, category: type[Warning], *where: Any, 
     """What geoseg warns of, as a line for people; where in the code it did so is of no use to them."""
     if issubclass(category, GeosegWarning):
         print(f"warning: {message}", file=sys.stderr)  # noqa: T201
-    else:
+    elif not str(message).startswith(_OF_ARRAYS):
         _python_shows(message, category, *where, **more)
 
 
 _python_shows = warnings.showwarning
+_OF_ARRAYS = "Dataset has no geotransform"
+"""What rasterio says of arrays that it warps into; filters do not hold in its threads (imagery.preflight)."""
 
 
 def _fail(message: str, *, code: int = 2) -> None:

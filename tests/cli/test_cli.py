@@ -16,7 +16,9 @@ import pytest
 import typer
 from builders import geobox_at, smooth, write_image
 from commands import ROOT, geoseg, geoseg_process
+from rasterio.errors import NotGeoreferencedWarning
 
+from geoseg.cli import main
 from geoseg.cli.options import takes_recipe
 from geoseg.recipe import Recipe
 from geoseg.resources import resource_folder
@@ -346,3 +348,11 @@ def test_a_schedule_is_written_and_says_what_to_do_with_it(tmp_path):
     assert "Its dates are 2024-06/2024-08 whenever it runs" in kept.stderr
     refused = geoseg("schedule", "sampel", "--cron", "0 3 1 * *", "--to", "cron")
     assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1)
+
+
+def test_what_rasterio_says_of_its_own_arrays_is_not_shown(monkeypatch):
+    shown = []
+    monkeypatch.setattr(main, "_python_shows", lambda message, *where: shown.append(str(message)))
+    for text in ("Dataset has no geotransform, gcps, or rpcs.", "Disks are full."):
+        main._show_warning(NotGeoreferencedWarning(text), NotGeoreferencedWarning, __file__, 1)
+    assert shown == ["Disks are full."]
