@@ -54,6 +54,13 @@ def _is_place(text: str) -> str:
     return address.removeprefix("file://")
 
 
+def _is_scheduler(text: str) -> str:
+    if not _SCHEDULER.fullmatch(text):
+        raise ValueError("is no address of a Dask scheduler: give tcp://host:8786 or tls://host:8786")
+    return text
+
+
+_SCHEDULER = re.compile(r"((tcp|tls|wss?|ucx)://)?[^/\s]+:\d+/?|inproc://\S+")
 _BRACES = re.compile(r"\{([^{}/]*)\}")
 _WORDS = ("month", "year", "start", "end", "feature")
 """What an output folder may be named after."""
@@ -160,7 +167,7 @@ class Recipe(BaseModel):
     cluster_options: dict[str, Any] = {}
     """What its class in Dask takes: a table in TOML; as a flag ``queue=main,cores=4,memory=16GiB``, with
     values in JSON or plain text."""
-    scheduler: str | None = None
+    scheduler: Annotated[str, AfterValidator(_is_scheduler)] | None = None
     """Address of a Dask scheduler that runs already, ``tcp://host:8786`` or ``tls://host:8786``; None for
     this machine."""
 
@@ -277,11 +284,19 @@ def _read(name: str) -> dict[str, Any]:
         raise RecipeError(f"{path} is not {kind}: {error}.") from None
     for key in ("aoi", "out", "change_from", "model"):
         if isinstance(value := data.get(key), str):
-            data[key] = _beside(path, value, file=AoiSource.parse(value).file if key == "aoi" else value)
+            data[key] = _beside(
+                path, value, file=AoiSource.parse(value).file if key == "aoi" else _fixed(value)
+            )
     data |= {key: [data[key]] for key in ("image", "notify", "uncertainty") if isinstance(data.get(key), str)}
     if isinstance(images := data.get("image"), list):
         data["image"] = [_beside(path, str(image), file=str(image)) for image in images]
     return data
+
+
+def _fixed(folder: str) -> str:
+    """The part of a folder's name before what is filled in: ``maps`` of ``maps/{month}``."""
+    before, brace, _ = folder.partition("{")
+    return before.rpartition("/")[0] or folder if brace else folder
 
 
 def _beside(recipe: Path, value: str, *, file: str) -> str:

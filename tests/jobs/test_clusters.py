@@ -116,12 +116,23 @@ def test_a_package_that_is_missing_is_named_with_its_extra(name, monkeypatch):
     [
         ({"cluster": "local", "scheduler": "tcp://a:1"}, "give one of them"),
         ({"cluster_options": {"cores": 1}}, "name its kind"),
+        *[
+            ({"scheduler": address}, f"--scheduler {address}: is no address of a Dask scheduler: give tcp://")
+            for address in ("localhost", "127.0.0.1", "http://127.0.0.1:8786", "tcp://127.0.0.1", "tcp://:1")
+        ],
         ({"cluster": "slrum"}, "--cluster slrum: Input should be 'local', 'slurm'"),
     ],
 )
 def test_what_is_no_cluster_is_one_line(more, said):
     with pytest.raises(RecipeError, match=said):
         Recipe.resolve(None, image=("a.tif",), **more)
+
+
+@pytest.mark.parametrize(
+    "address", ["localhost:8786", "tcp://[::1]:8786", "tls://host:8786", "ws://host:80/"]
+)
+def test_addresses_of_schedulers(address):
+    assert Recipe.resolve(None, image=("a.tif",), scheduler=address).scheduler == address
 
 
 @pytest.mark.parametrize(

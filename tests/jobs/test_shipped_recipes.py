@@ -80,6 +80,15 @@ def test_a_map_is_not_compared_with_itself():
         )
 
 
+@pytest.mark.parametrize("out", ["maps/{month}", "maps/land-{year}/x", "{month}", "others/{month}"])
+def test_maps_of_dates_beside_their_recipe_are_those_that_go_on(tmp_path, out):
+    """From whatever folder it is run: else a second copy would begin."""
+    (tmp_path / "maps").mkdir()
+    (tmp_path / "job.toml").write_text(f'image = "a.tif"\nout = "{out}"\n')
+    found = Recipe.resolve(str(tmp_path / "job.toml")).out
+    assert found == (str(tmp_path / out) if out.startswith("maps") else out)
+
+
 def test_images_beside_their_recipe_are_found(tmp_path):
     (tmp_path / "a.tif").touch()
     (tmp_path / "mine.toml").write_text('image = ["a.tif", "b.tif"]\nchange_from = "a.tif"\n')
