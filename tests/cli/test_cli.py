@@ -52,7 +52,7 @@ def test_help_is_fast_and_imports_no_torch():
 WORDS = {
     "aoi": "1,2,3,4", "image": "a.tif", "date": "2024-07-01", "max_memory": "2GB", "uncertainty": "entropy",
     "scale": "0.1,0.2", "offset": "1,2", "bands": "red,-", "composite": "first", "datetime": "last month",
-    "cluster": "slurm", "notify": "json://127.0.0.1", "store": "s3://bucket/parts",
+    "cluster": "slurm", "notify": "json://127.0.0.1", "store": "s3://bucket/parts", "scheduler": "tcp://host:8786",
 }  # fmt: skip
 """Values of keys that take only some texts, as they are typed."""
 NEEDS = {
