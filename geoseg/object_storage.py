@@ -22,6 +22,12 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 SCHEMES = ("s3", "gs", "az", "file")
+STORE_KEYS = {
+    "s3": ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"),
+    "gs": ("GOOGLE_APPLICATION_CREDENTIALS",),
+    "az": ("AZURE_STORAGE_ACCOUNT", "AZURE_STORAGE_ACCESS_KEY"),
+}
+"""Environment variables that hold the keys to each kind of store."""
 _HOW = "give s3://bucket/folder, gs://bucket/folder, az://container/folder or file:///folder"
 _SEGMENT = re.compile(r"[^\x00-\x1f\x7f/\\?#%*:\"<>|\[\]]+")
 _NO = ("NO", "FALSE", "OFF", "0")

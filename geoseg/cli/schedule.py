@@ -2,7 +2,6 @@
 
 import shutil
 import sys
-from datetime import date
 from enum import StrEnum
 from pathlib import Path, PurePath
 from typing import Annotated
@@ -95,7 +94,7 @@ def schedule(
             f"It makes {len(maps)} maps, one for each {found.per_feature}. The layer is read anew each time.",
             markup=False,
         )
-    if found.datetime is not None and interval_of(found.datetime, today=date.today()) is None:
+    if found.datetime is not None and interval_of(found.datetime) is None:
         messages.print(
             f"Its dates are {found.datetime} whenever it runs. For those before each run: "
             "datetime = 'last month'.",

@@ -27,7 +27,7 @@ def with_defaults(recipe: Recipe, catalog: Catalog) -> tuple[Recipe, list[str]]:
         if recipe.datetime is None:
             chosen["datetime"], words = _dates(catalog)
             assumed.append(f"dates: {words} (--datetime)")
-        elif interval := interval_of(recipe.datetime, today=datetime.now(UTC).date()):
+        elif interval := interval_of(recipe.datetime):
             chosen["datetime"] = interval
             assumed.append(f"dates: {recipe.datetime}, {interval}")
         config = catalog.collections.get(recipe.collection or str(chosen.get("collection")))

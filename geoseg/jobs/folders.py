@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from glob import escape
 from hashlib import sha256
 from pathlib import Path
@@ -136,7 +136,7 @@ def outs_of(recipe: Recipe) -> list[Path]:
     is_named = re.compile(_with(str(out), "[0-9-]+", re.escape))
     found = {path for path in {*_glob(made), *begun} if is_named.fullmatch(str(path))}
     if recipe.datetime is not None:
-        dates = interval_of(recipe.datetime, today=datetime.now(UTC).date()) or recipe.datetime
+        dates = interval_of(recipe.datetime) or recipe.datetime
         found.add(Path(dated(str(out), dates)))
     return sorted(found)
 

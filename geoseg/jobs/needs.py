@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from geoseg.jobs.clusters import KINDS
 from geoseg.jobs.notify import ENVIRONMENT
-from geoseg.jobs.store import KEYS as KEYS_OF_STORES
+from geoseg.object_storage import STORE_KEYS
 from geoseg.recipe import Recipe
 from geoseg.stac.catalog import load_catalog
 from geoseg.stac.signing import AWS_KEYS, KEYS
@@ -36,7 +36,7 @@ def needs_of(recipe: Recipe) -> Needs:
         signing = load_catalog(recipe.catalog).signing
         extras.add(signing if signing == "planetary-computer" else None)
     for place in filter(None, (recipe.out, recipe.store)):
-        secrets += KEYS_OF_STORES.get(place.partition("://")[0], ())
+        secrets += STORE_KEYS.get(place.partition("://")[0], ())
     if recipe.notify:
         extras.add("notify")
         secrets += [a.removeprefix(ENVIRONMENT) for a in recipe.notify if a.startswith(ENVIRONMENT)]

@@ -276,13 +276,14 @@ SCHEDULERS = {
     ),
     "kubernetes": Scheduler(
         for_kubernetes,
-        "Keep the recipe and maps in a volume claim named geoseg-{slug}-maps. Keys for a Secret named "
-        "geoseg-{slug}-keys: {keys}. The image {image} (Dockerfile, or --image) needs {package}. "
-        "Then: kubectl apply {files}",
+        "Keep the recipe, the files that it names and its maps in a volume claim named geoseg-{slug}-maps. "
+        "Keys for a Secret named geoseg-{slug}-keys: {keys}. The image {image} (Dockerfile, or --image) "
+        "needs {package}. Then: kubectl apply {files}",
     ),
     "github-actions": Scheduler(
         for_github_actions,
-        "Move it to .github/workflows/ of the repository. Secrets that the repository must have: {keys}.",
+        "Move it to .github/workflows/ of the repository that holds the recipe and the files that it names. "
+        "Secrets that it must have: {keys}.",
     ),
 }
 """By the name that ``--to`` takes."""

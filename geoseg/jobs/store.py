@@ -15,7 +15,7 @@ from obstore.exceptions import BaseError
 from obstore.store import LocalStore, from_url
 
 from geoseg.errors import OutputError
-from geoseg.object_storage import connection_of
+from geoseg.object_storage import STORE_KEYS, connection_of
 from geoseg.redaction import redact
 
 _PIECE_BYTES = 1 << 24
@@ -158,16 +158,11 @@ def _said(address: str, what: str) -> Iterator[None]:
             raise
         if _BAD_KEYS.search(str(error)):
             connect.cache_clear()  # keys that are renewed meanwhile are read by whoever comes next
-        reason = _reason(error).replace("{keys}", " and ".join(KEYS.get(address.partition(":")[0], ["them"])))
+        keys = " and ".join(STORE_KEYS.get(address.partition(":")[0], ["them"]))
+        reason = _reason(error).replace("{keys}", keys)
         raise OutputError(f"{address} cannot be {what}: {reason}.") from None
 
 
-KEYS = {
-    "s3": ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"],
-    "gs": ["GOOGLE_APPLICATION_CREDENTIALS"],
-    "az": ["AZURE_STORAGE_ACCOUNT", "AZURE_STORAGE_ACCESS_KEY"],
-}
-"""Environment variables that hold the keys to each kind of store."""
 _NO_BUCKET = re.compile(r"NoSuchBucket|ContainerNotFound|bucket does not exist")
 _BAD_KEYS = re.compile(
     r"SignatureDoesNotMatch|InvalidAccessKeyId|InvalidToken|ExpiredToken|AuthenticationFailed|code: 401"

@@ -2,7 +2,7 @@
 
 import re
 from calendar import monthrange
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 from geoseg.errors import RecipeError
 
@@ -18,7 +18,7 @@ _SEASONS = {"spring": 3, "summer": 6, "autumn": 9, "fall": 9, "winter": 12}
 _LAST_SEASON = re.compile(f"last ({'|'.join(_SEASONS)})")
 
 
-def interval_of(text: str, *, today: date) -> str | None:
+def interval_of(text: str, *, today: date | None = None) -> str | None:
     """``2026-10-01/2026-10-31`` for words such as ``last month``; None for what is not said in words.
 
     Whole units of the calendar that ended before today: ``last month``, ``last 3 months``, ``last week``
@@ -30,7 +30,7 @@ def interval_of(text: str, *, today: date) -> str | None:
 
     Args:
         text: any case.
-        today: the day it is said on.
+        today: the day it is said on; by default that of now in UTC.
 
     Raises:
         RecipeError: it begins like such words and is none.
@@ -39,6 +39,7 @@ def interval_of(text: str, *, today: date) -> str | None:
         >>> interval_of("same season last year", today=date(2026, 1, 15))
         '2024-12-01/2025-02-28'
     """
+    today = today or datetime.now(UTC).date()
     words = " ".join(text.lower().split())
     if match := _LAST.fullmatch(words):
         return _last(int(match[1] or 1), match[2], today, text)

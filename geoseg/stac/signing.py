@@ -13,9 +13,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from geoseg.errors import CatalogError, CatalogUnreachable, GeosegWarning
+from geoseg.object_storage import STORE_KEYS
 from geoseg.stac.catalog import Catalog
 
-AWS_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+AWS_KEYS = STORE_KEYS["s3"]
 KEYS = {"earthdata": ("EARTHDATA_TOKEN",), "cdse": AWS_KEYS}
 """Environment variables that must hold what a kind of ``signing`` reads with."""
 _BLOBS = "blob.core.windows.net"

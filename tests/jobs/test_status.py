@@ -10,7 +10,6 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from geoseg.cli import jobs
 from geoseg.errors import OutputError, RecipeError
-from geoseg.jobs import folders
 from geoseg.jobs import run as run_module
 from geoseg.jobs.folders import outs_of
 from geoseg.jobs.log import LOG, Log, read_log
@@ -19,6 +18,7 @@ from geoseg.jobs.run import run
 from geoseg.jobs.status import clean, places, status_of
 from geoseg.jobs.workspace import workspace, write_manifest
 from geoseg.recipe import Recipe
+from geoseg.stac import relative_dates
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +125,7 @@ def test_the_month_of_today_is_one_of_them(tmp_path, monkeypatch):
         def now(cls, tz=None):
             return cls(2026, 11, 3, tzinfo=tz)
 
-    monkeypatch.setattr(folders, "datetime", Today)
+    monkeypatch.setattr(relative_dates, "datetime", Today)
     (tmp_path / "2026-08").mkdir()
     recipe = Recipe(aoi="1,1,2,2", datetime="last month", out=str(tmp_path / "{month}"))
     assert [path.name for path in outs_of(recipe)] == ["2026-08", "2026-10"]
