@@ -32,6 +32,7 @@ _SYNCHRONOUS = ("sync", "synchronous", "single-threaded")
 """Dask's names for it."""
 _LOST = "cancelled"
 """What futures are whose scheduler has gone; those whose worker has gone are computed again."""
+_UNKNOWN = "its worker had lost what the blocks of the run share"
 
 
 def run_here(tasks: list[BlockTask], *, workers: int | None, on_end: Callable[[Ended], None]) -> list[Ended]:
@@ -127,12 +128,13 @@ def _ended(
             raise cluster.lost()
         index = indices.pop(future)
         try:
-            ended.append(future.result())
+            done = future.result() or BlockFailed(index, RuntimeError(_UNKNOWN))
         except Exception as error:
             if concerns_all(error):
                 raise
-            ended.append(BlockFailed(index, error))
-        on_end(ended[-1])
+            done = BlockFailed(index, error)
+        ended.append(done)
+        on_end(done)
         future.release()
         n_more = 0 if is_asked() else slots.now() - len(indices)
         for task in islice(waiting, max(n_more, 0)):

@@ -44,11 +44,15 @@ def own_of(task: BlockTask) -> Own:
     return Own(_fields(task, are_own=True))
 
 
-def run_whole(run: Callable[[BlockTask], BlockDone], name: str, own: Own) -> BlockDone:
-    """``run`` of the task that both are of: what a worker does."""
+def run_whole(run: Callable[[BlockTask], BlockDone], name: str, own: Own) -> BlockDone | None:
+    """``run`` of the task that both are of: what a worker does.
+
+    None where the run has ended while the block waited for its turn: nobody asks for it any more.
+    """
     from distributed import get_worker
 
-    return run(get_worker().plugins[name].shared(**own.values))
+    plugin = get_worker().plugins.get(name)
+    return run(plugin.shared(**own.values)) if plugin is not None else None
 
 
 def _fields(task: BlockTask, *, are_own: bool) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from builders import geobox_at, smooth, write_image
 from dask import config as dask_config
 from distributed import Client, LocalCluster, WorkerPlugin
 from distributed.core import Status
-from jobs.test_gpu_workers import tasks_for
+from jobs.test_gpu_workers import Task, tasks_for
 
 from geoseg.cli.options import _as_given
 from geoseg.errors import GeosegWarning, RecipeError
@@ -22,6 +22,7 @@ from geoseg.jobs.cluster import run_here
 from geoseg.jobs.clusters import KINDS, Cluster, maker_of, options_of
 from geoseg.jobs.connecting import ask_workers, give_to_workers, keys_in, warn_of_plain
 from geoseg.jobs.plan import plan_run
+from geoseg.jobs.sending import own_of, run_whole, shared_by
 from geoseg.jobs.stopping import Stopped
 from geoseg.recipe import ClusterKind, Recipe
 
@@ -35,6 +36,19 @@ def recipe(**more: object) -> Recipe:
 
 def test_a_recipe_names_the_kinds_that_there_are():
     assert get_args(ClusterKind) == tuple(KINDS)
+
+
+def test_a_block_whose_run_has_ended_is_let_go_without_a_word(tmp_path):
+    """Those that wait for their turn on a worker when a run is interrupted."""
+    task = tasks_for("cpu", tmp_path)[2]
+    with LocalCluster(n_workers=1, dashboard_address=None, **HERE) as made, Client(made) as client:
+        with shared_by(client, task) as name:
+            assert client.submit(run_whole, _index_of, name, own_of(task), pure=False).result() == 2
+        assert client.submit(run_whole, _index_of, name, own_of(task), pure=False).result() is None
+
+
+def _index_of(task: Task) -> int:
+    return task.block.index
 
 
 def _ends_the_first(marker: Path) -> int:
