@@ -80,12 +80,17 @@ def logs(name: Name, json: Json = False) -> None:
 
 def clean(name: Name) -> None:
     """Remove what runs of a recipe that were stopped have left; they cannot go on then. Maps stay."""
+    from geoseg.jobs.folders import where
     from geoseg.jobs.status import clean as clean_up
-    from geoseg.jobs.status import places
+    from geoseg.jobs.status import places, status_of
 
-    removed = [one for out in places(name) for one in clean_up(out)]
+    outs = places(name)
+    removed = [one for out in outs for one in clean_up(out)]
     for folder, n_bytes in removed:
         print(f"removed {folder}, {n_bytes / 1e6:.1f} MB")  # noqa: T201
+    for out in outs:
+        if status_of(out).state == "running":
+            print(f"{where(out)}: a run is at work there, and was let alone")  # noqa: T201
     if not removed:
         print("Nothing to remove: no stopped run has left anything.")  # noqa: T201
 

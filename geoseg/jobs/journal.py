@@ -25,6 +25,7 @@ from geoseg.inference.uncertainty import raster_names
 from geoseg.jobs.blocks import BlockDone, BlockTask, bounds_of
 from geoseg.jobs.leavings import JOURNAL, PARTS
 from geoseg.jobs.parts import write_part
+from geoseg.redaction import unsigned
 from geoseg.writers.vrt import raster_of
 
 _MAKERS = ("geoseg", "torch", "rasterio", "odc-stac", "numpy")
@@ -37,7 +38,8 @@ def with_fingerprints(tasks: Sequence[BlockTask]) -> list[BlockTask]:
     """Tasks of one run, each with the SHA-256 of all that its part is made from: 64 hexadecimal digits.
 
     Items with their addresses and, of local files, size and time of change; grid, tiles, area, model,
-    composite, the way the network is run, and the versions of what computes. Not where it is written.
+    composite, the way the network is run, and the versions of what computes. Not where it is written, nor
+    what a catalog signs addresses with.
     """
     if not tasks:
         return []
@@ -91,7 +93,7 @@ def _areas(tasks: Sequence[BlockTask]) -> list[str | None]:
 
 
 def _sha256(facts: object) -> str:
-    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
+    return hashlib.sha256(unsigned(json.dumps(facts, sort_keys=True, default=str)).encode()).hexdigest()
 
 
 @cache

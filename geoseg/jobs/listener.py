@@ -1,7 +1,12 @@
 """Who is told how a run goes."""
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
+
+from geoseg.errors import GeosegWarning
 
 
 @dataclass(frozen=True)
@@ -63,3 +68,22 @@ class Silence:
 
     def block(self, tally: BlockTally) -> None:
         """Ignored."""
+
+
+@contextmanager
+def warnings_said(listener: Listener) -> Iterator[list[str]]:
+    """Warnings that geoseg gives on purpose, said at once and kept for the report."""
+    texts: list[str] = []
+    show = warnings.showwarning
+
+    def note(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
+        if issubclass(category, GeosegWarning):
+            texts.append(str(message))
+            listener.say(f"warning: {message}")
+        else:
+            show(message, category, *rest, **more)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", GeosegWarning)
+        warnings.showwarning = note
+        yield texts

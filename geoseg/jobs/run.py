@@ -3,12 +3,11 @@
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from geoseg.errors import GeosegError, GeosegWarning, OutputError, PreflightError, RecipeError, one_line
 from geoseg.files import full_disk_said
@@ -18,11 +17,12 @@ from geoseg.jobs import publish
 from geoseg.jobs.arrivals import clear_store
 from geoseg.jobs.blocks import BlockDone, BlockTask
 from geoseg.jobs.clusters import Cluster
+from geoseg.jobs.defaults import with_defaults
 from geoseg.jobs.engine import as_before, note_engine, settle, stored_engine
-from geoseg.jobs.folders import has_dates, where
+from geoseg.jobs.folders import has_dates, place_of, where
 from geoseg.jobs.journal import Journal, Published, with_fingerprints
 from geoseg.jobs.leavings import PARTS
-from geoseg.jobs.listener import Listener, Silence
+from geoseg.jobs.listener import Listener, Silence, warnings_said
 from geoseg.jobs.log import Log
 from geoseg.jobs.making import compute, make_blocks
 from geoseg.jobs.memory import within_memory
@@ -42,6 +42,7 @@ from geoseg.memory import bound_gdal_cache, give_back, one_heap, peak_memory_mb
 from geoseg.recipe import Recipe
 from geoseg.redaction import redact
 from geoseg.report.facts import Report, RunFacts, SeamFacts
+from geoseg.stac.catalog import load_catalog
 from geoseg.writers.vrt import raster_of
 
 _BEFORE = "before"
@@ -65,7 +66,7 @@ def run(recipe: Recipe, *, listener: Listener | None = None) -> Result:
     """Make the map that ``recipe`` asks for.
 
     Outputs appear in the output folder all at once, when everything is written; a run that fails leaves
-    nothing.
+    none.
     Memory depends on the block size and the number of items over a place, not on the area.
 
     Raises:
@@ -88,18 +89,18 @@ def _run(recipe: Recipe, log: Log) -> Result:
     started = time.perf_counter()
     one_heap()
     bound_gdal_cache()
-    with _collected(log) as warned, threads_kept():
-        plan = plan_run(recipe, say=log.say)
+    with warnings_said(log) as warned, threads_kept():
+        plan = _planned(recipe, log)
         give_back()
         for line in (*plan.scaling, *plan.inputs.adapted):
             log.say(line)
         may_replace = recipe.overwrite or recipe.resume
         remote = RemoteFolder(plan.address) if plan.address else None
-        if plan.store is not None:
-            check_store(plan.store)
         with workspace(plan.out, overwrite=may_replace, resume=recipe.resume, goal=remote) as folder:
             log.open(folder)
             try:
+                if plan.store is not None:
+                    check_store(plan.store)
                 with full_disk_said(folder), _placed(plan, folder, log) as placed:
                     report, tasks = _make(placed, folder, log, warned, started, remote)
             except BaseException as error:
@@ -118,6 +119,21 @@ def _run(recipe: Recipe, log: Log) -> Result:
     if plan.recipe.change_from is not None:
         _compare(plan, log)
     return Result(plan.out, report, where(plan.out), raster)
+
+
+def _planned(recipe: Recipe, log: Log) -> Plan:
+    """The plan of a run; where none can be made, the log of one that goes on says why."""
+    try:
+        return plan_run(recipe, say=log.say)
+    except BaseException as error:
+        if recipe.resume:
+            with suppress(GeosegError):  # also of this one, which is raised below
+                chosen, _ = with_defaults(recipe, load_catalog(recipe.catalog))
+                with workspace(place_of(str(chosen.out)), overwrite=True, resume=True) as folder:
+                    log.open(folder)
+                    log.end(error)
+                    raise
+        raise
 
 
 def _list_maps(folder: Path) -> None:
@@ -274,22 +290,3 @@ def _seams(plan: Plan, like: BlockTask, class_tif: Path, listener: Listener) -> 
             stacklevel=2,
         )
         return SeamFacts()
-
-
-@contextmanager
-def _collected(listener: Listener) -> Iterator[list[str]]:
-    """Warnings that geoseg gives on purpose, said at once and kept for the report."""
-    texts: list[str] = []
-    show = warnings.showwarning
-
-    def note(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
-        if issubclass(category, GeosegWarning):
-            texts.append(str(message))
-            listener.say(f"warning: {message}")
-        else:
-            show(message, category, *rest, **more)
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("always", GeosegWarning)
-        warnings.showwarning = note
-        yield texts

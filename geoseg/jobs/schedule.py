@@ -19,6 +19,8 @@ _FIELDS = (
     ("weekday", 0, 7),
 )
 _PART = re.compile(r"(\*|\d+(?:-\d+)?)(?:/(\d+))?")
+_DAYS_OF = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
+"""The most that each month has."""
 _DAYS = ("Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 GRACE_S = 900
 """For the block at hand, when a run is asked to stop."""
@@ -80,7 +82,7 @@ def fields_of(cron: str) -> list[Parts]:
     """Each field as its parts (first, last, step); first is None for ``*``, last is None for a single value.
 
     Raises:
-        RecipeError: it is none of crontab(5), or one with names or ``@`` words.
+        RecipeError: it is none of crontab(5), one with names or ``@`` words, or one that never comes.
     """
     words = cron.split()
     if len(words) != len(_FIELDS):
@@ -88,7 +90,19 @@ def fields_of(cron: str) -> list[Parts]:
             f"--cron {cron!r} has {len(words)} fields, expected 5: minute, hour, day of the month, month, "
             "weekday. Give, for instance, '0 3 1 * *' for the first of each month at 3."
         )
-    return [_field(word, *limits, cron) for word, limits in zip(words, _FIELDS, strict=True)]
+    fields = [_field(word, *limits, cron) for word, limits in zip(words, _FIELDS, strict=True)]
+    _, _, days, months, weekdays = fields
+    first_day = min(first or 1 for first, _, _ in days)
+    n_days = max(_DAYS_OF[month - 1] for part in months for month in _values(part))
+    if first_day > n_days and weekdays[0][0] is None:
+        raise RecipeError(f"--cron {cron!r} never comes: its months have {n_days} days at most.")
+    return fields
+
+
+def _values(part: tuple[int | None, int | None, int]) -> range:
+    """The months of a part."""
+    first, last, step = part
+    return range(first or 1, (last or first or 12) + 1, step)
 
 
 def _field(word: str, name: str, low: int, high: int, cron: str) -> Parts:

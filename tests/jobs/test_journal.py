@@ -78,6 +78,29 @@ def fingerprint_of_task(task):
     return with_fingerprints([task])[0].fingerprint
 
 
+def signed(task, query):
+    return replace(
+        task, items=[{"id": "a", "assets": {"b": {"href": f"https://host/a.tif?{query}", "n": 1}}}]
+    )
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("se=2026-11-01T00%3A00Z&sp=r&sig=a%2Fb%3D", "se=2026-12-01T00%3A00Z&sp=r&sig=c"),
+        ("X-Amz-Date=20261101&X-Amz-Signature=ab", "X-Amz-Date=20261201&X-Amz-Signature=cd"),
+        ("Expires=1&Signature=a~_&Key-Pair-Id=k", "Expires=2&Signature=b&Key-Pair-Id=k"),
+        ("X-Goog-Signature=ab&X-Goog-Expires=1", "X-Goog-Signature=cd&X-Goog-Expires=1"),
+    ],
+)
+def test_what_a_catalog_has_signed_anew_is_the_same(task, first, second):
+    assert fingerprint_of_task(signed(task, first)) == fingerprint_of_task(signed(task, second))
+    assert fingerprint_of_task(signed(task, "versionId=1")) != fingerprint_of_task(
+        signed(task, "versionId=2")
+    )
+    assert fingerprint_of_task(signed(task, "design=1")) != fingerprint_of_task(signed(task, "design=2"))
+
+
 def test_a_fingerprint_is_of_what_makes_the_part(task, tmp_path):
     same = replace(task, parts=tmp_path / "elsewhere", block=replace(task.block, index=7))
     assert fingerprint_of_task(same) == fingerprint_of_task(task)

@@ -41,6 +41,8 @@ def entries(to, **more):
     ("cron", "said"),
     [
         ("0 3 1 *", "has 4 fields, expected 5"),
+        ("0 3 30,31 2 *", "never comes: its months have 29 days at most"),
+        ("0 3 31 4-6/2 *", "never comes: its months have 30 days at most"),
         ("@monthly", "has 1 fields, expected 5"),
         ("60 3 1 * *", "'60' is no minute from 0 to 59"),
         ("0 3 0 * *", "'0' is no day of the month from 1 to 31"),
@@ -83,6 +85,11 @@ def values(field, low, high):
         low_, high_ = (low, high) if first is None else (first, first if last is None else last)
         found |= set(range(low_, high_ + 1, step))
     return found
+
+
+@pytest.mark.parametrize("cron", ["0 3 29 2 *", "0 3 31 2-3 *", "0 3 31 2 1", "0 3 */31 2 *", "0 3 31 */2 *"])
+def test_days_that_come_are_taken(cron):
+    assert len(fields_of(cron)) == 5
 
 
 def is_due(cron, moment):

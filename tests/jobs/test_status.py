@@ -9,7 +9,7 @@ from lanes.services import rasters
 from prometheus_client.parser import text_string_to_metric_families
 
 from geoseg.cli import jobs
-from geoseg.errors import OutputError, RecipeError
+from geoseg.errors import CatalogError, OutputError, RecipeError
 from geoseg.jobs import run as run_module
 from geoseg.jobs.folders import outs_of
 from geoseg.jobs.log import LOG, Log, read_log
@@ -104,10 +104,51 @@ def test_an_old_map_stands_while_a_new_one_is_stopped(scene, tmp_path, monkeypat
     assert not list(clean(out))
 
 
-def test_a_workspace_in_use_is_not_cleaned(tmp_path):
+def test_a_workspace_in_use_is_not_cleaned(tmp_path, capsys):
     with workspace(tmp_path / "map", overwrite=False) as folder:
+        (folder / LOG).touch()
         assert not list(clean(tmp_path / "map"))
+        jobs.clean(str(tmp_path / "map"))
+        assert f"{tmp_path}/map: a run is at work there" in capsys.readouterr().out
         assert folder.exists()
+
+
+@pytest.mark.parametrize("fails", ["plan_run", "tasks_of"])
+def test_a_job_that_ends_before_its_first_block_says_why(scene, tmp_path, monkeypatch, fails):
+    """As when the catalog is down on the first of the month; what was asked for by hand leaves nothing."""
+    out = tmp_path / "maps" / "map"
+
+    def raises(*args, **more):
+        raise CatalogError("https://me:secret@host/stac does not answer.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run_module, fails, raises)
+        for resume in (False, True, True):
+            with pytest.raises(CatalogError, match="does not answer"):
+                run(Recipe(**scene, out=str(out), resume=resume))
+            assert [path.name for path in out.parent.glob(".*/*")] == [LOG] * resume
+    found = status_of(out)
+    assert (found.state, found.why, found.is_made) == ("stopped", "https://host/stac does not answer.", False)
+    assert places(str(out.parent)) == [out]
+    run(Recipe(**scene, out=str(out), resume=True))
+    assert status_of(out).state == "made"
+    assert [path.name for path in out.parent.iterdir()] == ["map"]
+
+
+def test_what_a_run_has_done_is_kept_when_the_next_one_cannot_begin(scene, tmp_path, monkeypatch):
+    out = tmp_path / "map"
+    recipe = Recipe(**scene, out=str(out), resume=True)
+    with monkeypatch.context() as patch:
+        stopped_at(patch, 3, RuntimeError("the power went"))
+        with pytest.raises(RuntimeError):
+            run(recipe)
+    with monkeypatch.context() as patch:
+        patch.setattr(run_module, "plan_run", lambda *args, **more: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run(recipe)
+    assert (status_of(out).state, status_of(out).why) == ("stopped", "division by zero")
+    run(recipe)
+    assert status_of(out).tally.n_kept > 0
 
 
 def test_maps_of_months_are_found(tmp_path, monkeypatch):
