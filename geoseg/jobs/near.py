@@ -18,6 +18,8 @@ from geoseg.jobs.plan import Plan
 _FAR_PX = 64
 """Items whose footprint is nearer than this to a block are handed to it: footprints are drawn roughly."""
 _POINTS_PER_SIDE = 8
+_FAR = 1e9
+"""Pixels; beyond any map."""
 _FLAT = (90.0, 85.0)
 """An outline wider than this, or nearer to a pole, degrees, is drawn by itself, with care."""
 
@@ -52,6 +54,17 @@ def read_shares(plan: Plan, blocks: Sequence[Block]) -> tuple[NDArray[np.int_], 
     pairs = shapely.STRtree(footprints).query(outlines, predicate="intersects")
     both = shapely.intersection(outlines[pairs[0]], footprints[pairs[1]])
     return pairs, shapely.area(both) / shapely.area(outlines[pairs[0]])
+
+
+def bounds_of_items(plan: Plan) -> shapely.Polygon:
+    """A rectangle in pixels of the map (col, row) that holds what items are said to cover; all of the plane
+    where the map's CRS says nothing of a corner.
+    """
+    to_plane = Transformer.from_crs("EPSG:4326", str(plan.geobox.crs), always_xy=True)
+    x, y = to_plane.transform(*shapely.get_coordinates(_footprints(plan)).T)
+    cols, rows = ~plan.geobox.affine * (np.asarray(x), np.asarray(y))
+    bounds = np.array([np.min(cols), np.min(rows), np.max(cols), np.max(rows)])
+    return shapely.box(*np.where(np.isfinite(bounds), bounds, [-_FAR, -_FAR, _FAR, _FAR]))
 
 
 def _footprints(plan: Plan) -> NDArray[np.object_]:

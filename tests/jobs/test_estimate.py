@@ -48,6 +48,12 @@ def plan_of(n_items, *, side=700, area=None, **recipe):
     )
 
 
+def px_of(item):
+    to_plane = Transformer.from_crs("EPSG:4326", "EPSG:32725", always_xy=True)
+    plane = shapely.transform(shapely.geometry.shape(item.geometry), to_plane.transform, interleaved=False)
+    return shapely.affinity.affine_transform(plane, (0.1, 0, 0, -0.1, -29_000, 911_000))
+
+
 def wiggly(n):
     angles = np.linspace(0, 2 * np.pi, n, endpoint=False)
     radius = 1300 * (1 - 0.2 * np.abs(np.sin(5 * angles)))
@@ -56,28 +62,32 @@ def wiggly(n):
 
 def test_tiles_are_counted_as_a_run_runs_them(no_model):
     plan = plan_of(5, area=wiggly(500))
-    wanted = 0
+    outlines = [px_of(item) for item in plan.inputs.items]
+    imagery = shapely.box(*shapely.total_bounds(outlines))
+    assert not imagery.contains(plan.aoi_px)
+    wanted, worth = 0, 0.0
     for block in plan.blocks:
         mask = aoi_mask(plan.aoi_px, block.window)
         top, left = block.window.row_off, block.window.col_off
         for tile in plan.tiles.tiles(block.window):
             row, col = tile.window.row_off - top, tile.window.col_off - left
-            wanted += bool(mask[max(row, 0) : row + 64, max(col, 0) : col + 64].any())
+            if mask[max(row, 0) : row + 64, max(col, 0) : col + 64].any():
+                row, col = tile.window.row_off, tile.window.col_off
+                wanted += 1
+                worth += shapely.box(col, row, col + 64, row + 64).intersection(imagery).area / 64**2
     assert wanted > 1000
-    assert estimate(plan).n_tiles == pytest.approx(wanted, abs=wanted // 200)  # slivers without a centre
+    assert worth < 0.9 * wanted
+    found = estimate(plan)
+    assert found.n_tiles == pytest.approx(wanted, abs=wanted // 200)  # slivers without a centre
+    assert found.predict_s == pytest.approx((worth + 8) * TILE_S, rel=0.005)
 
 
 def test_bytes_are_those_under_items_in_the_pixels_that_files_have(no_model):
     plan = plan_of(40, side=500)
     whole = shapely.box(0, 0, 4000, 3000)
     pixels = 0.0
-    to_plane = Transformer.from_crs("EPSG:4326", "EPSG:32725", always_xy=True)
     for item in plan.inputs.items:
-        plane = shapely.transform(
-            shapely.geometry.shape(item.geometry), to_plane.transform, interleaved=False
-        )
-        px = shapely.affinity.affine_transform(plane, (0.1, 0, 0, -0.1, -29_000, 911_000))
-        pixels += px.intersection(whole).area
+        pixels += px_of(item).intersection(whole).area
     found = estimate(plan).read_mb * 1e6
     # A byte in red, four in each 20 m pixel of swir16; cells and halos are read more than once.
     assert 2 * pixels < found < 2 * pixels * 4
@@ -99,7 +109,6 @@ def test_workers_of_a_scheduler_each_have_a_machine(no_model, monkeypatch):
     monkeypatch.setattr(estimate_module, "device_on", lambda cluster, device: "cpu")
     plan = plan_of(3, scheduler="tcp://127.0.0.1:1")
     found = estimate(plan)
-    assert found.predict_s == pytest.approx((found.n_tiles + 8) * TILE_S)
     assert found.elapsed_s == pytest.approx(found.predict_s / 10)
     assert found.worker_hours == pytest.approx(found.predict_s / 3600)
     assert found.cost is None
