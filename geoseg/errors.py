@@ -18,7 +18,9 @@ Each message is one line that says what was got, what was expected and what to d
 line prints it without a traceback and exits 2; any other exception is a bug and exits 1.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 _FEW = 8
 
@@ -79,11 +81,36 @@ class GeosegWarning(UserWarning):
     """Something was repaired or adapted; the run goes on and the report repeats the text."""
 
 
+_PYDANTIC = "Input should be "
+_PLAIN = {
+    r"^greater than or equal to (\S+)$": r"\1 or more",
+    r"^less than or equal to (\S+)$": r"\1 or less",
+    "^greater than ": "more than ",
+    "^a valid integer.*": "a whole number",
+    "^a valid boolean.*": "true or false",
+    "^a valid string$": "a text",
+    "^a valid (tuple|list)$": "a list",
+    "^a valid (dictionary|mapping)$": "a table",
+    "^a valid (number).*": r"a \1",
+}
+
+
 def some(values: Sequence[object], word: str) -> str:
     """``value 7``, or ``values 7, 8, 9 and 20 more``: a message is a line."""
     first = ", ".join(map(str, values[:_FEW]))
     more = f" and {len(values) - _FEW} more" if len(values) > _FEW else ""
     return f"{word}{'s' * (len(values) > 1)} {first}{more}"
+
+
+def expected(mistake: Mapping[str, Any]) -> str:
+    """What one of a pydantic error's mistakes asks for: ``expected 1 or more``, in place of its own words."""
+    text = str(mistake["msg"]).removeprefix("Value error, ")
+    if not text.startswith(_PYDANTIC):
+        return text
+    wanted = text.removeprefix(_PYDANTIC)
+    for pattern, plain in _PLAIN.items():
+        wanted = re.sub(pattern, plain, wanted)
+    return f"expected {wanted}"
 
 
 def one_line(error: Exception) -> str:
@@ -99,6 +126,5 @@ def one_line(error: Exception) -> str:
     if callable(mistakes):
         first = mistakes()[0]
         where = ".".join(str(part) for part in first["loc"])
-        text = str(first["msg"]).removeprefix("Value error, ")
-        return f"{where}: {text}" if where else text
+        return f"{where}: {expected(first)}" if where else expected(first)
     return " ".join(str(error).split()).rstrip(".")

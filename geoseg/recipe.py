@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from geoseg.aoi_source import AoiSource
-from geoseg.errors import RecipeError
+from geoseg.errors import RecipeError, expected
 from geoseg.object_storage import checked_address, is_address
 from geoseg.redaction import redact
 from geoseg.registry import did_you_mean
@@ -309,7 +309,7 @@ def _explain(error: ValidationError, known: list[str]) -> str:
     key = str(first["loc"][0]) if first["loc"] else ""
     if first["type"] == "extra_forbidden":
         return f"Unknown key {key!r}: {did_you_mean(key, known)}"
-    message = first["msg"].removeprefix("Value error, ")
+    message = expected(first)
     field = Recipe.model_fields.get(key)
     shown = "" if field and not field.repr else f" {redact(str(first['input']))}"  # it may be a secret
     return f"--{key.replace('_', '-')}{shown}: {message}." if key else f"{message[0].upper()}{message[1:]}."

@@ -6,6 +6,7 @@ import warnings
 from typing import Annotated, Any
 
 import typer
+from pydantic import ValidationError
 
 from geoseg.cli import area as area_commands
 from geoseg.cli import bench as bench_commands
@@ -20,7 +21,7 @@ from geoseg.cli import models as models_commands
 from geoseg.cli import schedule as schedule_command
 from geoseg.cli import train as train_command
 from geoseg.cli.options import takes_recipe
-from geoseg.errors import GeosegError, GeosegWarning
+from geoseg.errors import GeosegError, GeosegWarning, expected
 from geoseg.recipe import Recipe
 
 app = typer.Typer(
@@ -70,6 +71,9 @@ def run() -> None:
     except GeosegError as error:
         _fail(str(error))
     except _UsageError as error:
+        if isinstance(error.__cause__, ValidationError):  # newer typers; older ones have words of their own
+            (mistake, *_) = error.__cause__.errors()
+            error.message = f"{mistake['input']!r}: {expected(mistake)}."  # type: ignore[attr-defined]
         _fail(error.format_message())  # type: ignore[attr-defined]
     except (KeyboardInterrupt, typer.Abort):
         code = _INTERRUPTED

@@ -15,7 +15,7 @@ from odc.geo.geom import Geometry, box
 from pydantic import BaseModel, ValidationError
 from pyproj.exceptions import CRSError
 
-from geoseg.errors import EvaluationError, one_line
+from geoseg.errors import EvaluationError, expected, one_line
 from geoseg.evaluation.benchmark import BENCHMARKS, Benchmark, Sample
 from geoseg.evaluation.label_files import Origin
 from geoseg.evaluation.label_rasters import Pair, samples_of
@@ -184,7 +184,7 @@ def _explain(error: ValidationError) -> str:
         models: dict[str, type[BaseModel]] = {"classes": LabelClass, "ignore": IgnoreRule}
         model = models.get(keys[0], LabelledImages)
         return f"unknown key {'.'.join(keys)}: {did_you_mean(keys[-1], list(model.model_fields))}"
-    message = _sentence(first["msg"].removeprefix("Value error, "))
+    message = _sentence(expected(first))
     return f"{'.'.join(keys)}: {message}" if keys else message
 
 

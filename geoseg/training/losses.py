@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, Va
 from torch import nn
 
 from geoseg import training
-from geoseg.errors import TrainingError
+from geoseg.errors import TrainingError, expected
 from geoseg.evaluation.benchmark import IGNORE
 from geoseg.registry import Registry, did_you_mean
 
@@ -102,7 +102,7 @@ def _explain(error: ValidationError, name: str | None) -> str:
         return f"{where}: unknown option {key!r}: {did_you_mean(key, known)}"
     if first["type"] == "missing":
         return f"{where}: give {key} = one of {', '.join(LOSSES)}."
-    message = first["msg"].removeprefix("Value error, ")
+    message = expected(first)
     return f"{where}: {key} = {first['input']!r}: {message}." if key else f"{where}: {message}."
 
 

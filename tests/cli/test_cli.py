@@ -195,7 +195,7 @@ def test_check_says_what_was_adapted(tmp_path):
         (["predict", "--aoi", "nowhere.geojson"], "nowhere.geojson does not exist"),
         (["predict", "--bbox", "1,2,3"], "has 3 numbers, expected 4"),
         (["predict", "--foo"], "No such option"),
-        (["predict", "--aoi", "1,2,3,4", "--max-items", "0"], "--max-items 0"),
+        (["predict", "--aoi", "1,2,3,4", "--max-items", "0"], "--max-items 0: expected 1 or more."),
         (["predict", "--aoi", "1,2,3,4", "--gsd", "ten"], "'--gsd'"),
         (["predict", "--recipe", "nope"], "No recipe 'nope'"),
         (["predict", "--bbox", "1,5,2,4"], "give --bbox west,south,east,north"),
@@ -212,6 +212,7 @@ def test_what_the_user_can_mend_is_one_line_and_exit_2(args, message):
     assert last.startswith("geoseg: ")
     assert message.lower() in last.lower()
     assert "Traceback" not in done.stderr
+    assert "Input should" not in last  # pydantic's words
 
 
 def test_a_bug_is_a_traceback_and_exit_1(tmp_path):

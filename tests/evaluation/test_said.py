@@ -1,5 +1,7 @@
 """Nothing is left out of a comparison without a word."""
 
+from typing import Annotated
+
 import geopandas as gpd
 import numpy as np
 import pytest
@@ -7,7 +9,7 @@ import rasterio
 import shapely
 from builders import geobox_at
 from odc.geo.xr import xr_zeros
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from geoseg.errors import EvaluationError, one_line
 from geoseg.evaluation.labelled import benchmark_of
@@ -106,8 +108,18 @@ def test_errors_are_quoted_in_one_line():
 
     with pytest.raises(ValidationError) as caught:
         Model(n="x")
-    assert (
-        one_line(caught.value) == "n: Input should be a valid integer, unable to parse string as an integer"
-    )
+    assert one_line(caught.value) == "n: expected a whole number"
+    for kind, value, words in (
+        (Annotated[int, Field(ge=1)], 0, "expected 1 or more"),
+        (Annotated[float, Field(le=100)], 101, "expected 100 or less"),
+        (Annotated[float, Field(gt=0)], 0, "expected more than 0"),
+        (Annotated[float, Field(lt=1)], 1, "expected less than 1"),
+        (bool, "maybe", "expected true or false"),
+        (tuple[str, ...], 3, "expected a list"),
+        (float, "x", "expected a number"),
+    ):
+        with pytest.raises(ValidationError) as caught:
+            TypeAdapter(kind).validate_python(value)
+        assert one_line(caught.value) == words
     assert one_line(ValueError("two\nlines.")) == "two lines"
     assert one_line(FileNotFoundError(2, "No such file", "x")) == "No such file"

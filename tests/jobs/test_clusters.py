@@ -41,7 +41,7 @@ def test_a_recipe_names_the_kinds_that_there_are():
 def test_a_block_whose_run_has_ended_is_let_go_without_a_word(tmp_path):
     """Those that wait for their turn on a worker when a run is interrupted."""
     task = tasks_for("cpu", tmp_path)[2]
-    with LocalCluster(n_workers=1, dashboard_address=None, **HERE) as made, Client(made) as client:
+    with LocalCluster(n_workers=1, dashboard_address="127.0.0.1:0", **HERE) as made, Client(made) as client:
         with shared_by(client, task) as name:
             assert client.submit(run_whole, _index_of, name, own_of(task), pure=False).result() == 2
         assert client.submit(run_whole, _index_of, name, own_of(task), pure=False).result() is None
@@ -134,7 +134,7 @@ def test_a_package_that_is_missing_is_named_with_its_extra(name, monkeypatch):
             ({"scheduler": address}, f"--scheduler {address}: is no address of a Dask scheduler: give tcp://")
             for address in ("localhost", "127.0.0.1", "http://127.0.0.1:8786", "tcp://127.0.0.1", "tcp://:1")
         ],
-        ({"cluster": "slrum"}, "--cluster slrum: Input should be 'local', 'slurm'"),
+        ({"cluster": "slrum"}, "--cluster slrum: expected 'local', 'slurm'"),
     ],
 )
 def test_what_is_no_cluster_is_one_line(more, said):

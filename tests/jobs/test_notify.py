@@ -201,7 +201,7 @@ def test_addresses_are_never_shown(tmp_path):
     assert Recipe.resolve(str(file)).notify == (address,)
     file.write_text(f'image = "x.tif"\nnotify = {{ address = "{address}" }}\n')
     ran = geoseg("run", file)
-    assert (ran.returncode, ran.stderr) == (2, "geoseg: --notify: Input should be a valid tuple.\n")
+    assert (ran.returncode, ran.stderr) == (2, "geoseg: --notify: expected a list.\n")
 
 
 def test_maps_of_features_are_one_message(scene, tmp_path, inbox):

@@ -465,14 +465,14 @@ def test_a_term_is_written_as_it_was_read():
         ({"name": "focall"}, "No loss named 'focall': did you mean focal?"),
         ({"name": "focal", "gama": 2}, "[[loss]] focal: unknown option 'gama': did you mean gamma?"),
         ({"name": "focal", "wieght": 2}, "[[loss]] focal: unknown option 'wieght': did you mean weight?"),
-        ({"name": "focal", "gamma": -1}, "[[loss]] focal: gamma = -1: Input should be greater than"),
-        ({"name": "focal", "gamma": math.inf}, "[[loss]] focal: gamma = inf: Input should be a finite"),
-        ({"name": "dice", "weight": 0}, "[[loss]] dice: weight = 0: Input should be greater than 0"),
+        ({"name": "focal", "gamma": -1}, "[[loss]] focal: gamma = -1: expected 0 or more"),
+        ({"name": "focal", "gamma": math.inf}, "[[loss]] focal: gamma = inf: expected a finite"),
+        ({"name": "dice", "weight": 0}, "[[loss]] dice: weight = 0: expected more than 0"),
         ({"name": "boundary", "width": 4}, "[[loss]] boundary: width = 4: must be odd"),
         ({"name": "bootstrapped", "mode": "firm"}, "[[loss]] bootstrapped: mode = 'firm'"),
         ({"name": "tversky", "gamma": 0.75}, "[[loss]] tversky: gamma = 0.75"),
         ({"gamma": 1}, "[[loss]]: give name = one of bootstrapped, boundary,"),
-        ({"name": 3}, "[[loss]]: name = 3: Input should be a valid string"),
+        ({"name": 3}, "[[loss]]: name = 3: expected a text"),
     ],
 )
 def test_mistakes_in_a_table_are_named(table, message):
