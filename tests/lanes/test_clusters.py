@@ -1,5 +1,7 @@
 """The same job by each kind of scheduler that can be run here: the same bytes."""
 
+import importlib
+import os
 import re
 import signal
 import subprocess
@@ -20,6 +22,7 @@ from geoseg.jobs import cluster, clusters
 from geoseg.jobs.run import run
 from geoseg.recipe import Recipe
 from lanes.clusters import scheduler_in, workers
+from lanes.gateway import gateway
 from lanes.services import rasters, wait_until
 from lanes.slurm import slurm
 
@@ -204,6 +207,31 @@ def test_tls(scene, one_by_one, keys, tmp_path, monkeypatch):
             with pytest.raises(RecipeError, match="if it wants TLS, give tls://"):
                 run(plain)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["dask", "keys", "map", "other"]
+
+
+def test_gateway_and_a_worker_that_is_killed(scene, one_by_one, tmp_path, monkeypatch):
+    recipe = Recipe(**scene, block_size=64, cluster="gateway", workers=2, out=str(tmp_path / "map"))
+    with gateway(tmp_path / "gateway") as made:
+        monkeypatch.setattr(sys, "path", [*sys.path, str(made.client)])
+        importlib.import_module("dask_gateway")  # its defaults come with it
+        wrong = made.config["gateway.auth.kwargs"] | {"password": "other"}
+        with (
+            dask.config.set(made.config | {"gateway.auth.kwargs": wrong}),
+            pytest.raises(
+                RecipeError, match="The gateway cluster cannot be started: 401, message='Unauthorized'"
+            ),
+        ):
+            run(recipe)
+        with (
+            dask.config.set(made.config),
+            killing_one(tmp_path, lambda: os.kill(made.processes("worker")[0], signal.SIGKILL)) as seen,
+        ):
+            heard = Heard()
+            assert rasters(run(recipe, listener=heard).out) == one_by_one
+        assert seen[0] < N_BLOCKS
+        assert any(text.startswith("dashboard of the gateway cluster: http://") for text in heard.said)
+        wait_until(lambda: not made.processes("scheduler"), "the gateway ends the cluster")
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
 def test_a_run_that_is_asked_to_stop_or_interrupted_leaves_no_workers(scene, tmp_path):
