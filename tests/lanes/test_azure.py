@@ -115,5 +115,5 @@ def test_a_wrong_key_is_one_line(azure, monkeypatch):
     monkeypatch.setenv("AZURE_STORAGE_ACCESS_KEY", base64.b64encode(b"another").decode())
     ran = geoseg("predict", "-q", *image("az://maps/images/"), "--out", "az://maps/none")
     assert ran.code == 2
-    assert "the keys in the environment are not right" in one_line(ran.stderr)
+    assert "az://maps/none cannot be read: access is denied." in one_line(ran.stderr)
     assert not azure.names("none")
