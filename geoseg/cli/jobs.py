@@ -42,9 +42,7 @@ def status(
 
         print(prometheus_text(found), end="")  # noqa: T201
         return
-    table = Table(
-        Column("map", overflow="fold"), "state", "blocks", "failures", "km²/s", "left", "last heard of", "why"
-    )
+    rows = []
     for one in found:
         blocks = one.tally
         counts = (
@@ -57,7 +55,12 @@ def status(
             "" if one.since is None else f"{duration((datetime.now(UTC) - one.since).total_seconds())} ago"
         )
         state = f"{one.state}: {one.stage}" if one.state == "running" and one.stage else one.state
-        table.add_row(escape(where(one.out)), state, *counts, left, heard, escape(one.why))
+        rows.append((escape(where(one.out)), state, *counts, left, heard, escape(one.why)))
+    names = ("map", "state", "blocks", "failures", "km²/s", "left", "last heard of", "why")
+    shown = [n for n in range(len(names)) if n < 2 or any(row[n] for row in rows)]
+    table = Table(*(Column(names[n], overflow="fold") for n in shown))
+    for row in rows:
+        table.add_row(*(row[n] for n in shown))
     Console(highlight=False).print(table if found else f"{escape(name)}: no map was begun.")
 
 

@@ -158,14 +158,19 @@ def _said(address: str, what: str) -> Iterator[None]:
             raise
         if _BAD_KEYS.search(str(error)):
             connect.cache_clear()  # keys that are renewed meanwhile are read by whoever comes next
-        keys = " and ".join(STORE_KEYS.get(address.partition(":")[0], ["them"]))
-        reason = _reason(error).replace("{keys}", keys)
+        scheme = address.partition(":")[0]
+        reason = _reason(error).replace("{keys}", " and ".join(STORE_KEYS.get(scheme, ["them"])))
+        reason = reason.replace("{server}", _SERVER.get(scheme, "the address"))
+        reason = reason.replace("{http}", "AZURE_ALLOW_HTTP" if scheme == "az" else "AWS_ALLOW_HTTP")
         raise OutputError(f"{address} cannot be {what}: {reason}.") from None
 
 
+_SERVER = {"s3": "AWS_ENDPOINT_URL", "az": "AZURE_STORAGE_ENDPOINT"}
+"""Environment variables that say where a kind of store is."""
 _NO_BUCKET = re.compile(r"NoSuchBucket|ContainerNotFound|bucket does not exist")
 _BAD_KEYS = re.compile(
     r"SignatureDoesNotMatch|InvalidAccessKeyId|InvalidToken|ExpiredToken|AuthenticationFailed|code: 401"
+    r"|Invalid Access Key"
 )
 _REASONS: tuple[tuple[str, str], ...] = (
     (_NO_BUCKET.pattern, "there is no such bucket. Make it, or give another address"),
@@ -185,9 +190,9 @@ _REASONS: tuple[tuple[str, str], ...] = (
         r"PermanentRedirect|redirect without LOCATION|code: 301|AuthorizationHeaderMalformed",
         "it lies in another region. Set AWS_REGION",
     ),
-    (r"ConnectionRefused", "its server refuses connections. Start it, or look at AWS_ENDPOINT_URL"),
-    (r"dns error", "its server is not known. Look at AWS_ENDPOINT_URL and the network"),
-    (r"BadScheme", "its server is at http://, and that is not allowed. Set AWS_ALLOW_HTTP=true"),
+    (r"ConnectionRefused", "its server refuses connections. Start it, or look at {server}"),
+    (r"dns error", "its server is not known. Look at {server} and the network"),
+    (r"BadScheme", "its server is at http://, and that is not allowed. Set {http}=true"),
     (
         r"TimedOut|timed out|operation timed",
         "its server does not answer in time. Try later: --resume goes on",

@@ -66,7 +66,7 @@ def none_found(sieve: Sieve, wanted: Wanted, asked: dict[str, Any]) -> str:
         advice = "change the query of the collection in the catalog's file"
     else:
         advice = "check that the area is where you mean it" + _others(sieve, wanted)
-    return f"{sieve.n_found} {what} found in {where}, {' and '.join(dropped)}: {advice}."
+    return f"{sieve.n_found} {what.removesuffix("s") if sieve.n_found == 1 else what} found in {where}, {' and '.join(dropped)}: {advice}."
 
 
 def _is_limited(datetime: object) -> bool:
