@@ -57,7 +57,7 @@ def none_found(sieve: Sieve, wanted: Wanted, asked: dict[str, Any]) -> str:
     }
     dropped = [text for text, count in reasons.items() if count]
     if len(dropped) == 1:
-        dropped = ["all " + dropped[0].split(" ", 1)[1]]
+        dropped = ["all " * (sieve.n_found > 1) + dropped[0].split(" ", 1)[1]]
     if sieve.n_cloudy:
         advice = f"raise --max-cloud-cover (the clearest has {math.ceil(10 * (sieve.clearest or 0)) / 10:g}%)"
     elif sieve.nearest:
@@ -66,7 +66,8 @@ def none_found(sieve: Sieve, wanted: Wanted, asked: dict[str, Any]) -> str:
         advice = "change the query of the collection in the catalog's file"
     else:
         advice = "check that the area is where you mean it" + _others(sieve, wanted)
-    return f"{sieve.n_found} {what.removesuffix("s") if sieve.n_found == 1 else what} found in {where}, {' and '.join(dropped)}: {advice}."
+    what = what.removesuffix("s") if sieve.n_found == 1 else what
+    return f"{sieve.n_found} {what} found in {where}, {' and '.join(dropped)}: {advice}."
 
 
 def _is_limited(datetime: object) -> bool:
