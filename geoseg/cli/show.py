@@ -31,6 +31,7 @@ from geoseg.jobs.memory import within_memory
 from geoseg.jobs.near import blocks_within
 from geoseg.jobs.notify import telling
 from geoseg.jobs.plan import Plan, plan_run
+from geoseg.jobs.status import status_of
 from geoseg.jobs.stopping import Stopped, stoppable
 from geoseg.memory import one_heap
 from geoseg.recipe import Recipe
@@ -152,6 +153,8 @@ def _show_cost(plan: Plan, cost: Estimate, *, as_json: bool, as_line: bool) -> N
         _print_json(_as_dict(plan, cost), as_line=as_line)
         return
     table = _plan_table(plan, "What this run would do")
+    if not plan.address and (text := status_of(plan.out).so_far):
+        table.add_row("so far", text)
     table.add_row("tiles", f"{cost.n_tiles} of {plan.tiles.size} px with a halo of {plan.tiles.halo} px")
     table.add_row("to read", _to_read(cost.read_mb))
     table.add_row("memory", f"about {cost.memory_mb:,.0f} MB at most")

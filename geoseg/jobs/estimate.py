@@ -9,7 +9,6 @@ import numpy as np
 import pystac
 import shapely
 from numpy.typing import NDArray
-from rasterio.windows import Window
 
 from geoseg.errors import RecipeError
 from geoseg.grid.geobox import snap_out
@@ -21,7 +20,7 @@ from geoseg.inference.seams import n_spots_of
 from geoseg.jobs.cluster import device_on, workers_on
 from geoseg.jobs.clusters import Cluster
 from geoseg.jobs.memory import block_mb, tile_costs
-from geoseg.jobs.near import blocks_within, bounds_of_items, read_shares
+from geoseg.jobs.near import blocks_within, pixels_seen, read_shares
 from geoseg.jobs.plan import Plan
 from geoseg.memory import GDAL_CACHE_MB
 
@@ -45,7 +44,7 @@ class Estimate:
     cluster, with one block."""
     predict_s: float
     """Tiles, those of the seam score included, times the time that one took just now on this machine in all
-    views of ``tta``; of those at the rim of the imagery the part that has pixels."""
+    views of ``tta``. Where no item has pixels nothing is run, as at the rim of the imagery."""
     read_s: float
     """Half of ``read_mb`` at 10 MB/s for remote assets."""
     n_workers: int
@@ -63,14 +62,14 @@ class Estimate:
 def estimate(plan: Plan) -> Estimate:
     """Count tiles and pixels, time the model on one tile of zeros."""
     recipe, blocks = plan.recipe, blocks_within(plan)
-    counts, shares, worth = _tiles_touched(plan, blocks)
+    counts, shares = _tiles_touched(plan, blocks)
     n_tiles, read_mb = int(counts.sum()), _read_mb(plan, blocks, shares)
     addresses = (asset.href for item in plan.inputs.items for asset in item.assets.values())
     with threads_kept():
         held_mb, tile_mb, tile_s = tile_costs(plan)
     n_here = (recipe.workers or len(devices_of(plan.how.device))) if not recipe.is_on_cluster else 1
-    n_spots = n_spots_of(n_tiles) if n_tiles > 1 else 0
-    predict_s = (worth + n_spots) * tile_s
+    n_run = np.minimum(counts, pixels_seen(plan, blocks) / plan.tiles.stride**2).sum()
+    predict_s = float(n_run + (n_spots_of(n_tiles) if n_tiles > 1 else 0)) * tile_s
     read_s = read_mb * _COMPRESSED / NETWORK_MB_PER_S if any(map(is_remote, addresses)) else 0.0
     n_workers, n_predicting = (min(n, max(len(blocks), 1)) for n in _at_a_time(plan))
     elapsed_s = predict_s / n_predicting + read_s / n_workers
@@ -88,40 +87,26 @@ def estimate(plan: Plan) -> Estimate:
     )
 
 
-def _tiles_touched(
-    plan: Plan, blocks: Sequence[Block]
-) -> tuple[NDArray[np.int_], NDArray[np.float64], float]:
-    """For each block how many of its tiles touch the area, and which share of its rows of tiles is read; and
-    what the network runs on in all of them, in whole tiles.
-    """
-    area, tiles, imagery = plan.aoi_px, plan.tiles, bounds_of_items(plan)
-    corners = [tiles.corners(block.window) for block in blocks]
+def _tiles_touched(plan: Plan, blocks: Sequence[Block]) -> tuple[NDArray[np.int_], NDArray[np.float64]]:
+    """For each block how many of its tiles touch the area, and which share of its rows of tiles is read."""
+    area, size, halo = plan.aoi_px, plan.tiles.size, plan.tiles.halo
+    corners = [plan.tiles.corners(block.window) for block in blocks]
     counts = np.array([len(rows) * len(cols) for rows, cols in corners], int)
-    shares, worth = np.ones(len(blocks)), counts.astype(float)
-    if not blocks:
-        return counts, shares, 0.0
-    sides = _sides([block.window for block in blocks])
-    hulls = _sides([tiles.hull(block.window) for block in blocks])
+    shares = np.ones(len(blocks))
+    if area is None or not blocks:
+        return counts, shares
+    left, top, width, height = np.array([block.window.flatten() for block in blocks]).T
+    right, bottom = left + width, top + height
+    shapely.prepare(area)
     # Of a large area most blocks lie inside, where nothing has to be looked at.
-    is_plain = shapely.contains(imagery, shapely.box(*hulls))
-    if area is not None:
-        shapely.prepare(area)
-        is_plain &= shapely.contains(area, shapely.box(*sides))
-    for n in np.flatnonzero(~is_plain):
-        row, col = (at - tiles.halo for at in np.meshgrid(*corners[n], indexing="ij"))
-        reach = shapely.box(col, row, col + tiles.size, row + tiles.size)
-        own = shapely.intersection(reach, shapely.box(*sides[:, n]))
-        touched = shapely.intersects(area, own) if area is not None else np.ones(row.shape, bool)
+    for n in np.flatnonzero(~shapely.contains(area, shapely.box(left, top, right, bottom))):
+        row, col = np.meshgrid(*corners[n], indexing="ij")
+        upper, lower = np.maximum(row - halo, top[n]), np.minimum(row - halo + size, bottom[n])
+        west, east = np.maximum(col - halo, left[n]), np.minimum(col - halo + size, right[n])
+        touched = shapely.intersects(area, shapely.box(west, upper, east, lower))
         hit = np.flatnonzero(touched.any(axis=1))
         counts[n], shares[n] = touched.sum(), (np.ptp(hit) + 1) / len(row) if len(hit) else 0
-        worth[n] = shapely.area(shapely.intersection(reach[touched], imagery)).sum() / tiles.size**2
-    return counts, shares, float(worth.sum())
-
-
-def _sides(windows: Sequence[Window]) -> NDArray[np.float64]:
-    """Left, top, right and bottom of each, (4, window)."""
-    left, top, width, height = np.array([window.flatten() for window in windows], float).T
-    return np.array([left, top, left + width, top + height])
+    return counts, shares
 
 
 def _read_mb(plan: Plan, blocks: Sequence[Block], shares: NDArray[np.float64]) -> float:

@@ -17,9 +17,10 @@ from geoseg.jobs.plan import Plan
 
 _FAR_PX = 64
 """Items whose footprint is nearer than this to a block are handed to it: footprints are drawn roughly."""
+_EARTH = shapely.box(-180, -90, 180, 90)
+_ALL = 0.999
+"""A share that counts as all."""
 _POINTS_PER_SIDE = 8
-_FAR = 1e9
-"""Pixels; beyond any map."""
 _FLAT = (90.0, 85.0)
 """An outline wider than this, or nearer to a pole, degrees, is drawn by itself, with care."""
 
@@ -56,27 +57,38 @@ def read_shares(plan: Plan, blocks: Sequence[Block]) -> tuple[NDArray[np.int_], 
     return pairs, shapely.area(both) / shapely.area(outlines[pairs[0]])
 
 
-def bounds_of_items(plan: Plan) -> shapely.Polygon:
-    """A rectangle in pixels of the map (col, row) that holds what items are said to cover; all of the plane
-    where the map's CRS says nothing of a corner.
+def pixels_seen(plan: Plan, blocks: Sequence[Block]) -> NDArray[np.float64]:
+    """Of what is read for each block and around it, how many pixels some item covers; all where the CRS of
+    the map says nothing of a corner.
     """
-    to_plane = Transformer.from_crs("EPSG:4326", str(plan.geobox.crs), always_xy=True)
-    x, y = to_plane.transform(*shapely.get_coordinates(_footprints(plan)).T)
-    cols, rows = ~plan.geobox.affine * (np.asarray(x), np.asarray(y))
-    bounds = np.array([np.min(cols), np.min(rows), np.max(cols), np.max(rows)])
-    return shapely.box(*np.where(np.isfinite(bounds), bounds, [-_FAR, -_FAR, _FAR, _FAR]))
+    footprints, outlines = _footprints(plan), _outlines(plan, blocks)
+    (block, item), covered = read_shares(plan, blocks)
+    shares = np.zeros(len(blocks))
+    np.maximum.at(shares, block, covered)
+    for n in np.flatnonzero((shares > 0) & (shares < _ALL)):  # not by one alone
+        seen = shapely.union_all(footprints[item[block == n]])
+        shares[n] = shapely.area(shapely.intersection(outlines[n], seen)) / shapely.area(outlines[n])
+    shares[shapely.area(outlines) >= shapely.area(_EARTH)] = 1.0
+    rows, cols = _read(plan, blocks)
+    seen: NDArray[np.float64] = shares * np.ptp(rows, axis=1) * np.ptp(cols, axis=1)
+    return seen
 
 
 def _footprints(plan: Plan) -> NDArray[np.object_]:
     return np.array([shapely.geometry.shape(item.geometry) for item in plan.inputs.items], object)
 
 
-def _outlines(plan: Plan, blocks: Sequence[Block]) -> NDArray[np.object_]:
-    """What is read for each block and some pixels around it, in degrees, cut at the antimeridian."""
+def _read(plan: Plan, blocks: Sequence[Block]) -> NDArray[np.float64]:
+    """First and last rows, then columns, of what is read for each block and around it, (2, block, 2)."""
     # Whole cells, as they are read: two block sizes must see the same items over a pixel.
     hulls = [snap_out(plan.geobox, plan.tiles.hull(block.window), CELL).toranges() for block in blocks]
-    around = np.array([-_FAR_PX, _FAR_PX])
-    rows, cols = np.array(hulls, float).reshape(-1, 2, 2).transpose(1, 0, 2) + around
+    sides: NDArray[np.float64] = np.array(hulls, float).reshape(-1, 2, 2).transpose(1, 0, 2)
+    return sides + np.array([-_FAR_PX, _FAR_PX])
+
+
+def _outlines(plan: Plan, blocks: Sequence[Block]) -> NDArray[np.object_]:
+    """What is read for each block and some pixels around it, in degrees, cut at the antimeridian."""
+    rows, cols = _read(plan, blocks)
     steps = np.linspace(0, 1, _POINTS_PER_SIDE, endpoint=False)
     ahead, still = steps, np.ones_like(steps)
     across = np.hstack([ahead, still, 1 - ahead, 0 * still])  # once around, from the first corner
@@ -90,7 +102,7 @@ def _outlines(plan: Plan, blocks: Sequence[Block]) -> NDArray[np.object_]:
         is_plain = (np.ptp(lon, axis=1) < _FLAT[0]) & (np.abs(lat).max(axis=1) < _FLAT[1])
     outlines = np.empty(len(blocks), object)
     outlines[is_plain] = shapely.polygons(np.stack([lon, lat], axis=-1)[is_plain])
-    outlines[~is_plain] = shapely.box(-180, -90, 180, 90)  # stays where the CRS says nothing of a corner
+    outlines[~is_plain] = _EARTH  # stays where the CRS says nothing of a corner
     for n in np.flatnonzero(~is_plain & np.isfinite(lon + lat).all(axis=1)):
         ring = Geometry(shapely.Polygon(np.stack([x[n], y[n]], axis=-1)), crs=plan.geobox.crs)
         outlines[n] = to_degrees(ring).geom

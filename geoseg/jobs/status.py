@@ -48,6 +48,14 @@ class Status:
             return None
         return (blocks.n_blocks - blocks.n_done) * blocks.seconds / blocks.n_made
 
+    @property
+    def so_far(self) -> str:
+        """For who plans the next run; empty where none was begun."""
+        if self.state == "not begun":
+            return ""
+        blocks = f", {self.tally.n_done:,} of {self.tally.n_blocks:,} blocks" if self.tally else ""
+        return f"{self.state}{blocks}: geoseg run makes what is missing or has changed"
+
     def as_dict(self) -> dict[str, Any]:
         """For machines."""
         blocks = self.tally

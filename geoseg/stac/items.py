@@ -15,7 +15,7 @@ from odc.geo.geom import Geometry
 from shapely.geometry.base import BaseGeometry
 
 from geoseg.aoi import to_degrees
-from geoseg.errors import CatalogError, CoverageError, GeosegWarning, RecipeError
+from geoseg.errors import CatalogError, CoverageError, GeosegWarning, RecipeError, some
 from geoseg.lonlat import polygons_of
 from geoseg.stac.catalog import Catalog
 from geoseg.stac.coverage import area_km2, footprint, places
@@ -192,13 +192,9 @@ def _parsed(documents: Iterable[dict[str, Any]], source: Source) -> list[pystac.
             bad.append(document.get("id"))
             logger.info("item %s is malformed: %s", document.get("id"), error)
     if bad and not items:
-        raise CatalogError(
-            f"{source.catalog.title} holds no readable item: {bad[0]} and others are malformed."
-        )
+        raise CatalogError(f"{source.catalog.title} holds no readable item. Malformed: {some(bad, 'item')}.")
     if bad:
-        _warn(
-            f"{len(bad)} items of {source.catalog.title} are malformed and were left out, such as {bad[0]}."
-        )
+        _warn(f"Malformed in {source.catalog.title} and left out: {some(bad, 'item')}.")
     return items
 
 

@@ -328,11 +328,13 @@ def test_a_job_is_planned_made_and_left_alone(tmp_path):
     planned = geoseg("plan", *common)
     assert planned.returncode == 0, planned.stderr
     assert "tiles" in planned.stdout
+    assert "so far" not in planned.stdout
     assert not (tmp_path / "map").exists()
     for expected in ("Map, polygons and report are in", "nothing has changed: nothing to do"):
         done = geoseg("run", *common)
         assert done.returncode == 0, done.stderr
         assert expected in done.stderr
+    assert "made, 1 of 1 blocks: geoseg run makes what is missing" in geoseg("plan", *common).stdout
     assert geoseg("run").returncode == 2
 
 

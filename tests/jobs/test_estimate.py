@@ -62,10 +62,8 @@ def wiggly(n):
 
 def test_tiles_are_counted_as_a_run_runs_them(no_model):
     plan = plan_of(5, area=wiggly(500))
-    outlines = [px_of(item) for item in plan.inputs.items]
-    imagery = shapely.box(*shapely.total_bounds(outlines))
-    assert not imagery.contains(plan.aoi_px)
-    wanted, worth = 0, 0.0
+    imagery = shapely.union_all([px_of(item) for item in plan.inputs.items])
+    wanted, seen = 0, 0.0
     for block in plan.blocks:
         mask = aoi_mask(plan.aoi_px, block.window)
         top, left = block.window.row_off, block.window.col_off
@@ -74,12 +72,12 @@ def test_tiles_are_counted_as_a_run_runs_them(no_model):
             if mask[max(row, 0) : row + 64, max(col, 0) : col + 64].any():
                 row, col = tile.window.row_off, tile.window.col_off
                 wanted += 1
-                worth += shapely.box(col, row, col + 64, row + 64).intersection(imagery).area / 64**2
+                seen += shapely.box(col, row, col + 64, row + 64).intersection(imagery).area / 64**2
     assert wanted > 1000
-    assert worth < 0.9 * wanted
+    assert seen < 0.6 * wanted
     found = estimate(plan)
     assert found.n_tiles == pytest.approx(wanted, abs=wanted // 200)  # slivers without a centre
-    assert found.predict_s == pytest.approx((worth + 8) * TILE_S, rel=0.005)
+    assert 0.7 * seen < found.predict_s / TILE_S - 8 < 0.75 * wanted
 
 
 def test_bytes_are_those_under_items_in_the_pixels_that_files_have(no_model):
@@ -109,6 +107,7 @@ def test_workers_of_a_scheduler_each_have_a_machine(no_model, monkeypatch):
     monkeypatch.setattr(estimate_module, "device_on", lambda cluster, device: "cpu")
     plan = plan_of(3, scheduler="tcp://127.0.0.1:1")
     found = estimate(plan)
+    assert 8 * TILE_S < found.predict_s < (found.n_tiles + 8) * TILE_S
     assert found.elapsed_s == pytest.approx(found.predict_s / 10)
     assert found.worker_hours == pytest.approx(found.predict_s / 3600)
     assert found.cost is None

@@ -13,8 +13,10 @@ from odc.geo.geobox import GeoBox
 from odc.geo.geom import Geometry
 
 from geoseg.aoi import to_degrees
+from geoseg.grid.geobox import snap_out
 from geoseg.grid.tiling import TilePlan, blocks_of
-from geoseg.jobs.near import blocks_within, items_near
+from geoseg.imagery.loader import CELL
+from geoseg.jobs.near import blocks_within, items_near, pixels_seen
 
 GRIDS = {
     "utm": GeoBox((3000, 4000), Affine(10, 0, 290_000, 0, -10, 9_110_000), "EPSG:32725"),
@@ -71,6 +73,46 @@ def test_each_block_gets_its_items_and_none_from_far_away(name):
             assert item.id in found or not ground.intersects(inner)
             assert item.id not in found or ground.intersects(outer)
         assert [order[item.id] for item in near] == sorted(order[item.id] for item in near)
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_pixels_that_items_cover(name):
+    """None where there are no items, all where one covers the Earth, and a part of them at a rim."""
+    plan = planned(GRIDS[name], 40)
+    n_read = np.array(
+        [(window.width + 128) * (window.height + 128) for window in map(hull_of(plan), plan.blocks)]
+    )
+    assert (pixels_seen(plan, plan.blocks) <= n_read * (1 + 1e-6)).all()
+    plan.inputs.items = [item_of(shapely.box(-180, -90, 180, 90))]
+    assert pixels_seen(plan, plan.blocks) == pytest.approx(n_read, rel=0.002)
+    plan.inputs.items = []
+    assert not pixels_seen(plan, plan.blocks).any()
+
+
+def hull_of(plan):
+    return lambda block: snap_out(plan.geobox, plan.tiles.hull(block.window), CELL)
+
+
+def test_items_that_cover_a_block_together_count_as_one_that_does():
+    grid = GRIDS["utm"]
+    plan = planned(grid, 0)
+    west, south, east, north = degrees(grid, (-500, -500, 4500, 3500)).bounds
+    middle = degrees(grid, (1700, 1200, 1701, 1201)).bounds[0]
+    one = [item_of(shapely.box(west, south, east, north))]
+    two = [item_of(shapely.box(west, south, middle, north)), item_of(shapely.box(middle, south, east, north))]
+    seen = []
+    for items in (one, two, two[:1]):
+        plan.inputs.items = items
+        seen.append(pixels_seen(plan, plan.blocks))
+    assert seen[1] == pytest.approx(seen[0], rel=0.01)
+    column = seen[2].reshape(-1, 6)[0] / seen[0].reshape(-1, 6)[0]
+    assert column[[0, 5]] == pytest.approx([1, 0])
+    assert 0.2 < column[2] < 0.9
+
+
+def item_of(ground):
+    day = datetime(2024, 1, 1, tzinfo=UTC)
+    return pystac.Item("i", shapely.geometry.mapping(ground), list(ground.bounds), day, {})
 
 
 def test_blocks_that_the_area_touches():

@@ -175,7 +175,7 @@ def test_more_items_than_are_read_is_said(api: FakeApi) -> None:
 def test_malformed_items_are_left_out_and_said(api: FakeApi) -> None:
     fill(api, 3)
     api.items.append({**api.items[0], "id": "broken", "properties": {"datetime": "yesterday"}})
-    with pytest.warns(GeosegWarning, match="1 items of Fake are malformed and were left out, such as broken"):
+    with pytest.warns(GeosegWarning, match="Malformed in Fake and left out: item broken."):
         assert ids(search(AOI, catalog=catalog_at(api.url), collection="made", datetime=JUNE)) == expected(3)
 
 
