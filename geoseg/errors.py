@@ -90,7 +90,7 @@ _PLAIN = {
     "^a valid boolean.*": "true or false",
     "^a valid string$": "a text",
     "^a valid (tuple|list)$": "a list",
-    "^a valid (dictionary|mapping)$": "a table",
+    "^a valid (dictionary|mapping).*": "a table",
     "^a valid (number).*": r"a \1",
 }
 
@@ -103,7 +103,9 @@ def some(values: Sequence[object], word: str) -> str:
 
 
 def expected(mistake: Mapping[str, Any]) -> str:
-    """What one of a pydantic error's mistakes asks for: ``expected 1 or more``, in place of its own words."""
+    """What one of a pydantic error's mistakes asks for: ``expected 1 or more`` for ``Input should be greater
+    than or equal to 1``. Other words than "Input should be" stay.
+    """
     text = str(mistake["msg"]).removeprefix("Value error, ")
     if not text.startswith(_PYDANTIC):
         return text

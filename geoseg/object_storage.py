@@ -10,7 +10,8 @@ The environment is read here:
 - ``AZURE_STORAGE_ACCOUNT``: GDAL's word for ``AZURE_STORAGE_ACCOUNT_NAME``
 
 Other variables (regions, tokens, Google's and Azure's keys) have one name in both, which read them
-themselves.
+themselves; but another server than Azure's own is ``AZURE_STORAGE_ENDPOINT`` to obstore and in
+``AZURE_STORAGE_CONNECTION_STRING`` to GDAL.
 """
 
 import os

@@ -6,18 +6,32 @@ import re
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)(?:[^/\s?#'\"]*@)?([^\s?#'\"]*)(?:[?#][^\s'\"]*)?")
 
 
-# The query of an address that a JSON string holds, where a signature is in it: of Azure, S3, GCS, CloudFront.
-_SIGNED = re.compile(r"""\?(?:[^"\s?]*&)?(?:sig|signature|x-amz-signature|x-goog-signature)=[^"\s]*""", re.I)
+_QUERY = re.compile(r"\?([^\"\s?#]*)")
+_SIGNING = re.compile(
+    r"(sig|se|st|sp|spr|sv|sr|ss|srt|sip|sdd|ske|sks|skt|skv|skoid|sktid|saoid|suoid|scid|signature|expires"
+    r"|policy|key-pair-id|awsaccesskeyid|googleaccessid|x-amz-[a-z-]+|x-goog-[a-z-]+)=",
+    re.IGNORECASE,
+)
+_IS_SIGNED = re.compile(r"(?:^|&)(sig|signature|x-amz-signature|x-goog-signature)=", re.IGNORECASE)
 
 
 def unsigned(text: str) -> str:
-    """JSON with the queries of signed addresses left out: the same whenever they were signed.
+    """JSON with its addresses as they were before they were signed: the same, whenever that was done.
+
+    Left out are the parameters of Azure's shared access signatures, S3, Google Cloud Storage and CloudFront.
 
     Example:
-        >>> unsigned('{"href": "https://host/a.tif?se=2026-11-29&sig=abc"}')
-        '{"href": "https://host/a.tif"}'
+        >>> unsigned('{"href": "https://host/a.tif?versionId=7&se=2026-11-29&sig=abc"}')
+        '{"href": "https://host/a.tif?versionId=7"}'
     """
-    return _SIGNED.sub("", text)
+    return _QUERY.sub(_left, text)
+
+
+def _left(query: re.Match[str]) -> str:
+    if not _IS_SIGNED.search(query[1]):
+        return query[0]
+    kept = "&".join(part for part in query[1].split("&") if not _SIGNING.match(part))
+    return f"?{kept}" if kept else ""
 
 
 def redact(text: str) -> str:

@@ -2,11 +2,14 @@
 
 import json as json_module
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from geoseg.errors import RecipeError
+
+if TYPE_CHECKING:
+    from geoseg.jobs.status import Status
 
 Name = Annotated[
     str,
@@ -28,7 +31,6 @@ def status(
     from rich.markup import escape
     from rich.table import Column, Table
 
-    from geoseg.jobs.folders import where
     from geoseg.jobs.status import places, status_of
 
     if json and prometheus:
@@ -42,26 +44,29 @@ def status(
 
         print(prometheus_text(found), end="")  # noqa: T201
         return
-    rows = []
-    for one in found:
-        blocks = one.tally
-        counts = (
-            (f"{blocks.n_done:,} of {blocks.n_blocks:,}", str(blocks.n_failed), f"{blocks.km2_per_s:.3g}")
-            if blocks
-            else ("", "", "")
-        )
-        left = "" if one.left_s is None else duration(one.left_s)
-        heard = (
-            "" if one.since is None else f"{duration((datetime.now(UTC) - one.since).total_seconds())} ago"
-        )
-        state = f"{one.state}: {one.stage}" if one.state == "running" and one.stage else one.state
-        rows.append((escape(where(one.out)), state, *counts, left, heard, escape(one.why)))
-    names = ("map", "state", "blocks", "failures", "km²/s", "left", "last heard of", "why")
-    shown = [n for n in range(len(names)) if n < 2 or any(row[n] for row in rows)]
-    table = Table(*(Column(names[n], overflow="fold") for n in shown))
+    rows = [_row(one) for one in found]
+    shown = [n for n in range(len(_COLUMNS)) if any(row[n] for row in rows)]
+    table = Table(*(Column(_COLUMNS[n], overflow="fold") for n in shown))
     for row in rows:
-        table.add_row(*(row[n] for n in shown))
+        table.add_row(*(escape(row[n]) for n in shown))
     Console(highlight=False).print(table if found else f"{escape(name)}: no map was begun.")
+
+
+_COLUMNS = ("map", "state", "blocks", "failures", "km²/s", "left", "last heard of", "why")
+
+
+def _row(one: "Status") -> tuple[str, ...]:
+    """What stands in each of the columns; those that are empty for all maps are not shown."""
+    from geoseg.jobs.folders import where
+
+    counts, blocks = ("", "", ""), one.tally
+    if blocks:
+        n_done = f"{blocks.n_done:,} of {blocks.n_blocks:,}"
+        counts = (n_done, str(blocks.n_failed), f"{blocks.km2_per_s:.3g}")
+    state = f"{one.state}: {one.stage}" if one.state == "running" and one.stage else one.state
+    left = "" if one.left_s is None else duration(one.left_s)
+    ago = "" if one.since is None else f"{duration((datetime.now(UTC) - one.since).total_seconds())} ago"
+    return where(one.out), state, *counts, left, ago, one.why
 
 
 def logs(name: Name, json: Json = False) -> None:
@@ -84,15 +89,16 @@ def logs(name: Name, json: Json = False) -> None:
 def clean(name: Name) -> None:
     """Remove what runs of a recipe that were stopped have left; they cannot go on then. Maps stay."""
     from geoseg.jobs.folders import where
+    from geoseg.jobs.leavings import is_taken, workspaces_of
     from geoseg.jobs.status import clean as clean_up
-    from geoseg.jobs.status import places, status_of
+    from geoseg.jobs.status import places
 
     outs = places(name)
     removed = [one for out in outs for one in clean_up(out)]
     for folder, n_bytes in removed:
         print(f"removed {folder}, {n_bytes / 1e6:.1f} MB")  # noqa: T201
     for out in outs:
-        if status_of(out).state == "running":
+        if any(is_taken(folder) for folder in workspaces_of(out.resolve())):
             print(f"{where(out)}: a run is at work there, and was let alone")  # noqa: T201
     if not removed:
         print("Nothing to remove: no stopped run has left anything.")  # noqa: T201

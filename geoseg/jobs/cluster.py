@@ -15,7 +15,7 @@ from uuid import uuid4
 import dask
 from dask.callbacks import Callback
 
-from geoseg.errors import RecipeError
+from geoseg.errors import GeosegError, RecipeError
 from geoseg.inference.device import devices_of, own_threads
 from geoseg.jobs.blocks import BlockDone, BlockTask, run_block
 from geoseg.jobs.clusters import Cluster
@@ -32,7 +32,7 @@ _SYNCHRONOUS = ("sync", "synchronous", "single-threaded")
 """Dask's names for it."""
 _LOST = "cancelled"
 """What futures are whose scheduler has gone; those whose worker has gone are computed again."""
-_UNKNOWN = "its worker had lost what the blocks of the run share"
+_UNKNOWN = "A worker has lost what the blocks of a run share. The same command with --resume goes on."
 
 
 def run_here(tasks: list[BlockTask], *, workers: int | None, on_end: Callable[[Ended], None]) -> list[Ended]:
@@ -128,7 +128,7 @@ def _ended(
             raise cluster.lost()
         index = indices.pop(future)
         try:
-            done = future.result() or BlockFailed(index, RuntimeError(_UNKNOWN))
+            done = future.result() or BlockFailed(index, GeosegError(_UNKNOWN))
         except Exception as error:
             if concerns_all(error):
                 raise

@@ -24,13 +24,21 @@ class Log:
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
         self._path: Path | None = None
-        self._early = [_line("began")]
+        self._lines = [_line("began")]
+        self._is_ended = False
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the file is where it was opened."""
+        return self._path is not None and self._path.exists()
 
     def open(self, folder: Path) -> None:
-        """From now on in ``folder``, behind the lines of a run before; also what was heard so far."""
+        """From now on in ``folder``, behind the lines of a run before; also what was heard so far, but of
+        blocks.
+        """
         self._path = folder / LOG
         is_cut = self._path.exists() and not self._path.read_bytes().endswith(b"\n")
-        self._append("\n" * is_cut + "".join(self._early))
+        self._append("\n" * is_cut + "".join(self._lines))
 
     def say(self, text: str) -> None:
         """A line of text."""
@@ -52,16 +60,18 @@ class Log:
         self._listener.block(tally)
 
     def end(self, error: BaseException) -> None:
-        """The run ends before its map is made."""
+        """The run ends before its map is made; what it is told later is not heard."""
+        if self._is_ended:
+            return
+        self._is_ended = True
         words = "it was interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
         self._write("ended", why=redact(" ".join(words.split())) or type(error).__name__)
 
     def _write(self, event: str, **facts: Any) -> None:
         line = _line(event, **facts)
-        if self._path is None:
-            self._early.append(line)
-        else:
-            self._append(line)
+        if event != "block":  # there are very many
+            self._lines.append(line)
+        self._append(line)
 
     def _append(self, lines: str) -> None:
         """In one piece, since several threads write; a full disk stops the run elsewhere, with its reason."""

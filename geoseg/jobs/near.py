@@ -70,8 +70,7 @@ def pixels_seen(plan: Plan, blocks: Sequence[Block]) -> NDArray[np.float64]:
         shares[n] = shapely.area(shapely.intersection(outlines[n], seen)) / shapely.area(outlines[n])
     shares[shapely.area(outlines) >= shapely.area(_EARTH)] = 1.0
     rows, cols = _read(plan, blocks)
-    seen: NDArray[np.float64] = shares * np.ptp(rows, axis=1) * np.ptp(cols, axis=1)
-    return seen
+    return np.asarray(shares * np.ptp(rows, axis=1) * np.ptp(cols, axis=1), float)
 
 
 def _footprints(plan: Plan) -> NDArray[np.object_]:
@@ -82,8 +81,8 @@ def _read(plan: Plan, blocks: Sequence[Block]) -> NDArray[np.float64]:
     """First and last rows, then columns, of what is read for each block and around it, (2, block, 2)."""
     # Whole cells, as they are read: two block sizes must see the same items over a pixel.
     hulls = [snap_out(plan.geobox, plan.tiles.hull(block.window), CELL).toranges() for block in blocks]
-    sides: NDArray[np.float64] = np.array(hulls, float).reshape(-1, 2, 2).transpose(1, 0, 2)
-    return sides + np.array([-_FAR_PX, _FAR_PX])
+    sides = np.array(hulls, float).reshape(-1, 2, 2).transpose(1, 0, 2)
+    return np.asarray(sides + np.array([-_FAR_PX, _FAR_PX]), float)
 
 
 def _outlines(plan: Plan, blocks: Sequence[Block]) -> NDArray[np.object_]:

@@ -142,7 +142,7 @@ def plan_run(recipe: Recipe, *, say: Say, card_for: CardFor | None = None) -> Pl
         _check_model(recipe)
     if recipe.cluster is not None:
         maker_of(recipe)
-    catalog = _catalog_of(recipe)
+    catalog = catalog_of(recipe)
     recipe, assumed = with_defaults(recipe, catalog)
     for line in assumed:
         say(line)
@@ -240,7 +240,12 @@ class _Watch:
         self._last = now
 
 
-def _catalog_of(recipe: Recipe) -> Catalog:
+def catalog_of(recipe: Recipe) -> Catalog:
+    """Where the items of a recipe are looked for; of images given, one that holds nothing else.
+
+    Raises:
+        CatalogError: there is none, or its file cannot be used.
+    """
     if recipe.image:
         return Catalog(name=COLLECTION, title="the images given", url="")
     return load_catalog(recipe.catalog)

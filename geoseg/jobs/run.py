@@ -3,7 +3,7 @@
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -17,10 +17,10 @@ from geoseg.jobs import publish
 from geoseg.jobs.arrivals import clear_store
 from geoseg.jobs.blocks import BlockDone, BlockTask
 from geoseg.jobs.clusters import Cluster
-from geoseg.jobs.defaults import with_defaults
 from geoseg.jobs.engine import as_before, note_engine, settle, stored_engine
-from geoseg.jobs.folders import has_dates, place_of, where
+from geoseg.jobs.folders import has_dates, where
 from geoseg.jobs.journal import Journal, Published, with_fingerprints
+from geoseg.jobs.last_words import leave_log
 from geoseg.jobs.leavings import PARTS
 from geoseg.jobs.listener import Listener, Silence, warnings_said
 from geoseg.jobs.log import Log
@@ -42,7 +42,6 @@ from geoseg.memory import bound_gdal_cache, give_back, one_heap, peak_memory_mb
 from geoseg.recipe import Recipe
 from geoseg.redaction import redact
 from geoseg.report.facts import Report, RunFacts, SeamFacts
-from geoseg.stac.catalog import load_catalog
 from geoseg.writers.vrt import raster_of
 
 _BEFORE = "before"
@@ -66,8 +65,8 @@ def run(recipe: Recipe, *, listener: Listener | None = None) -> Result:
     """Make the map that ``recipe`` asks for.
 
     Outputs appear in the output folder all at once, when everything is written; a run that fails leaves
-    none.
-    Memory depends on the block size and the number of items over a place, not on the area.
+    none, and with ``resume`` its log. Memory depends on the block size and the number of items over a place,
+    not on the area.
 
     Raises:
         GeosegError: one line that says what is wrong and what to do.
@@ -79,8 +78,15 @@ def run(recipe: Recipe, *, listener: Listener | None = None) -> Result:
         >>> result.report.classes[0].class_name  # doctest: +SKIP
         'water'
     """
+    log = Log(listener or Silence())
     with telling(recipe) as is_made:
-        result = _run(recipe, Log(listener or Silence()))
+        try:
+            result = _run(recipe, log)
+        except BaseException as error:
+            if recipe.resume and not log.is_there:
+                log.end(error)
+                leave_log(recipe, log)
+            raise
         is_made(result.where, result.report)
     return result
 
@@ -90,17 +96,17 @@ def _run(recipe: Recipe, log: Log) -> Result:
     one_heap()
     bound_gdal_cache()
     with warnings_said(log) as warned, threads_kept():
-        plan = _planned(recipe, log)
+        plan = plan_run(recipe, say=log.say)
         give_back()
         for line in (*plan.scaling, *plan.inputs.adapted):
             log.say(line)
         may_replace = recipe.overwrite or recipe.resume
         remote = RemoteFolder(plan.address) if plan.address else None
+        if plan.store is not None:
+            check_store(plan.store)
         with workspace(plan.out, overwrite=may_replace, resume=recipe.resume, goal=remote) as folder:
             log.open(folder)
             try:
-                if plan.store is not None:
-                    check_store(plan.store)
                 with full_disk_said(folder), _placed(plan, folder, log) as placed:
                     report, tasks = _make(placed, folder, log, warned, started, remote)
             except BaseException as error:
@@ -119,21 +125,6 @@ def _run(recipe: Recipe, log: Log) -> Result:
     if plan.recipe.change_from is not None:
         _compare(plan, log)
     return Result(plan.out, report, where(plan.out), raster)
-
-
-def _planned(recipe: Recipe, log: Log) -> Plan:
-    """The plan of a run; where none can be made, the log of one that goes on says why."""
-    try:
-        return plan_run(recipe, say=log.say)
-    except BaseException as error:
-        if recipe.resume:
-            with suppress(GeosegError):  # also of this one, which is raised below
-                chosen, _ = with_defaults(recipe, load_catalog(recipe.catalog))
-                with workspace(place_of(str(chosen.out)), overwrite=True, resume=True) as folder:
-                    log.open(folder)
-                    log.end(error)
-                    raise
-        raise
 
 
 def _list_maps(folder: Path) -> None:

@@ -133,14 +133,16 @@ def status_of(out: Path) -> Status:
     if folder != out:
         state = "running" if is_taken(folder) else "stopped"
     stage, why, since = "", "", None
-    tally: BlockTally | None = None
+    tally, before = None, None
     for line in read_log(folder):
         since, why = datetime.fromisoformat(line["time"]), line.get("why", "")
         if line["event"] == "began":
-            stage, tally = "", None
+            stage, tally, before = "", None, tally or before
         stage = line.get("stage", stage)
         if line["event"] == "block":
             tally = BlockTally(**{f.name: line.get(f.name, f.default) for f in fields(BlockTally)})
+    if state == "stopped":  # what a run before had done is kept
+        tally = tally or before
     return Status(out, state, is_made, stage, tally, since, why)
 
 

@@ -161,12 +161,13 @@ def _said(address: str, what: str) -> Iterator[None]:
         scheme = address.partition(":")[0]
         reason = _reason(error).replace("{keys}", " and ".join(STORE_KEYS.get(scheme, ["them"])))
         reason = reason.replace("{server}", _SERVER.get(scheme, "the address"))
-        reason = reason.replace("{http}", "AZURE_ALLOW_HTTP" if scheme == "az" else "AWS_ALLOW_HTTP")
+        reason = reason.replace("{http}", _ALLOW_HTTP.get(scheme, ""))
         raise OutputError(f"{address} cannot be {what}: {reason}.") from None
 
 
 _SERVER = {"s3": "AWS_ENDPOINT_URL", "az": "AZURE_STORAGE_ENDPOINT"}
 """Environment variables that say where a kind of store is."""
+_ALLOW_HTTP = {"s3": "AWS_ALLOW_HTTP", "az": "AZURE_ALLOW_HTTP", "gs": "GOOGLE_ALLOW_HTTP"}
 _NO_BUCKET = re.compile(r"NoSuchBucket|ContainerNotFound|bucket does not exist")
 _BAD_KEYS = re.compile(
     r"SignatureDoesNotMatch|InvalidAccessKeyId|InvalidToken|ExpiredToken|AuthenticationFailed|code: 401"

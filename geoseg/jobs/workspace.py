@@ -15,7 +15,6 @@ from geoseg.jobs.leavings import (
     JOURNAL,
     PARTS,
     is_hidden,
-    listed,
     lock,
     new_workspace,
     old_of,
@@ -55,8 +54,7 @@ def workspace(
     It lies within ``out`` where that exists and beside it where not: files are then renamed, never copied,
     and workers that share ``out`` see it. When the block does not end well it is removed, unless a journal
     of finished blocks is in it: then it is what ``resume`` takes up, with those blocks and nothing else, or
-    the next run without it removes. With ``resume``, a log says in any case what went wrong. A folder that
-    another run works in is left alone.
+    the next run without it removes. A folder that another run works in is left alone.
 
     Args:
         out: the output folder; with a ``goal``, where the hidden folder is, and nothing else.
@@ -82,7 +80,7 @@ def workspace(
         yield folder
     except BaseException:
         if not (folder / JOURNAL).exists():
-            _remove(folder, but_log=resume)
+            shutil.rmtree(folder, ignore_errors=True)
         unlock(handle)
         raise
     try:
@@ -124,17 +122,6 @@ def _taken(target: Path, parent: Path, *, resume: bool) -> tuple[Path, int | Non
         return taken
     folder = new_workspace(target, parent)
     return folder, lock(folder)
-
-
-def _remove(folder: Path, *, but_log: bool) -> None:
-    """It, or all in it but the log, where there is one."""
-    if not (but_log and (folder / LOG).exists()):
-        shutil.rmtree(folder, ignore_errors=True)
-    for path in listed(folder):
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        elif path.name != LOG:
-            path.unlink(missing_ok=True)
 
 
 def _clear(folder: Path) -> None:

@@ -23,6 +23,7 @@ from geoseg.jobs import features
 from geoseg.jobs.features import folder_names, for_each, recipes_of
 from geoseg.jobs.folders import folder_name, outs_of
 from geoseg.jobs.plan import plan_run
+from geoseg.jobs.status import places, status_of
 from geoseg.jobs.stopping import Stopped, stoppable
 from geoseg.recipe import Recipe
 
@@ -316,7 +317,9 @@ def test_maps_of_features_as_they_are_typed(recipe, tmp_path):
     titles = [json.loads(line)["title"] for line in done.stdout.splitlines()]
     assert titles == ["Land cover of Olinda", f"Land cover of {ODD}"]
     marked = folder_name(ODD)
-    assert {path.name for path in out.iterdir()} == {"Olinda", marked}
+    assert {path.name for path in out.glob("[!.]*")} == {"Olinda", marked}
+    states = {one.out.name: one.state for one in map(status_of, places(str(out)))}
+    assert states == {"Far": "stopped", "Olinda": "made", marked: "made"}
 
     again = geoseg("predict", "--recipe", out / marked / "manifest.json", "--out", tmp_path / "again", "-q")
     assert again.returncode == 0, again.stderr
@@ -332,7 +335,7 @@ def test_maps_of_features_as_they_are_typed(recipe, tmp_path):
         file.write(f'out = "{out}"\n')
     states = json.loads(geoseg("status", recipe, "--json").stdout)
     assert [(Path(s["out"]).name, s["state"]) for s in states] == [
-        ("Olinda", "made"), (marked, "made"), ("Far", "not begun"),
+        ("Olinda", "made"), (marked, "made"), ("Far", "stopped"),
     ]  # fmt: skip
     assert {s["out"] for s in json.loads(geoseg("status", out, "--json").stdout)} == {
         str(out / "Olinda"), str(out / marked),

@@ -95,6 +95,8 @@ def signed(task, query):
 )
 def test_what_a_catalog_has_signed_anew_is_the_same(task, first, second):
     assert fingerprint_of_task(signed(task, first)) == fingerprint_of_task(signed(task, second))
+    of_two = {fingerprint_of_task(signed(task, f"versionId={n}&{first}")) for n in (1, 2)}
+    assert len(of_two | {fingerprint_of_task(signed(task, f"versionId=1&{second}"))}) == 2
     assert fingerprint_of_task(signed(task, "versionId=1")) != fingerprint_of_task(
         signed(task, "versionId=2")
     )

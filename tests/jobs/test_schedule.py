@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 from geoseg.errors import RecipeError
 from geoseg.inference import backends
 from geoseg.inference.backends import BACKENDS, Work
+from geoseg.jobs.cron import fields_of, on_calendar
 from geoseg.jobs.folders import dated
 from geoseg.jobs.needs import needs_of
 from geoseg.jobs.plan import plan_run
-from geoseg.jobs.schedule import SCHEDULERS, Schedule, fields_of, on_calendar
+from geoseg.jobs.schedule import SCHEDULERS, Schedule
 from geoseg.recipe import Recipe
 from geoseg.resources import resource_folder
 from geoseg.stac.signing import AWS_KEYS

@@ -16,7 +16,7 @@ from geoseg.jobs.log import LOG, Log, read_log
 from geoseg.jobs.metrics import prometheus_text
 from geoseg.jobs.run import run
 from geoseg.jobs.status import clean, places, status_of
-from geoseg.jobs.workspace import workspace, write_manifest
+from geoseg.jobs.workspace import is_whole, workspace, write_manifest
 from geoseg.recipe import Recipe
 from geoseg.stac import relative_dates
 
@@ -113,10 +113,11 @@ def test_a_workspace_in_use_is_not_cleaned(tmp_path, capsys):
         assert folder.exists()
 
 
-@pytest.mark.parametrize("fails", ["plan_run", "tasks_of"])
+@pytest.mark.parametrize("fails", ["plan_run", "tasks_of", "check_store"])
 def test_a_job_that_ends_before_its_first_block_says_why(scene, tmp_path, monkeypatch, fails):
     """As when the catalog is down on the first of the month; what was asked for by hand leaves nothing."""
     out = tmp_path / "maps" / "map"
+    keys = {**scene, "out": str(out), "store": f"file://{tmp_path}/parts"}
 
     def raises(*args, **more):
         raise CatalogError("https://me:secret@host/stac does not answer.")
@@ -125,12 +126,13 @@ def test_a_job_that_ends_before_its_first_block_says_why(scene, tmp_path, monkey
         patch.setattr(run_module, fails, raises)
         for resume in (False, True, True):
             with pytest.raises(CatalogError, match="does not answer"):
-                run(Recipe(**scene, out=str(out), resume=resume))
+                run(Recipe(**keys, resume=resume))
             assert [path.name for path in out.parent.glob(".*/*")] == [LOG] * resume
     found = status_of(out)
     assert (found.state, found.why, found.is_made) == ("stopped", "https://host/stac does not answer.", False)
+    assert found.so_far.startswith("stopped: geoseg run makes")
     assert places(str(out.parent)) == [out]
-    run(Recipe(**scene, out=str(out), resume=True))
+    run(Recipe(**keys, resume=True))
     assert status_of(out).state == "made"
     assert [path.name for path in out.parent.iterdir()] == ["map"]
 
@@ -146,9 +148,36 @@ def test_what_a_run_has_done_is_kept_when_the_next_one_cannot_begin(scene, tmp_p
         patch.setattr(run_module, "plan_run", lambda *args, **more: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             run(recipe)
-    assert (status_of(out).state, status_of(out).why) == ("stopped", "division by zero")
+    found = status_of(out)
+    assert (found.state, found.why, found.tally.n_done) == ("stopped", "division by zero", 3)
     run(recipe)
-    assert status_of(out).tally.n_kept > 0
+    assert status_of(out).tally.n_kept == 3
+
+
+def test_a_finished_map_that_waits_to_be_moved_is_let_alone(scene, tmp_path, monkeypatch):
+    """Its files are as its manifest says; the next run moves it."""
+    out = tmp_path / "map"
+    recipe = Recipe(**scene, out=str(out), resume=True)
+    with workspace(tmp_path / "other", overwrite=False) as folder:
+        run(recipe.model_copy(update={"out": str(folder / "map")}))
+        waiting = tmp_path / ".map.abc.partial"
+        (folder / "map").rename(waiting)
+    with monkeypatch.context() as patch:
+        patch.setattr(run_module, "plan_run", lambda *args, **more: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run(recipe)
+    assert is_whole(waiting)
+    run(recipe)
+    assert is_whole(out)
+    assert not waiting.exists()
+
+
+def test_no_log_is_left_where_other_things_lie(scene, tmp_path):
+    (tmp_path / "map").mkdir()
+    (tmp_path / "map" / "thesis.txt").touch()
+    with pytest.raises(OutputError, match="holds files that are not a geoseg map"):
+        run(Recipe(**scene, out=str(tmp_path / "map"), resume=True))
+    assert [path.name for path in tmp_path.rglob("*")] == ["map", "thesis.txt"]
 
 
 def test_maps_of_months_are_found(tmp_path, monkeypatch):

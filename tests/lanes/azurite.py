@@ -10,9 +10,7 @@ from contextlib import contextmanager
 from email.utils import formatdate
 from pathlib import Path
 
-import pytest
-
-from lanes.services import IS_CI, free_ports, listens, need, running
+from lanes.services import free_ports, listens, made, need, running
 
 FOLDER = Path(os.environ.get("GEOSEG_AZURITE", "/tmp/geoseg-azurite"))
 ACCOUNT = "geoseg"
@@ -22,10 +20,7 @@ KEY = base64.b64encode(b"a key of tests that opens nothing").decode()
 @contextmanager
 def azurite(folder: Path) -> Iterator[str]:
     """Its address, the account included; what it holds is in ``folder``."""
-    program = FOLDER / "node_modules" / "azurite" / "dist" / "src" / "blob" / "main.js"
-    if not program.exists():
-        text = f"no azurite in {FOLDER}: .ci/lane-venvs makes it"
-        pytest.fail(text) if IS_CI else pytest.skip(text)
+    program = made(FOLDER / "node_modules" / "azurite" / "dist" / "src" / "blob" / "main.js")
     (port,) = free_ports(1)
     command = [need("node", hint="apt-get install nodejs npm"), str(program), "--location", str(folder)]
     command += ["--blobHost", "127.0.0.1", "--blobPort", str(port), "--disableTelemetry"]

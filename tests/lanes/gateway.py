@@ -10,9 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.request import urlopen
 
-import pytest
-
-from lanes.services import IS_CI, free_ports, listens, running
+from lanes.services import free_ports, listens, made, running
 
 SERVER = Path(os.environ.get("GEOSEG_GATEWAY_VENV", "/tmp/geoseg-gateway-venv"))
 _PASSWORD = "gateway-word"
@@ -51,10 +49,7 @@ class Gateway:
 @contextmanager
 def gateway(folder: Path) -> Iterator[Gateway]:
     """Runs within the block. Its client is alone in a folder: Dask itself is this environment's."""
-    program = SERVER / "bin" / "dask-gateway-server"
-    if not program.exists():
-        text = f"no {program}: .ci/lane-venvs makes it"
-        pytest.fail(text) if IS_CI else pytest.skip(text)
+    program = made(SERVER / "bin" / "dask-gateway-server")
     client = SERVER / "client"
     api, web, tcp = free_ports(3)
     folder.mkdir()

@@ -6,9 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
-
-from lanes.services import IS_CI, free_ports, listens, running
+from lanes.services import free_ports, listens, made, running
 
 VENV = Path(os.environ.get("GEOSEG_MOTO_VENV", "/tmp/geoseg-moto-venv"))
 
@@ -16,10 +14,7 @@ VENV = Path(os.environ.get("GEOSEG_MOTO_VENV", "/tmp/geoseg-moto-venv"))
 @contextmanager
 def moto(folder: Path) -> Iterator[int]:
     """Its port; what it holds is in its memory. Its log of requests is ``folder/moto.log``."""
-    program = VENV / "bin" / "moto_server"
-    if not program.exists():
-        text = f"no moto in {VENV}: .ci/lane-venvs makes it"
-        pytest.fail(text) if IS_CI else pytest.skip(text)
+    program = made(VENV / "bin" / "moto_server")
     (port,) = free_ports(1)
     command = [str(program), "-H", "127.0.0.1", "-p", str(port)]
     with running(command, log=folder / "moto.log", ready=lambda: listens(port)) as process:

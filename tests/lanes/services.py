@@ -39,6 +39,14 @@ def need(program: str, *, hint: str) -> str:
     return found
 
 
+def made(path: Path) -> Path:
+    """What ``.ci/lane-venvs`` makes; where it is missing the test is skipped, but fails in CI."""
+    if not path.exists():
+        text = f"no {path}: .ci/lane-venvs makes it"
+        pytest.fail(text) if IS_CI else pytest.skip(text)
+    return path
+
+
 def _elsewhere(program: str) -> list[Path]:
     """Debian keeps PostgreSQL's programs, and those for administrators, off the PATH."""
     folders = [Path("/usr/sbin"), *sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)]

@@ -99,21 +99,29 @@ def test_from_azure_by_azure_to_azure_are_the_bytes_of_disk(azure, whole, tmp_pa
 def test_killed_it_goes_on_on_another_machine(azure, whole, monkeypatch, tmp_path):
     args = ["predict", *image("az://maps/images/"), "--out", "az://maps/killed", "--resume"]
     process = subprocess.Popen([GEOSEG, *args], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    wait_until(lambda: len(azure.names("killed/.parts")) >= 12 or process.poll() is not None, "parts come")
+    wait_until(lambda: len(noted(azure)) >= 6 or process.poll() is not None, "parts come")
     process.kill()
-    assert process.wait() == -9
+    process.wait()
+    n_done = len(noted(azure))
+    assert 6 <= n_done < 36
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "elsewhere"))
     ran = geoseg(*args)
     assert ran.code == 0, ran.stderr
     assert azure.rasters("killed") == whole
     assert not azure.names("killed/.parts")
     lines = map(json.loads, azure.read("killed/log.jsonl").splitlines())
-    assert max(line.get("n_kept", 0) for line in lines) >= 6
+    assert max(line.get("n_kept", 0) for line in lines) == n_done
+
+
+def noted(azure: Server) -> set[str]:
+    """Parts that are whole."""
+    return {name for name in azure.names("killed/.parts") if name.endswith(".tif.json")}
 
 
 def test_a_wrong_key_is_one_line(azure, monkeypatch):
     monkeypatch.setenv("AZURE_STORAGE_ACCESS_KEY", base64.b64encode(b"another").decode())
     ran = geoseg("predict", "-q", *image("az://maps/images/"), "--out", "az://maps/none")
     assert ran.code == 2
+    # Azure itself says AuthenticationFailed, which is said as such.
     assert "az://maps/none cannot be read: access is denied." in one_line(ran.stderr)
     assert not azure.names("none")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from geoseg.jobs.clusters import KINDS
-from lanes.services import IS_CI
+from lanes.services import made
 
 PYTHON = Path(os.environ.get("GEOSEG_CLUSTERS_VENV", "/tmp/geoseg-clusters-venv")) / "bin" / "python"
 SCRIPT = """
@@ -27,10 +27,7 @@ pytestmark = pytest.mark.lane
 
 
 def bind(made_by: str, names: list[str]) -> subprocess.CompletedProcess[str]:
-    if not PYTHON.exists():
-        text = f"no {PYTHON}: .ci/lane-venvs makes it"
-        pytest.fail(text) if IS_CI else pytest.skip(text)
-    command = [PYTHON, "-c", SCRIPT, json.dumps([made_by, names])]
+    command = [made(PYTHON), "-c", SCRIPT, json.dumps([made_by, names])]
     return subprocess.run(command, capture_output=True, text=True)
 
 

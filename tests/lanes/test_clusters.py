@@ -211,6 +211,12 @@ def test_tls(scene, one_by_one, keys, tmp_path, monkeypatch):
 
 def test_gateway_and_a_worker_that_is_killed(scene, one_by_one, tmp_path, monkeypatch):
     recipe = Recipe(**scene, block_size=64, cluster="gateway", workers=2, out=str(tmp_path / "map"))
+    struck: list[int] = []
+
+    def strike() -> None:
+        struck.extend([*made.processes("scheduler"), made.processes("worker")[0]])
+        os.kill(struck[-1], signal.SIGKILL)
+
     with gateway(tmp_path / "gateway") as made:
         monkeypatch.setattr(sys, "path", [*sys.path, str(made.client)])
         importlib.import_module("dask_gateway")  # its defaults come with it
@@ -224,13 +230,16 @@ def test_gateway_and_a_worker_that_is_killed(scene, one_by_one, tmp_path, monkey
             run(recipe)
         with (
             dask.config.set(made.config),
-            killing_one(tmp_path, lambda: os.kill(made.processes("worker")[0], signal.SIGKILL)) as seen,
+            killing_one(tmp_path, strike) as seen,
         ):
             heard = Heard()
             assert rasters(run(recipe, listener=heard).out) == one_by_one
         assert seen[0] < N_BLOCKS
+        assert len(struck) == 2  # the scheduler, and a worker
         assert any(text.startswith("dashboard of the gateway cluster: http://") for text in heard.said)
-        wait_until(lambda: not made.processes("scheduler"), "the gateway ends the cluster")
+        wait_until(
+            lambda: not any(Path(f"/proc/{pid}").exists() for pid in struck), "the gateway ends the cluster"
+        )
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 

@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 import yaml
 
-from lanes.services import GEOSEG, IS_CI, need
+from lanes.services import GEOSEG, IS_CI, made, need
 
 VENV = Path(os.environ.get("GEOSEG_MANIFESTS_VENV", "/tmp/geoseg-manifests-venv"))
 CLUSTERS = Path(os.environ.get("GEOSEG_CLUSTERS_VENV", "/tmp/geoseg-clusters-venv"))
@@ -65,11 +65,7 @@ def test_cron_makes_the_map(folder, cron):
 
 
 def validator(name):
-    path = VENV / "bin" / name
-    if not path.exists():
-        text = f"no {name} in {VENV}: .ci/lane-venvs makes it"
-        pytest.fail(text) if IS_CI else pytest.skip(text)
-    return path
+    return made(VENV / "bin" / name)
 
 
 def test_kubernetes_knows_the_manifest(folder):

@@ -163,6 +163,9 @@ def test_filters_that_took_everything_are_named(api: FakeApi) -> None:
     message = r"3 made items found .*, 1 elsewhere and 1 not in 2024-06 and 1 cloudier than 50%: raise"
     with pytest.raises(CoverageError, match=message):
         search(AOI, catalog=catalog_at(api.url), collection="made", datetime=JUNE, max_cloud_cover=50)
+    api.items = api.items[1:2]
+    with pytest.raises(CoverageError, match=r"^1 made item found in Fake .*E, not in 2024-06: widen"):
+        search(AOI, catalog=catalog_at(api.url), collection="made", datetime=JUNE)
 
 
 def test_more_items_than_are_read_is_said(api: FakeApi) -> None:

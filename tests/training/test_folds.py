@@ -186,7 +186,7 @@ def test_networks_of_an_ensemble_share_features_and_say_what_they_say_alone(fold
     ("change", "message"),
     [
         ({"weights_sha256": "0" * 64}, "other weights"),
-        ({"member": {"1": -1}}, "greater than or equal"),
+        ({"member": {"1": -1}}, "expected 0 or more"),
         ({"member": {"1": 9}}, "names network 9, but it has 3"),
     ],
 )
