@@ -123,5 +123,5 @@ def test_a_wrong_key_is_one_line(azure, monkeypatch):
     ran = geoseg("predict", "-q", *image("az://maps/images/"), "--out", "az://maps/none")
     assert ran.code == 2
     # Azure itself says AuthenticationFailed, which is said as such.
-    assert "az://maps/none cannot be read: access is denied." in one_line(ran.stderr)
+    assert "access is denied. Ask for the right to" in one_line(ran.stderr)
     assert not azure.names("none")
