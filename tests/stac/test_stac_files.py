@@ -207,7 +207,7 @@ def test_a_self_link_says_where_an_items_assets_are(tmp_path: Path) -> None:
         ('[{"type": "Feature"}]', "lists something that is no item"),
         (
             '{"type": "FeatureCollection", "features": [{"type": "Feature", "id": "x"}]}',
-            "x and others are malformed",
+            "Malformed: item x",
         ),
         ("\x00\xff", "is not STAC"),
     ],
