@@ -31,6 +31,7 @@ def status(
     from rich.markup import escape
     from rich.table import Column, Table
 
+    from geoseg.jobs.folders import where
     from geoseg.jobs.status import places, status_of
 
     if json and prometheus:
@@ -49,10 +50,15 @@ def status(
     table = Table(*(Column(_COLUMNS[n], overflow="fold") for n in shown))
     for row in rows:
         table.add_row(*(escape(row[n]) for n in shown))
-    Console(highlight=False).print(table if found else f"{escape(name)}: no map was begun.")
+    console = Console(highlight=False)
+    console.print(table if found else f"{escape(name)}: no map was begun.")
+    for one in found:
+        if one.state == "stopped":
+            why = one.why or "it was killed, or the machine went down."
+            console.print(f"{where(one.out)}: {why}", soft_wrap=True, markup=False)
 
 
-_COLUMNS = ("map", "state", "blocks", "failures", "km²/s", "left", "last heard of", "why")
+_COLUMNS = ("map", "state", "blocks", "failures", "km²/s", "left", "last heard of")
 
 
 def _row(one: "Status") -> tuple[str, ...]:
@@ -64,9 +70,10 @@ def _row(one: "Status") -> tuple[str, ...]:
         n_done = f"{blocks.n_done:,} of {blocks.n_blocks:,}"
         counts = (n_done, str(blocks.n_failed), f"{blocks.km2_per_s:.3g}")
     state = f"{one.state}: {one.stage}" if one.state == "running" and one.stage else one.state
+    state += ", a map is there" if one.is_made and one.state != "made" else ""
     left = "" if one.left_s is None else duration(one.left_s)
     ago = "" if one.since is None else f"{duration((datetime.now(UTC) - one.since).total_seconds())} ago"
-    return where(one.out), state, *counts, left, ago, one.why
+    return where(one.out), state, *counts, left, ago
 
 
 def logs(name: Name, json: Json = False) -> None:

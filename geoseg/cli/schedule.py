@@ -39,8 +39,11 @@ def schedule(
     """
     from rich.console import Console
 
+    from geoseg.aoi import read_aoi
+    from geoseg.jobs.defaults import with_defaults
     from geoseg.jobs.features import recipes_of
     from geoseg.jobs.needs import needs_of
+    from geoseg.jobs.plan import catalog_of
     from geoseg.jobs.schedule import SCHEDULERS, Schedule
     from geoseg.stac.relative_dates import interval_of
 
@@ -55,8 +58,11 @@ def schedule(
         raise RecipeError(
             f"{recipe} says already where its blocks run (cluster or scheduler). Leave --dask-workers out."
         )
+    with_defaults(found, catalog_of(found))  # refuses what no run could make
     is_file, is_here = Path(recipe).is_file(), to in (To.CRON, To.SYSTEMD)
     maps = recipes_of(found) if is_here else {}
+    if is_here and found.aoi is not None and found.per_feature is None:
+        read_aoi(found.aoi, crs=found.aoi_crs, max_area_km2=found.max_area_km2)
     job = Schedule(
         name=Path(recipe).stem,
         cron=cron,

@@ -87,6 +87,15 @@ def on_calendar(cron: str) -> str:
     return f"{days}*-{months}-{days_of_month} {hours}:{minutes}:00"
 
 
+def sunday_as_0(cron: str) -> str:
+    """The same times for who does not know that 7 is Sunday too: Kubernetes, GitHub."""
+    weekdays = fields_of(cron)[-1]
+    if not any(7 in (first, last) for first, last, _ in weekdays):
+        return cron
+    numbers = sorted(_DAYS.index(day) for day in _weekdays(weekdays))
+    return " ".join([*cron.split()[:-1], ",".join(map(str, numbers))])
+
+
 def _is_any(parts: Parts) -> bool:
     return parts == [(None, None, 1)]
 

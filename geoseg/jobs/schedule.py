@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 
 from geoseg.errors import RecipeError
-from geoseg.jobs.cron import fields_of, on_calendar
+from geoseg.jobs.cron import fields_of, on_calendar, sunday_as_0
 from geoseg.jobs.kubernetes import cron_job, dask_cluster, scheduler_address
 from geoseg.jobs.needs import Needs
 
@@ -125,7 +125,9 @@ def for_kubernetes(schedule: Schedule) -> dict[str, str]:
         command = (*command, "--scheduler", scheduler_address(name))
         dask = dask_cluster(name, image=schedule.image, n_workers=schedule.dask_workers)
         files[f"{name}-dask.yaml"] = _yaml(dask)
-    job = cron_job(name, cron=schedule.cron, command=command, image=schedule.image, grace_s=GRACE_S)
+    job = cron_job(
+        name, cron=sunday_as_0(schedule.cron), command=command, image=schedule.image, grace_s=GRACE_S
+    )
     return {f"{name}.yaml": _yaml(job), **files}
 
 
@@ -136,7 +138,7 @@ def for_github_actions(schedule: Schedule) -> dict[str, str]:
     secrets = {name: f"${{{{ secrets.{name} }}}}" for name in schedule.needs.secrets}
     workflow = {
         "name": f"geoseg {schedule.name}",
-        "on": {"schedule": [{"cron": schedule.cron}], "workflow_dispatch": {}},
+        "on": {"schedule": [{"cron": sunday_as_0(schedule.cron)}], "workflow_dispatch": {}},
         "permissions": {"contents": "read"},
         "concurrency": {"group": name, "cancel-in-progress": False},
         "jobs": {

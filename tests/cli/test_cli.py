@@ -349,6 +349,16 @@ def test_a_schedule_is_written_and_says_what_to_do_with_it(tmp_path):
     fixed.write_text('catalog = "sample"\naoi = "6,49,6.1,49.1"\ndatetime = "2024-06/2024-08"\n')
     kept = geoseg("schedule", str(fixed), "--cron", "0 3 1 * *", "--to", "cron", "--entries", str(tmp_path))
     assert "Its dates are 2024-06/2024-08 whenever it runs" in kept.stderr
+    for text, said in (
+        ('aoi = "none.geojson"\n', "none.geojson does not exist"),
+        ('aoi = "6,49,6.1,49.1"\nout = "{month}"\n', "Give --datetime"),
+    ):
+        fixed.write_text(f'catalog = "sample"\n{text}')
+        never = geoseg(
+            "schedule", str(fixed), "--cron", "0 3 1 * *", "--to", "cron", "--entries", str(tmp_path)
+        )
+        assert never.returncode == 2
+        assert said in never.stderr
     refused = geoseg("schedule", "sampel", "--cron", "0 3 1 * *", "--to", "cron")
     assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1)
 

@@ -93,6 +93,21 @@ def test_days_that_come_are_taken(cron):
     assert len(fields_of(cron)) == 5
 
 
+@pytest.mark.parametrize(
+    ("cron", "there"),
+    [
+        ("0 3 * * 7", "0 3 * * 0"), ("0 3 * * 5-7", "0 3 * * 0,5,6"), ("0 3 * * 1,7", "0 3 * * 0,1"),
+        ("0 3 * * 0-7", "0 3 * * 0,1,2,3,4,5,6"), ("0 3 1 * *", "0 3 1 * *"), ("0 3 * * */7", "0 3 * * */7"),
+    ],
+)  # fmt: skip
+def test_sunday_is_0_where_7_is_not_known(cron, there):
+    (manifest,) = entries("kubernetes", cron=cron).values()
+    assert yaml.safe_load(manifest)["spec"]["schedule"] == there
+    (workflow,) = entries("github-actions", cron=cron).values()
+    assert f"cron: {there}" in workflow.replace("'", "")
+    assert cron in "".join(entries("cron", cron=cron).values())
+
+
 def is_due(cron, moment):
     minute, hour, day, month, weekday = fields_of(cron)
     return (
