@@ -51,7 +51,12 @@ def read_shares(plan: Plan, blocks: Sequence[Block]) -> tuple[NDArray[np.int_], 
     """Pairs of a block and an item that has pixels for it, (2, pair), and how much of what is read for the
     block the item covers, 0..1.
     """
-    footprints, outlines = _footprints(plan), _outlines(plan, blocks)
+    return _shares(_footprints(plan), _outlines(plan, blocks))
+
+
+def _shares(
+    footprints: NDArray[np.object_], outlines: NDArray[np.object_]
+) -> tuple[NDArray[np.int_], NDArray[np.float64]]:
     pairs = shapely.STRtree(footprints).query(outlines, predicate="intersects")
     both = shapely.intersection(outlines[pairs[0]], footprints[pairs[1]])
     return pairs, shapely.area(both) / shapely.area(outlines[pairs[0]])
@@ -62,7 +67,7 @@ def pixels_seen(plan: Plan, blocks: Sequence[Block]) -> NDArray[np.float64]:
     the map says nothing of a corner.
     """
     footprints, outlines = _footprints(plan), _outlines(plan, blocks)
-    (block, item), covered = read_shares(plan, blocks)
+    (block, item), covered = _shares(footprints, outlines)
     shares = np.zeros(len(blocks))
     np.maximum.at(shares, block, covered)
     for n in np.flatnonzero((shares > 0) & (shares < _ALL)):  # not by one alone
