@@ -41,7 +41,7 @@ class Gateway:
 
     def processes(self, kind: str) -> list[int]:
         """Those that it started as ``worker`` or ``scheduler``."""
-        command = ["ps", "-o", "pid=,args=", "--ppid", str(self.pid)]
+        command = ["ps", "-ww", "-o", "pid=,args=", "--ppid", str(self.pid)]
         lines = subprocess.run(command, capture_output=True, text=True).stdout.splitlines()
         return [int(line.split()[0]) for line in lines if f"dask {kind}" in line]
 
