@@ -1,19 +1,26 @@
 """A run in one value: what a TOML file or the command line asks for."""
 
-import json
 import re
-import tomllib
-from pathlib import Path
+from collections.abc import Collection
+from contextlib import suppress
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
-from geoseg.aoi_source import AoiSource
 from geoseg.errors import RecipeError, expected
 from geoseg.object_storage import checked_address, is_address
+from geoseg.recipe_file import read_recipe
 from geoseg.redaction import redact
 from geoseg.registry import did_you_mean
-from geoseg.resources import find_resource, path_exists, resource_folder
 
 MAX_AREA_KM2 = 25_000.0
 Uncertainty = Literal["entropy", "conformal", "mc-dropout", "ensemble", "evidential"]
@@ -36,11 +43,9 @@ def memory_bytes(text: str) -> int:
 
 
 def _is_memory(text: str) -> str:
-    try:
+    with suppress(ValueError):
         if memory_bytes(text) > 0:
             return text
-    except ValueError:
-        pass
     raise ValueError("is no amount of memory: give, for instance, 2GB")
 
 
@@ -211,6 +216,14 @@ class Recipe(BaseModel):
     simplify_m: Annotated[float, Field(ge=0)] = 0.0
     """Smooth polygon borders by about this much; neighbours keep their common borders."""
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_no_switch(cls, value: object, info: ValidationInfo) -> object:
+        """TOML's ``true`` is not 1."""
+        if isinstance(value, bool) and cls.model_fields[info.field_name or ""].annotation is not bool:
+            raise ValueError("expected a value, not true or false")
+        return value
+
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
         if self.aoi is None and not self.image:
@@ -254,11 +267,12 @@ class Recipe(BaseModel):
         Raises:
             RecipeError: unknown file, not TOML, an unknown key or a value out of range.
         """
-        data = {**(_read(path) if path else {}), **{k: v for k, v in given.items() if v is not None}}
+        data = {**(read_recipe(path) if path else {}), **{k: v for k, v in given.items() if v is not None}}
         try:
             return cls(**data)
         except ValidationError as error:
-            raise RecipeError(_explain(error, list(cls.model_fields))) from None
+            written = data.keys() - {key for key, value in given.items() if value is not None}
+            raise RecipeError(_explain(error, file=path, written=written)) from None
 
     @property
     def is_on_cluster(self) -> bool:
@@ -270,46 +284,17 @@ class Recipe(BaseModel):
         return self.model_dump(exclude_defaults=True, mode="json")
 
 
-def _read(name: str) -> dict[str, Any]:
-    path = find_resource("pipelines", name, ".toml")
-    if path is None:
-        every = (p.stem for p in resource_folder("pipelines").glob("*.toml"))
-        known = sorted(stem for stem in every if not stem.startswith("train-"))
-        raise RecipeError(f"No recipe {name!r}: {did_you_mean(name, known)} Or give a TOML file.")
-    try:
-        text = path.read_text("utf-8")
-        data = json.loads(text)["recipe"] if path.suffix == ".json" else tomllib.loads(text)
-    except (ValueError, KeyError, TypeError, IsADirectoryError) as error:
-        kind = "the manifest.json of a map" if path.suffix == ".json" else "TOML"
-        raise RecipeError(f"{path} is not {kind}: {error}.") from None
-    for key in ("aoi", "out", "change_from", "model"):
-        if isinstance(value := data.get(key), str):
-            data[key] = _beside(
-                path, value, file=AoiSource.parse(value).file if key == "aoi" else _fixed(value)
-            )
-    data |= {key: [data[key]] for key in ("image", "notify", "uncertainty") if isinstance(data.get(key), str)}
-    if isinstance(images := data.get("image"), list):
-        data["image"] = [_beside(path, str(image), file=str(image)) for image in images]
-    return data
-
-
-def _fixed(folder: str) -> str:
-    """The part of a folder's name before what is filled in: ``maps`` of ``maps/{month}``."""
-    before, brace, _ = folder.partition("{")
-    return before.rpartition("/")[0] or folder if brace else folder
-
-
-def _beside(recipe: Path, value: str, *, file: str) -> str:
-    """Seen from the folder of the recipe, where the file that the value names is there."""
-    return str(recipe.parent / value) if path_exists(recipe.parent / file) else value
-
-
-def _explain(error: ValidationError, known: list[str]) -> str:
+def _explain(error: ValidationError, *, file: str | None, written: Collection[str]) -> str:
+    """The first mistake, in the words of who made it: a flag, or one of the keys ``written`` in ``file``."""
     first = error.errors()[0]
     key = str(first["loc"][0]) if first["loc"] else ""
     if first["type"] == "extra_forbidden":
-        return f"Unknown key {key!r}: {did_you_mean(key, known)}"
+        return f"Unknown key {key!r}: {did_you_mean(key, list(Recipe.model_fields))}"
     message = expected(first)
+    end = "" if message.endswith(("?", ".")) else "."
+    if not key:
+        return f"{message[0].upper()}{message[1:]}{end}"
+    name = f"{file}: {key}" if key in written else f"--{key.replace('_', '-')}"
     field = Recipe.model_fields.get(key)
     shown = "" if field and not field.repr else f" {redact(str(first['input']))}"  # it may be a secret
-    return f"--{key.replace('_', '-')}{shown}: {message}." if key else f"{message[0].upper()}{message[1:]}."
+    return f"{name}{shown}: {message}{end}"

@@ -86,7 +86,10 @@ def logs(name: Name, json: Json = False) -> None:
     for out in outs:
         if len(outs) > 1 and not json:
             print(f"{where(out)}:")  # noqa: T201
-        for line in read_log(log_folder(out)):
+        lines = list(read_log(log_folder(out)))
+        if not lines and not json:
+            print(f"{where(out)}: no run has left a log there")  # noqa: T201
+        for line in lines:
             if json:
                 print(json_module.dumps(line))  # noqa: T201
             else:

@@ -95,6 +95,12 @@ def schedule(
         keys=", ".join(job.needs.secrets) or "none",
     )
     messages.print(how, markup=False)
+    if job.needs.paths and not is_here:
+        messages.print(
+            f"It names paths of this machine: {', '.join(job.needs.paths)}. Where it runs they must be there "
+            "too; better name them from the recipe's folder.",
+            markup=False,
+        )
     if len(maps) > 1:
         messages.print(
             f"It makes {len(maps)} maps, one for each {found.per_feature}. The layer is read anew each time.",

@@ -1,7 +1,9 @@
-"""What a recipe needs on a machine where geoseg is installed anew: extras, and variables that hold keys."""
+"""What a recipe needs where geoseg is installed anew: extras, variables that hold keys, and paths."""
 
 from dataclasses import dataclass
+from pathlib import PurePath
 
+from geoseg.aoi_source import AoiSource
 from geoseg.jobs.clusters import KINDS
 from geoseg.jobs.notify import ENVIRONMENT
 from geoseg.object_storage import STORE_KEYS
@@ -21,6 +23,8 @@ class Needs:
     """Of the package geoseg, in alphabetical order."""
     secrets: tuple[str, ...] = ()
     """Names of environment variables."""
+    paths: tuple[str, ...] = ()
+    """Absolute ones, that have to be there under the same names."""
 
     @property
     def package(self) -> str:
@@ -42,7 +46,11 @@ def needs_of(recipe: Recipe) -> Needs:
         secrets += [a.removeprefix(ENVIRONMENT) for a in recipe.notify if a.startswith(ENVIRONMENT)]
     if recipe.cluster is not None:
         extras.add(KINDS[recipe.cluster].extra)
-    return Needs(tuple(sorted(filter(None, extras))), tuple(dict.fromkeys(secrets)))
+    named = (recipe.aoi and AoiSource.parse(recipe.aoi).file, *recipe.image, recipe.model, recipe.catalog)
+    paths = [
+        path for path in (*named, recipe.out, recipe.change_from) if path and PurePath(path).is_absolute()
+    ]
+    return Needs(tuple(sorted(filter(None, extras))), tuple(dict.fromkeys(secrets)), tuple(paths))
 
 
 def _keys_to_read(recipe: Recipe) -> tuple[str, ...]:

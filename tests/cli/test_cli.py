@@ -215,6 +215,24 @@ def test_what_the_user_can_mend_is_one_line_and_exit_2(args, message):
     assert "Input should" not in last  # pydantic's words
 
 
+@pytest.mark.parametrize(
+    ("line", "args", "message"),
+    [
+        ("tries = 0", (), "{file}: tries 0: expected 1 or more."),
+        ("tries = 2", ("--tries", "0"), "--tries 0: expected 1 or more."),
+        ("tries = true", (), "{file}: tries True: expected a value, not true or false."),
+        ("keep_clouds = 3", (), "{file}: keep_clouds 3: expected true or false."),
+        ("out = 'maps/{mont}'", (), "{file}: out maps/{{mont}}: has {{mont}} in it: did you mean month?"),
+    ],
+)
+def test_mistakes_are_named_where_they_were_made(line, args, message, tmp_path):
+    file = tmp_path / "r.toml"
+    file.write_text(f"aoi = '1,2,3,4'\n{line}\n", "utf-8")
+    done = geoseg("plan", str(file), *args)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == "geoseg: " + message.format(file=file)
+
+
 def test_a_bug_is_a_traceback_and_exit_1(tmp_path):
     code = (
         "from geoseg.jobs import plan; plan.card_of = lambda name: 1 / 0\n"

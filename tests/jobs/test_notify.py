@@ -136,16 +136,16 @@ def test_a_run_that_is_stopped_says_what_is_left(scene, tmp_path, inbox):
 
 
 def test_a_notification_that_fails_is_a_warning_and_the_map_is_made(scene, tmp_path, inbox, monkeypatch):
-    monkeypatch.setattr(notify_module, "TIMEOUT_S", 0.7)
+    monkeypatch.setattr(notify_module, "TIMEOUT_S", 3)
     addresses = (f"{inbox.address}/no", f"{inbox.address}/hang?rto=30", f"{inbox.address}/ok")
     started = time.monotonic()
     with pytest.warns(GeosegWarning) as warned:
         notify_module.tell(notify_module.services_of(addresses), "x is made", "text", "success")
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 25
     assert [str(w.message) for w in warned] == [
         "--notify, address 1 of 3, json:// could not be told that x is made: it was not taken. "
         "Try the address with: apprise -vv -b test ADDRESS",
-        "--notify, address 2 of 3, json:// could not be told that x is made: no answer in 0.7 s. "
+        "--notify, address 2 of 3, json:// could not be told that x is made: no answer in 3 s. "
         "Try the address with: apprise -vv -b test ADDRESS",
     ]
     assert len(inbox.sent) == 1
@@ -201,7 +201,7 @@ def test_addresses_are_never_shown(tmp_path):
     assert Recipe.resolve(str(file)).notify == (address,)
     file.write_text(f'image = "x.tif"\nnotify = {{ address = "{address}" }}\n')
     ran = geoseg("run", file)
-    assert (ran.returncode, ran.stderr) == (2, "geoseg: --notify: expected a list.\n")
+    assert (ran.returncode, ran.stderr) == (2, f"geoseg: {file}: notify: expected a list.\n")
 
 
 def test_maps_of_features_are_one_message(scene, tmp_path, inbox):

@@ -277,6 +277,12 @@ def test_the_extra_of_a_backend_is_what_the_backend_says(backend, monkeypatch):
     assert needs.package in said if needs.extras else "pip install" not in said
 
 
+def test_paths_that_have_to_be_there_too_are_known():
+    recipe = Recipe(aoi="/data/a.gpkg|layername=north", model="models/mine", out="/data/maps/{month}")
+    assert needs_of(recipe).paths == ("/data/a.gpkg", "/data/maps/{month}")
+    assert needs_of(Recipe(aoi="-35,-8,-34,-7")).paths == ()
+
+
 @pytest.mark.parametrize("to", ["kubernetes", "github-actions"])
 def test_paths_of_this_machine_are_refused_elsewhere(to):
     with pytest.raises(RecipeError, match="is a path of this machine"):

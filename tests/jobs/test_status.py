@@ -255,5 +255,8 @@ def test_commands(scene, tmp_path, capsys):
     assert [line["event"] for line in lines].count("block") == 5
     jobs.logs(out)
     assert "4 of 4 blocks" in capsys.readouterr().out
+    (empty := tmp_path / "empty").mkdir()
+    jobs.logs(str(empty))
+    assert capsys.readouterr().out == f"{empty}: no run has left a log there\n"
     jobs.clean(out)
     assert "Nothing to remove" in capsys.readouterr().out
