@@ -2,15 +2,19 @@
 
 import shutil
 import sys
+from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path, PurePath
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from geoseg.cli.options import FILE_HELP
 from geoseg.errors import OutputError, RecipeError
 from geoseg.recipe import Recipe
+
+if TYPE_CHECKING:
+    from geoseg.jobs.schedule import Schedule
 
 
 class To(StrEnum):
@@ -45,7 +49,6 @@ def schedule(
     from geoseg.jobs.needs import needs_of
     from geoseg.jobs.plan import catalog_of
     from geoseg.jobs.schedule import SCHEDULERS, Schedule
-    from geoseg.stac.relative_dates import interval_of
 
     found = Recipe.resolve(recipe)
     if found.aoi == "-":
@@ -95,22 +98,25 @@ def schedule(
         keys=", ".join(job.needs.secrets) or "none",
     )
     messages.print(how, markup=False)
-    if job.needs.paths and not is_here:
-        messages.print(
+    for note in _notes(found, job, n_maps=len(maps)):
+        messages.print(note, markup=False)
+
+
+def _notes(recipe: Recipe, job: "Schedule", *, n_maps: int) -> Iterator[str]:
+    """What may not be as whoever schedules it thinks; ``n_maps`` is 0 where it runs elsewhere."""
+    from geoseg.stac.relative_dates import interval_of
+
+    if job.needs.paths and not n_maps and Path(job.recipe).is_file():  # a shipped one comes with its files
+        yield (
             f"It names paths of this machine: {', '.join(job.needs.paths)}. Where it runs they must be there "
-            "too; better name them from the recipe's folder.",
-            markup=False,
+            "too; better name them from the recipe's folder."
         )
-    if len(maps) > 1:
-        messages.print(
-            f"It makes {len(maps)} maps, one for each {found.per_feature}. The layer is read anew each time.",
-            markup=False,
-        )
-    if found.datetime is not None and interval_of(found.datetime) is None:
-        messages.print(
-            f"Its dates are {found.datetime} whenever it runs. For those before each run: "
-            "datetime = 'last month'.",
-            markup=False,
+    if n_maps > 1:
+        yield f"It makes {n_maps} maps, one for each {recipe.per_feature}. The layer is read anew each time."
+    if recipe.datetime is not None and interval_of(recipe.datetime) is None:
+        yield (
+            f"Its dates are {recipe.datetime} whenever it runs. For those before each run: "
+            "datetime = 'last month'."
         )
 
 

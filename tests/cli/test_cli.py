@@ -381,6 +381,22 @@ def test_a_schedule_is_written_and_says_what_to_do_with_it(tmp_path):
     assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1)
 
 
+@pytest.mark.parametrize(("name", "there"), [("sample", False), ("here.toml", False), ("there.toml", True)])
+def test_paths_of_this_machine_are_named_to_who_schedules_elsewhere(name, there, tmp_path):
+    area = (SAMPLE / "area.geojson").read_text()
+    (tmp_path / "area.geojson").write_text(area)
+    for file, folder in (("here.toml", ""), ("there.toml", f"{tmp_path}/")):
+        (tmp_path / file).write_text(
+            f'catalog = "sample"\naoi = "{folder}area.geojson"\nout = "{folder}map"\n'
+        )
+    for to in ("kubernetes", "github-actions", "cron"):
+        done = geoseg("schedule", name, "--cron", "0 3 1 * *", "--to", to, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        said = f"names paths of this machine: {tmp_path}/area.geojson, {tmp_path}/map."
+        assert (said in done.stderr) == (there and to != "cron")
+        assert there or "paths of this machine" not in done.stderr
+
+
 def test_what_rasterio_says_of_its_own_arrays_is_not_shown(monkeypatch):
     shown = []
     monkeypatch.setattr(main, "_python_shows", lambda message, *where: shown.append(str(message)))
