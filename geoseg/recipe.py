@@ -1,25 +1,22 @@
 """A run in one value: what a TOML file or the command line asks for."""
 
 import re
-from collections.abc import Collection
 from contextlib import suppress
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     ValidationError,
-    ValidationInfo,
-    field_validator,
     model_validator,
 )
 
-from geoseg.errors import RecipeError, expected
+from geoseg.errors import RecipeError
 from geoseg.object_storage import checked_address, is_address
-from geoseg.recipe_file import read_recipe
-from geoseg.redaction import redact
+from geoseg.recipe_file import mistake, read_recipe
 from geoseg.registry import did_you_mean
 
 MAX_AREA_KM2 = 25_000.0
@@ -40,6 +37,17 @@ def memory_bytes(text: str) -> int:
     from dask.utils import parse_bytes
 
     return int(parse_bytes(text))
+
+
+def _is_number(value: object) -> object:
+    """TOML's ``true`` is not 1."""
+    if isinstance(value, bool):
+        raise ValueError("expected a number, not true or false")
+    return value
+
+
+_Int = Annotated[int, BeforeValidator(_is_number)]
+_Float = Annotated[float, BeforeValidator(_is_number)]
 
 
 def _is_memory(text: str) -> str:
@@ -87,7 +95,7 @@ class Recipe(BaseModel):
     """A map for each value of this attribute of the area's layer, in folders of their own."""
     feature: str | None = None
     """Of those only the map of this value."""
-    max_area_km2: Annotated[float, Field(gt=0)] = MAX_AREA_KM2
+    max_area_km2: Annotated[_Float, Field(gt=0)] = MAX_AREA_KM2
     """A larger area is refused."""
 
     catalog: str = "earth-search"
@@ -98,11 +106,11 @@ class Recipe(BaseModel):
     datetime: str | None = None
     """Dates as ``2024-06/2024-08``, or from today: ``last month``, ``last 90 days``, ``last summer``,
     ``same season last year``. None for the last 12 months of a remote catalog, all of a local one."""
-    max_cloud_cover: Annotated[float, Field(ge=0, le=100)] | None = None
+    max_cloud_cover: Annotated[_Float, Field(ge=0, le=100)] | None = None
     """Percent; cloudier items are left out. None for the collection's default."""
-    max_items: Annotated[int, Field(ge=1)] = 8
+    max_items: Annotated[_Int, Field(ge=1)] = 8
     """Per place, the least cloudy items are taken up to this many."""
-    min_coverage: Annotated[float, Field(ge=0, le=1)] = 0.95
+    min_coverage: Annotated[_Float, Field(ge=0, le=1)] = 0.95
     """Share of the area that items must cover."""
     composite: str = "median"
     """How dates become one: ``median``, ``least-cloudy``, ``first``, ``nearest-date``."""
@@ -115,24 +123,24 @@ class Recipe(BaseModel):
     """Files that take the place of a catalog."""
     bands: tuple[str, ...] | None = None
     """Common names of the image's bands in order, ``-`` to leave one out."""
-    scale: tuple[float, ...] | None = None
+    scale: tuple[_Float, ...] | None = None
     """Reflectance = digital number * scale + offset, whatever the images say: one value, or one per band in
     order."""
-    offset: tuple[float, ...] | None = None
+    offset: tuple[_Float, ...] | None = None
     """See ``scale``."""
 
     model: str = "landcover-30m"
     """Name of a built-in model, or a model folder."""
-    gsd: Annotated[float, Field(gt=0)] | None = None
+    gsd: Annotated[_Float, Field(gt=0)] | None = None
     """Pixel size of the map, metres; None for the finest of the bands used."""
     crs: str | None = None
     """CRS of the map: a code, ``utm`` or ``equal-area`` (true hectares over several UTM zones). None for the
     items' own where they share one, else UTM, or equal-area where the area is too wide for a zone."""
-    tile_size: Annotated[int, Field(ge=1)] | None = None
+    tile_size: Annotated[_Int, Field(ge=1)] | None = None
     """Side of what the model sees at once, pixels; None for what its card says."""
-    halo: Annotated[int, Field(ge=0)] | None = None
+    halo: Annotated[_Int, Field(ge=0)] | None = None
     """Margin that tiles share, pixels; None for what the model's card says."""
-    batch_size: Annotated[int, Field(ge=1)] = 4
+    batch_size: Annotated[_Int, Field(ge=1)] = 4
     """Tiles at a time on a GPU, where it may change the class of pixels at which two are all but equally
     probable. The CPU runs one at a time."""
     device: str = "auto"
@@ -144,7 +152,7 @@ class Recipe(BaseModel):
     precision: Literal["auto", "float32", "bf16", "int8"] = "auto"
     """Of the network's arithmetic. ``auto``: the fastest whose classes are those of float32 on the first
     tiles, for 99.9 % of the pixels in bf16 and 99.5 % in int8, which it tries on models trained for it."""
-    threads: Annotated[int, Field(ge=1)] | None = None
+    threads: Annotated[_Int, Field(ge=1)] | None = None
     """Of a network on the CPU; torch's last bits depend on them. None for all cores; with a ``scheduler`` or
     ``cluster``, as many as its workers have."""
     tta: Tta = "none"
@@ -156,27 +164,27 @@ class Recipe(BaseModel):
     ``conformal``, how many classes may be true (set_size.tif; needs a calibrated model); what more training
     would take away (epistemic.tif), by ``mc-dropout``, ``ensemble`` or ``evidential``, whichever the model is
     made for."""
-    dropout_passes: Annotated[int, Field(ge=2)] = 10
+    dropout_passes: Annotated[_Int, Field(ge=2)] = 10
     """Answers that ``mc-dropout`` compares, each as much work as the map itself."""
 
-    block_size: Annotated[int, Field(ge=64)] = 4096
+    block_size: Annotated[_Int, Field(ge=64)] = 4096
     """Side of the unit of work, pixels; does not change a map made on the CPU."""
     max_memory: Annotated[str, AfterValidator(_is_memory)] | None = None
     """What a process may take, such as ``2GB``: blocks are made as small as that asks for."""
-    workers: Annotated[int, Field(ge=1)] | None = None
+    workers: Annotated[_Int, Field(ge=1)] | None = None
     """Blocks at a time on this machine; None for one, or one for each GPU. With a ``cluster``, its workers;
     None for as many as such a cluster has by itself."""
     cluster: ClusterKind | None = None
     """Kind of Dask cluster that is started for the run: ``local`` (processes of this machine), ``slurm``,
     ``pbs``, ``lsf``, ``sge``, ``oar``, ``htcondor``, ``kubernetes``, ``gateway`` or ``coiled``."""
-    cluster_options: dict[str, Any] = {}
+    cluster_options: Annotated[dict[str, Any], Field(repr=False)] = {}
     """What its class in Dask takes: a table in TOML; as a flag ``queue=main,cores=4,memory=16GiB``, with
     values in JSON or plain text."""
     scheduler: Annotated[str, AfterValidator(_is_scheduler)] | None = None
     """Address of a Dask scheduler that runs already, ``tcp://host:8786`` or ``tls://host:8786``; None for
     this machine."""
 
-    tries: Annotated[int, Field(ge=1)] = 3
+    tries: Annotated[_Int, Field(ge=1)] = 3
     """How often a block is tried whose servers or workers fail, in all; the other blocks go on meanwhile."""
     on_missing: Literal["fail", "skip"] = "fail"
     """What becomes of pixels that cannot be read at last: the run ends when all other blocks are done
@@ -184,7 +192,7 @@ class Recipe(BaseModel):
     notify: Annotated[tuple[str, ...], Field(exclude=True, repr=False)] = ()
     """Who hears how a run ended: addresses of apprise, such as ``mailto://user:password@host``, or
     ``env:NAME``, an environment variable that holds one. They are in no output."""
-    price_per_hour: Annotated[float, Field(ge=0)] | None = None
+    price_per_hour: Annotated[_Float, Field(ge=0)] | None = None
     """What an hour of a worker costs, for ``geoseg plan``: of whatever makes one block at a time."""
     currency: str = ""
     """Of ``price_per_hour``, any word."""
@@ -206,23 +214,15 @@ class Recipe(BaseModel):
     that would come out the same are not made again."""
     overwrite: bool = False
     """Replace the map that lies in the output folder."""
-    max_file_gb: Annotated[float, Field(gt=0)] = 16.0
+    max_file_gb: Annotated[_Float, Field(gt=0)] = 16.0
     """GB of a raster before compression, with overviews. A larger one is cut into sheets, each a file with a
     STAC item, and ``class.vrt`` shows them as one. They have 512 pixels a side at least."""
     polygons: Literal["gpkg", "geoparquet", "none"] = "gpkg"
     """``classes.gpkg``; for large maps GeoParquet, ``classes-0000.parquet`` and so on; or no polygons."""
-    min_area_ha: Annotated[float, Field(ge=0)] = 0.0
+    min_area_ha: Annotated[_Float, Field(ge=0)] = 0.0
     """Polygons smaller than this go to the neighbour with the longest common border."""
-    simplify_m: Annotated[float, Field(ge=0)] = 0.0
+    simplify_m: Annotated[_Float, Field(ge=0)] = 0.0
     """Smooth polygon borders by about this much; neighbours keep their common borders."""
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _is_no_switch(cls, value: object, info: ValidationInfo) -> object:
-        """TOML's ``true`` is not 1."""
-        if isinstance(value, bool) and cls.model_fields[info.field_name or ""].annotation is not bool:
-            raise ValueError("expected a value, not true or false")
-        return value
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
@@ -267,12 +267,14 @@ class Recipe(BaseModel):
         Raises:
             RecipeError: unknown file, not TOML, an unknown key or a value out of range.
         """
-        data = {**(read_recipe(path) if path else {}), **{k: v for k, v in given.items() if v is not None}}
+        given = {key: value for key, value in given.items() if value is not None}
+        written = read_recipe(path) if path else {}
         try:
-            return cls(**data)
+            return cls(**{**written, **given})
         except ValidationError as error:
-            written = data.keys() - {key for key, value in given.items() if value is not None}
-            raise RecipeError(_explain(error, file=path, written=written)) from None
+            of_file = written.keys() - given.keys()
+            text = mistake(error, cls.model_fields, file=path, written=of_file)
+            raise RecipeError(text) from None
 
     @property
     def is_on_cluster(self) -> bool:
@@ -282,19 +284,3 @@ class Recipe(BaseModel):
     def changed(self) -> dict[str, Any]:
         """The keys whose value is not the default."""
         return self.model_dump(exclude_defaults=True, mode="json")
-
-
-def _explain(error: ValidationError, *, file: str | None, written: Collection[str]) -> str:
-    """The first mistake, in the words of who made it: a flag, or one of the keys ``written`` in ``file``."""
-    first = error.errors()[0]
-    key = str(first["loc"][0]) if first["loc"] else ""
-    if first["type"] == "extra_forbidden":
-        return f"Unknown key {key!r}: {did_you_mean(key, list(Recipe.model_fields))}"
-    message = expected(first)
-    end = "" if message.endswith(("?", ".")) else "."
-    if not key:
-        return f"{message[0].upper()}{message[1:]}{end}"
-    name = f"{file}: {key}" if key in written else f"--{key.replace('_', '-')}"
-    field = Recipe.model_fields.get(key)
-    shown = "" if field and not field.repr else f" {redact(str(first['input']))}"  # it may be a secret
-    return f"{name}{shown}: {message}{end}"

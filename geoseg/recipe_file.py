@@ -1,12 +1,17 @@
-"""A recipe as it is kept: a TOML file, a shipped one by its name, or the manifest of a map."""
+"""A recipe as it is kept: a TOML file, a shipped one by its name, or the manifest of a map; its mistakes."""
 
 import json
 import tomllib
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+
 from geoseg.aoi_source import AoiSource
-from geoseg.errors import RecipeError
+from geoseg.errors import RecipeError, expected
+from geoseg.redaction import redact
 from geoseg.registry import did_you_mean
 from geoseg.resources import find_resource, path_exists, resource_folder
 
@@ -24,7 +29,7 @@ def read_recipe(name: str) -> dict[str, Any]:
         raise RecipeError(f"No recipe {name!r}: {did_you_mean(name, known)} Or give a TOML file.")
     try:
         text = path.read_text("utf-8")
-        data = json.loads(text)["recipe"] if path.suffix == ".json" else tomllib.loads(text)
+        data = dict(json.loads(text)["recipe"] if path.suffix == ".json" else tomllib.loads(text))
     except (ValueError, KeyError, TypeError, IsADirectoryError) as error:
         kind = "the manifest.json of a map" if path.suffix == ".json" else "TOML"
         raise RecipeError(f"{path} is not {kind}: {error}.") from None
@@ -48,3 +53,28 @@ def _fixed(folder: str) -> str:
 def _beside(recipe: Path, value: str, *, file: str) -> str:
     """Seen from the folder of the recipe, where the file that the value names is there."""
     return str(recipe.parent / value) if path_exists(recipe.parent / file) else value
+
+
+def mistake(
+    error: ValidationError, known: Mapping[str, FieldInfo], *, file: str | None, written: Collection[str]
+) -> str:
+    """The first mistake, in the words of who made it: a flag, or a key ``written`` in ``file``.
+
+    Args:
+        error: of a recipe.
+        known: its keys. Of those without ``repr``, which may be secrets, no value is shown.
+        file: name of the recipe, as it was given.
+        written: its keys that no flag has replaced.
+    """
+    first = error.errors()[0]
+    key = str(first["loc"][0]) if first["loc"] else ""
+    if first["type"] == "extra_forbidden":
+        hint = f"key {key!r}: {did_you_mean(key, list(known))}"
+        return f"{file}: unknown {hint}" if key in written else f"Unknown {hint}"
+    message, got = expected(first), first["input"]
+    end = "" if message.endswith(("?", ".")) else "."
+    if not key:
+        return f"{message[0].upper()}{message[1:]}{end}"
+    name = f"{file}: {key}" if key in written else f"--{key.replace('_', '-')}"
+    value = redact(str(got).lower() if isinstance(got, bool) else str(got))
+    return f"{name} {value}: {message}{end}" if known[key].repr else f"{name}: {message}{end}"

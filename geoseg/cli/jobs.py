@@ -2,6 +2,7 @@
 
 import json as json_module
 from datetime import UTC, datetime
+from itertools import chain
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -83,17 +84,16 @@ def logs(name: Name, json: Json = False) -> None:
     from geoseg.jobs.status import log_folder, places
 
     outs = places(name)
+    if not outs and not json:
+        print(f"{name}: no map was begun.")  # noqa: T201
     for out in outs:
-        if len(outs) > 1 and not json:
-            print(f"{where(out)}:")  # noqa: T201
-        lines = list(read_log(log_folder(out)))
-        if not lines and not json:
-            print(f"{where(out)}: no run has left a log there")  # noqa: T201
-        for line in lines:
-            if json:
-                print(json_module.dumps(line))  # noqa: T201
-            else:
-                print(f"{line['time'][:19].replace('T', ' ')}  {_words(line)}")  # noqa: T201
+        lines = read_log(log_folder(out))
+        first = next(lines, None)
+        if not json and (first is None or len(outs) > 1):
+            print(f"{where(out)}:" if first else f"{where(out)}: no run has left a log there.")  # noqa: T201
+        for line in chain([first] if first else [], lines):
+            words = f"{line['time'][:19].replace('T', ' ')}  {_words(line)}"
+            print(json_module.dumps(line) if json else words)  # noqa: T201
 
 
 def clean(name: Name) -> None:

@@ -12,6 +12,7 @@ import typer
 from geoseg.cli.options import FILE_HELP
 from geoseg.errors import OutputError, RecipeError
 from geoseg.recipe import Recipe
+from geoseg.redaction import redact
 
 if TYPE_CHECKING:
     from geoseg.jobs.schedule import Schedule
@@ -98,18 +99,18 @@ def schedule(
         keys=", ".join(job.needs.secrets) or "none",
     )
     messages.print(how, markup=False)
-    for note in _notes(found, job, n_maps=len(maps)):
+    for note in _notes(found, job, n_maps=len(maps), is_here=is_here):
         messages.print(note, markup=False)
 
 
-def _notes(recipe: Recipe, job: "Schedule", *, n_maps: int) -> Iterator[str]:
-    """What may not be as whoever schedules it thinks; ``n_maps`` is 0 where it runs elsewhere."""
+def _notes(recipe: Recipe, job: "Schedule", *, n_maps: int, is_here: bool) -> Iterator[str]:
+    """What may not be as whoever schedules it thinks."""
     from geoseg.stac.relative_dates import interval_of
 
-    if job.needs.paths and not n_maps and Path(job.recipe).is_file():  # a shipped one comes with its files
+    if job.needs.paths and not is_here and Path(job.recipe).is_file():  # a shipped one comes with its files
         yield (
-            f"It names paths of this machine: {', '.join(job.needs.paths)}. Where it runs they must be there "
-            "too; better name them from the recipe's folder."
+            f"It names absolute paths: {redact(', '.join(job.needs.paths))}. Where it runs they must lead to "
+            "the same; better name them as seen from this folder."
         )
     if n_maps > 1:
         yield f"It makes {n_maps} maps, one for each {recipe.per_feature}. The layer is read anew each time."

@@ -126,6 +126,10 @@ class Journal:
     def __len__(self) -> int:
         return len(self._entries)
 
+    def n_others(self, fingerprints: Iterable[str]) -> int:
+        """How many blocks are done that are none of these."""
+        return len(self._entries.keys() - set(fingerprints))
+
     def finished(self, fingerprint: str) -> BlockDone | None:
         """The block that was made from this, if its part is there, byte for byte."""
         entry = self._entries.get(fingerprint)

@@ -32,8 +32,8 @@ def make_blocks(plan: Plan, tasks: list[BlockTask], journal: Journal, listener: 
     """All blocks: those that the journal or the map in the output folder has, the others as they are made."""
     kept = _kept(plan, tasks, journal)
     if plan.recipe.resume and (kept or len(journal) or files_of_map(plan.before)):
-        other = len(journal) - len(kept)
-        rest = f"; {other} more were made in another way (items, settings, --block-size)" if other else ""
+        n_others = journal.n_others(task.fingerprint for task in tasks)
+        rest = f"; {n_others} were made from other items, settings or versions" if n_others else ""
         listener.say(f"{len(kept)} of {len(tasks)} blocks are there from a run before{rest}")
     by_index = {t.block.index: t for t in tasks}
     missing = [t for t in tasks if t.block.index not in kept]

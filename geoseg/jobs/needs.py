@@ -24,7 +24,7 @@ class Needs:
     secrets: tuple[str, ...] = ()
     """Names of environment variables."""
     paths: tuple[str, ...] = ()
-    """Absolute ones, that have to be there under the same names."""
+    """Absolute ones: what they name has to be there under the same names."""
 
     @property
     def package(self) -> str:
@@ -46,11 +46,14 @@ def needs_of(recipe: Recipe) -> Needs:
         secrets += [a.removeprefix(ENVIRONMENT) for a in recipe.notify if a.startswith(ENVIRONMENT)]
     if recipe.cluster is not None:
         extras.add(KINDS[recipe.cluster].extra)
-    named = (recipe.aoi and AoiSource.parse(recipe.aoi).file, *recipe.image, recipe.model, recipe.catalog)
-    paths = [
-        path for path in (*named, recipe.out, recipe.change_from) if path and PurePath(path).is_absolute()
-    ]
-    return Needs(tuple(sorted(filter(None, extras))), tuple(dict.fromkeys(secrets)), tuple(paths))
+    return Needs(tuple(sorted(filter(None, extras))), tuple(dict.fromkeys(secrets)), _absolute(recipe))
+
+
+def _absolute(recipe: Recipe) -> tuple[str, ...]:
+    area = recipe.aoi and AoiSource.parse(recipe.aoi).file
+    places = (area, *recipe.image, recipe.catalog, recipe.model, recipe.out, recipe.store, recipe.change_from)
+    paths = [place.removeprefix("file://") for place in places if place]
+    return tuple(path for path in paths if PurePath(path).is_absolute() and not path.startswith("/vsi"))
 
 
 def _keys_to_read(recipe: Recipe) -> tuple[str, ...]:

@@ -220,7 +220,15 @@ def test_what_the_user_can_mend_is_one_line_and_exit_2(args, message):
     [
         ("tries = 0", (), "{file}: tries 0: expected 1 or more."),
         ("tries = 2", ("--tries", "0"), "--tries 0: expected 1 or more."),
-        ("tries = true", (), "{file}: tries True: expected a value, not true or false."),
+        ("tries = true", (), "{file}: tries true: expected a number, not true or false."),
+        ("scale = [true]", (), "{file}: scale true: expected a number, not true or false."),
+        ("polygons = false", (), "{file}: polygons false: expected 'gpkg', 'geoparquet' or 'none'."),
+        ("trys = 3", (), "{file}: unknown key 'trys': did you mean tries?"),
+        (
+            "cluster = 'slurm'\ncluster_options = 'password=x7'",
+            (),
+            "{file}: cluster_options: expected a table.",
+        ),
         ("keep_clouds = 3", (), "{file}: keep_clouds 3: expected true or false."),
         ("out = 'maps/{mont}'", (), "{file}: out maps/{{mont}}: has {{mont}} in it: did you mean month?"),
     ],
@@ -382,7 +390,7 @@ def test_a_schedule_is_written_and_says_what_to_do_with_it(tmp_path):
 
 
 @pytest.mark.parametrize(("name", "there"), [("sample", False), ("here.toml", False), ("there.toml", True)])
-def test_paths_of_this_machine_are_named_to_who_schedules_elsewhere(name, there, tmp_path):
+def test_absolute_paths_are_named_to_who_schedules_elsewhere(name, there, tmp_path):
     area = (SAMPLE / "area.geojson").read_text()
     (tmp_path / "area.geojson").write_text(area)
     for file, folder in (("here.toml", ""), ("there.toml", f"{tmp_path}/")):
@@ -392,9 +400,9 @@ def test_paths_of_this_machine_are_named_to_who_schedules_elsewhere(name, there,
     for to in ("kubernetes", "github-actions", "cron"):
         done = geoseg("schedule", name, "--cron", "0 3 1 * *", "--to", to, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
-        said = f"names paths of this machine: {tmp_path}/area.geojson, {tmp_path}/map."
+        said = f"names absolute paths: {tmp_path}/area.geojson, {tmp_path}/map."
         assert (said in done.stderr) == (there and to != "cron")
-        assert there or "paths of this machine" not in done.stderr
+        assert there or "absolute paths" not in done.stderr
 
 
 def test_what_rasterio_says_of_its_own_arrays_is_not_shown(monkeypatch):

@@ -277,10 +277,21 @@ def test_the_extra_of_a_backend_is_what_the_backend_says(backend, monkeypatch):
     assert needs.package in said if needs.extras else "pip install" not in said
 
 
-def test_paths_that_have_to_be_there_too_are_known():
-    recipe = Recipe(aoi="/data/a.gpkg|layername=north", model="models/mine", out="/data/maps/{month}")
-    assert needs_of(recipe).paths == ("/data/a.gpkg", "/data/maps/{month}")
-    assert needs_of(Recipe(aoi="-35,-8,-34,-7")).paths == ()
+CATALOG = str(resource_folder("catalogs") / "sample.toml")
+
+
+@pytest.mark.parametrize(
+    ("given", "paths"),
+    [
+        ({"aoi": "-35,-8,-34,-7", "model": "models/mine"}, ()),
+        ({"aoi": "/data/a.gpkg|layername=north", "model": "/m"}, ("/data/a.gpkg", "/m")),
+        ({"aoi": "a.gpkg", "catalog": CATALOG, "out": "/o/{month}"}, (CATALOG, "/o/{month}")),
+        ({"aoi": "a.gpkg", "store": "file:///parts", "change_from": "/b"}, ("/parts", "/b")),
+        ({"image": ("a.tif", "/i/a.tif", "s3://b/a.tif", "/vsicurl/https://h/x.tif?sig=x7")}, ("/i/a.tif",)),
+    ],
+)
+def test_absolute_paths_have_to_lead_to_the_same(given, paths):
+    assert needs_of(Recipe(**given)).paths == paths
 
 
 @pytest.mark.parametrize("to", ["kubernetes", "github-actions"])

@@ -257,6 +257,6 @@ def test_commands(scene, tmp_path, capsys):
     assert "4 of 4 blocks" in capsys.readouterr().out
     (empty := tmp_path / "empty").mkdir()
     jobs.logs(str(empty))
-    assert capsys.readouterr().out == f"{empty}: no run has left a log there\n"
+    assert capsys.readouterr().out == f"{empty}: no run has left a log there.\n"
     jobs.clean(out)
     assert "Nothing to remove" in capsys.readouterr().out
