@@ -85,7 +85,7 @@ def run_on(cluster: Cluster, tasks: list[BlockTask], *, on_end: Callable[[Ended]
 
     Blocks for GPUs go only to workers with the resource ``GPU``, where any has it, and take one of it each.
 
-    Those that have not been sent when the run is asked to stop are left out. A block whose worker dies is run
+    Those that have not begun when the run is asked to stop are left out. A block whose worker dies is run
     again elsewhere by Dask. Parts are files: the workers must be able to write to their store, or see the
     output folder under the same path as this process, which is checked first.
 
@@ -128,7 +128,10 @@ def _ended(
             raise cluster.lost()
         index = indices.pop(future)
         try:
-            done = future.result() or BlockFailed(index, GeosegError(_UNKNOWN))
+            done = future.result()
+            if done is None and is_asked():
+                continue
+            done = done or BlockFailed(index, GeosegError(_UNKNOWN))
         except Exception as error:
             if concerns_all(error):
                 raise

@@ -2,13 +2,14 @@
 
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from geoseg.errors import some
 
 _asked = threading.Event()
+_LOOK_S = 0.2
 
 
 class Stopped(Exception):
@@ -34,6 +35,26 @@ def is_asked() -> bool:
 def pause(seconds: float) -> None:
     """Wait, or as long as the run is not asked to stop."""
     _asked.wait(seconds)
+
+
+@contextmanager
+def when_asked(act: Callable[[], None]) -> Iterator[None]:
+    """Within it ``act`` is called, in a thread of its own, as soon as the run is asked to stop."""
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.is_set():
+            if _asked.wait(_LOOK_S):
+                act()
+                return
+
+    thread = threading.Thread(target=watch, name="geoseg-when-asked", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 @contextmanager

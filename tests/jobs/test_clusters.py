@@ -3,7 +3,10 @@
 import os
 import sys
 import threading
+import time
 import warnings
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
 from typing import get_args
@@ -16,14 +19,15 @@ from distributed.core import Status
 from jobs.test_gpu_workers import Task, tasks_for
 
 from geoseg.cli.options import _as_given
-from geoseg.errors import GeosegWarning, RecipeError
-from geoseg.jobs import cluster, clusters, publish
-from geoseg.jobs.cluster import run_here
+from geoseg.errors import GeosegError, GeosegWarning, RecipeError
+from geoseg.jobs import cluster, clusters, publish, stopping
+from geoseg.jobs.cluster import run_here, run_on
 from geoseg.jobs.clusters import KINDS, Cluster, maker_of, options_of
 from geoseg.jobs.connecting import ask_workers, give_to_workers, keys_in, warn_of_plain
 from geoseg.jobs.plan import plan_run
 from geoseg.jobs.sending import own_of, run_whole, shared_by
-from geoseg.jobs.stopping import Stopped
+from geoseg.jobs.stopping import Stopped, stoppable
+from geoseg.jobs.tries import BlockFailed
 from geoseg.recipe import ClusterKind, Recipe
 
 QUEUES = [name for name, kind in KINDS.items() if kind.is_queue]
@@ -203,6 +207,45 @@ def test_a_run_that_is_asked_to_stop_does_not_wait_for_a_queue(tmp_path, monkeyp
         pytest.raises(Stopped, match="no block was begun"),
     ):
         own.client  # noqa: B018
+
+
+def _waits(task: Task) -> BlockFailed:
+    BEGUN.append(task.block.index)
+    assert GO.wait(30)
+    return BlockFailed(task.block.index, GeosegError("done"))
+
+
+GO, BEGUN = threading.Event(), list[int]()
+
+
+def test_blocks_that_wait_on_a_worker_are_left_when_the_run_is_asked_to_stop(tmp_path, monkeypatch):
+    """More are in flight than run; only those that run are finished."""
+    monkeypatch.setattr(cluster, "run_block", _waits)
+    with (
+        stoppable(),
+        Cluster(recipe(cluster="local", workers=2, cluster_options=HERE), folder=tmp_path) as own,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        ended = pool.submit(run_on, own, tasks_for("cpu", tmp_path, n=20), on_end=lambda _: None)
+        wait_for(lambda: len(BEGUN) == 2)
+        stopping._asked.set()  # as SIGTERM does; the lanes send one
+        try:
+            wait_for(lambda: not any(own.client.run(_shares).values()))
+        finally:
+            GO.set()
+        assert sorted(one.index for one in ended.result(30)) == sorted(BEGUN)
+        assert len(BEGUN) == 2
+
+
+def _shares(dask_worker: object) -> set[str]:
+    return {name for name in dask_worker.plugins if name.startswith("geoseg-")} - {"geoseg-never-paused"}
+
+
+def wait_for(is_true: Callable[[], bool]) -> None:
+    until = time.monotonic() + 30
+    while not is_true():
+        assert time.monotonic() < until
+        time.sleep(0.02)
 
 
 def test_what_a_cluster_says_against_its_options_is_one_line(tmp_path):
