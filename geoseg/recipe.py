@@ -200,8 +200,8 @@ class Recipe(BaseModel):
     out: Annotated[str, AfterValidator(_is_place)] | None = None
     """Output folder, or the address of one: ``s3://bucket/maps``, also ``gs://`` and ``az://``. None for
     ``geoseg-out/`` and the name of the area. ``{month}``, ``{year}``, ``{start}`` and ``{end}`` in it are
-    those of the dates: ``maps/{month}`` is ``maps/2026-10``. ``{feature}`` is the value of ``per_feature``;
-    without it each map is in a folder of that name within."""
+    those of the dates, the first one's month and year: ``maps/{month}`` is ``maps/2026-10``. ``{feature}`` is
+    the value of ``per_feature``; without it each map is in a folder of that name within."""
     store: Annotated[str, AfterValidator(checked_address)] | None = None
     """Address that workers leave the parts of blocks at until the map is made: ``s3://bucket/parts``, also
     ``gs://``, ``az://`` and ``file:///``; they need not see the output folder then. None for ``.parts`` in an

@@ -19,7 +19,7 @@ app = typer.Typer(help="Areas with confidence: draw points, label them, estimate
 AREAS_NAME = "areas.json"
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say warnings and errors only.")]
 LegendFile = Annotated[
     Path | None,
     typer.Option("--legend", help="TOML file that names the map's values, if it does not itself."),

@@ -60,7 +60,7 @@ def calibrate(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the calibration that is there.")
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say warnings and errors only.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the calibration as JSON.")] = False,
 ) -> None:
     """Measure on labelled images what a model's probabilities are worth, and keep it in the model's folder.

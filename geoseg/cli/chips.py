@@ -115,7 +115,7 @@ def chips(
             rich_help_panel=_CHIPS,
         ),
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say warnings and errors only.")] = False,
 ) -> None:
     """Cut labelled chips from imagery: a folder that train takes.
 

@@ -124,7 +124,7 @@ def evaluate(
         bool, typer.Option("--overwrite", help="Replace the scores that lie there.", rich_help_panel=_OUT)
     ] = False,
     quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Say nothing but errors.", rich_help_panel=_OUT)
+        bool, typer.Option("--quiet", "-q", help="Say warnings and errors only.", rich_help_panel=_OUT)
     ] = False,
     json: Annotated[
         bool,

@@ -52,7 +52,7 @@ _UsageError: type[Exception] = typer.BadParameter.__mro__[2]
 
 _INTERRUPTED = 130
 
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say warnings and errors only.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the report as JSON on standard output.")]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Print items, grid, tiles, bytes, memory and time; make no map.")
@@ -73,7 +73,8 @@ def run() -> None:
     except _UsageError as error:
         if isinstance(error.__cause__, ValidationError):  # newer typers; older ones have words of their own
             (mistake, *_) = error.__cause__.errors()
-            error.message = f"{mistake['input']!r}: {expected(mistake)}."  # type: ignore[attr-defined]
+            got, text = repr(mistake["input"]), expected(mistake).rstrip(".")
+            error.message = f"{text}." if text.startswith(got) else f"{got}: {text}."  # type: ignore[attr-defined]
         _fail(error.format_message())  # type: ignore[attr-defined]
     except (KeyboardInterrupt, typer.Abort):
         code = _INTERRUPTED

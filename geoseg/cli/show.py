@@ -21,6 +21,7 @@ from rich.progress import (
 from rich.table import Table
 
 from geoseg.cli.jobs import duration
+from geoseg.errors import RecipeError
 from geoseg.grid.geobox import crs_title
 from geoseg.jobs import run as job
 from geoseg.jobs.estimate import Estimate, estimate
@@ -29,7 +30,7 @@ from geoseg.jobs.folders import where
 from geoseg.jobs.listener import BlockTally, Listener, Silence
 from geoseg.jobs.memory import within_memory
 from geoseg.jobs.near import blocks_within
-from geoseg.jobs.notify import telling
+from geoseg.jobs.notify import services_of, telling
 from geoseg.jobs.plan import Plan, plan_run
 from geoseg.jobs.status import status_of
 from geoseg.jobs.stopping import Stopped, stoppable
@@ -143,6 +144,10 @@ def dry_run(recipe: Recipe, *, quiet: bool, as_json: bool) -> None:
         costs.append(estimate(plan))
         _show_cost(plan, costs[-1], as_json=as_json, as_line=is_many)
 
+    try:
+        services_of(recipe.notify)
+    except RecipeError as error:  # a variable that holds one may be set where it will run
+        _warn(f"A run here would be refused: {error}")
     for_each(recipes_of(recipe), show, say=_say(quiet), warn=_warn)
     if len(costs) > 1 and not as_json:
         _show_sum(costs, recipe)

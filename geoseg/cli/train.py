@@ -31,7 +31,7 @@ def train(
         ),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted training.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say warnings and errors only.")] = False,
 ) -> None:
     """Train a model on labelled images: a folder that predict, evaluate and calibrate take."""
     from geoseg.errors import TrainingError

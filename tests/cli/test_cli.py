@@ -385,6 +385,9 @@ def test_a_schedule_is_written_and_says_what_to_do_with_it(tmp_path):
         )
         assert never.returncode == 2
         assert said in never.stderr
+    airflow = geoseg("schedule", "sample", "--cron", "0 3 1 * *", "--to", "airflow").stderr
+    assert airflow.count("airflow") == 1
+    assert airflow.endswith("'github-actions'.\n")
     refused = geoseg("schedule", "sampel", "--cron", "0 3 1 * *", "--to", "cron")
     assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1)
 

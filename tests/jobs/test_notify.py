@@ -178,6 +178,14 @@ def test_addresses_are_looked_at_before_a_run_begins(scene, tmp_path, address, l
     assert SECRET not in str(caught.value) + caplog.text
 
 
+def test_a_plan_warns_of_addresses_that_a_run_would_refuse(scene):
+    common = ("predict", "--dry-run", "--image", scene["image"][0], "--model", "spectral-rules")
+    done = geoseg(*common, "--notify", "env:NOT_SET")
+    assert done.returncode == 0
+    assert "warning: A run here would be refused: --notify (env:NOT_SET): the environment" in done.stderr
+    assert "would be refused" not in geoseg(*common, "--notify", "json://127.0.0.1").stderr
+
+
 def test_without_apprise_it_is_said_before_a_run_begins(scene, monkeypatch):
     monkeypatch.setattr(notify_module, "find_spec", lambda name: None)
     with pytest.raises(

@@ -44,7 +44,7 @@ def entries(to, **more):
         ("0 3 1 *", "has 4 fields, expected 5"),
         ("0 3 30,31 2 *", "never comes: its months have 29 days at most"),
         ("0 3 31 4-6/2 *", "never comes: its months have 30 days at most"),
-        ("@monthly", "has 1 fields, expected 5"),
+        ("@monthly", "has 1 field, expected 5"),
         ("60 3 1 * *", "'60' is no minute from 0 to 59"),
         ("0 3 0 * *", "'0' is no day of the month from 1 to 31"),
         ("0 3 1 jan *", "'jan' is no month"),
