@@ -2,7 +2,6 @@
 
 import json as json_module
 from datetime import UTC, datetime
-from itertools import chain
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -87,13 +86,16 @@ def logs(name: Name, json: Json = False) -> None:
     if not outs and not json:
         print(f"{name}: no map was begun.")  # noqa: T201
     for out in outs:
-        lines = read_log(log_folder(out))
-        first = next(lines, None)
-        if not json and (first is None or len(outs) > 1):
-            print(f"{where(out)}:" if first else f"{where(out)}: no run has left a log there.")  # noqa: T201
-        for line in chain([first] if first else [], lines):
-            words = f"{line['time'][:19].replace('T', ' ')}  {_words(line)}"
-            print(json_module.dumps(line) if json else words)  # noqa: T201
+        n_lines = 0
+        for n_lines, line in enumerate(read_log(log_folder(out)), start=1):
+            if json:
+                print(json_module.dumps(line))  # noqa: T201
+                continue
+            if n_lines == 1 and len(outs) > 1:
+                print(f"{where(out)}:")  # noqa: T201
+            print(f"{line['time'][:19].replace('T', ' ')}  {_words(line)}")  # noqa: T201
+        if not n_lines and not json:
+            print(f"{where(out)}: no run has left a log there.")  # noqa: T201
 
 
 def clean(name: Name) -> None:

@@ -27,7 +27,7 @@ def fields_of(cron: str) -> list[Parts]:
     words = cron.split()
     if len(words) != len(_FIELDS):
         raise RecipeError(
-            f"--cron {cron!r} has {len(words)} field{'s' * (len(words) > 1)}, expected 5: minute, hour, day "
+            f"--cron {cron!r} has {len(words)} field{'s' * (len(words) != 1)}, expected 5: minute, hour, day "
             "of the month, month, weekday. Give, for instance, '0 3 1 * *' for the first of each month at 3."
         )
     fields = [_field(word, *limits, cron) for word, limits in zip(words, _FIELDS, strict=True)]

@@ -3,9 +3,7 @@
 import os
 import sys
 import threading
-import time
 import warnings
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
@@ -17,6 +15,7 @@ from dask import config as dask_config
 from distributed import Client, LocalCluster, WorkerPlugin
 from distributed.core import Status
 from jobs.test_gpu_workers import Task, tasks_for
+from lanes.services import wait_until
 
 from geoseg.cli.options import _as_given
 from geoseg.errors import GeosegError, GeosegWarning, RecipeError
@@ -221,16 +220,18 @@ GO, BEGUN = threading.Event(), list[int]()
 def test_blocks_that_wait_on_a_worker_are_left_when_the_run_is_asked_to_stop(tmp_path, monkeypatch):
     """More are in flight than run; only those that run are finished."""
     monkeypatch.setattr(cluster, "run_block", _waits)
+    GO.clear()
+    BEGUN.clear()
     with (
         stoppable(),
         Cluster(recipe(cluster="local", workers=2, cluster_options=HERE), folder=tmp_path) as own,
         ThreadPoolExecutor(1) as pool,
     ):
         ended = pool.submit(run_on, own, tasks_for("cpu", tmp_path, n=20), on_end=lambda _: None)
-        wait_for(lambda: len(BEGUN) == 2)
+        wait_until(lambda: len(BEGUN) == 2, "both workers have a block")
         stopping._asked.set()  # as SIGTERM does; the lanes send one
         try:
-            wait_for(lambda: not any(own.client.run(_shares).values()))
+            wait_until(lambda: not any(own.client.run(_shares).values()), "the workers are told")
         finally:
             GO.set()
         assert sorted(one.index for one in ended.result(30)) == sorted(BEGUN)
@@ -239,13 +240,6 @@ def test_blocks_that_wait_on_a_worker_are_left_when_the_run_is_asked_to_stop(tmp
 
 def _shares(dask_worker: object) -> set[str]:
     return {name for name in dask_worker.plugins if name.startswith("geoseg-")} - {"geoseg-never-paused"}
-
-
-def wait_for(is_true: Callable[[], bool]) -> None:
-    until = time.monotonic() + 30
-    while not is_true():
-        assert time.monotonic() < until
-        time.sleep(0.02)
 
 
 def test_what_a_cluster_says_against_its_options_is_one_line(tmp_path):
